@@ -1,0 +1,1 @@
+//! Embedded backend: segment log, consumer groups and mailbox in one directory.

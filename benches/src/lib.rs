@@ -1,0 +1,1 @@
+//! Benchmarks: baselines measured in the same run as Nimbus.

@@ -1,0 +1,1 @@
+//! Executor runtime and router; knows ports only.

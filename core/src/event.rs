@@ -1,0 +1,74 @@
+//! One event, from the edge to the executor.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    clock::UnixMillis,
+    id::{ClientId, EventName, OutboxId, PrincipalId},
+    result::Failure,
+};
+
+/// Who sent an event, and so who gets its results. Shared by all events of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The client.
+    pub client: ClientId,
+    /// The principal that the client id belonged to.
+    pub principal: PrincipalId,
+    /// The outbox in which sequence numbers count.
+    pub outbox: OutboxId,
+}
+
+/// A media type. Empty means `application/octet-stream`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ContentType(Option<Arc<str>>);
+
+impl ContentType {
+    /// Longest media type, in bytes.
+    pub const MAX_BYTES: usize = 128;
+
+    /// Takes over a media type; empty text is "not said".
+    pub fn new(text: &str) -> Self {
+        Self((!text.is_empty()).then(|| Arc::from(text)))
+    }
+
+    /// The media type, or empty.
+    pub fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or("")
+    }
+}
+
+/// Free key-value pairs. No allocation while there are none.
+pub type Attributes = Vec<(String, String)>;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Who sent it.
+    pub origin: Arc<Origin>,
+    /// Its sequence number in the outbox, from 1.
+    pub seq: u64,
+    /// Which executor handles it.
+    pub name: EventName,
+    /// Opaque.
+    pub payload: Bytes,
+    /// Media type of the payload.
+    pub content_type: ContentType,
+    /// Free for the application.
+    pub attributes: Attributes,
+    /// Past this moment it is answered, not executed.
+    pub deadline: Option<UnixMillis>,
+    /// W3C trace context, or empty.
+    pub traceparent: String,
+    /// When the server took it.
+    pub received: UnixMillis,
+    /// Above 0 when a dead letter is replayed.
+    pub replay_no: u32,
+    /// The server refused it for good: it is not executed, its ERROR is this. Keeping a refusal in the log gives it a
+    /// place in the order of answers and makes it as durable as any other.
+    pub refused: Option<Failure>,
+    /// Opaque to everything but the edge that wrote it; returned with each result.
+    pub edge_context: Bytes,
+}

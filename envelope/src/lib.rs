@@ -1,0 +1,1 @@
+//! Stored form of events and results: domain types to protobuf bytes and back.

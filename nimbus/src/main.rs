@@ -1,0 +1,2 @@
+//! The `nimbus` binary.
+fn main() {}

@@ -1,0 +1,21 @@
+//! Compiles the .proto files without protoc.
+//!
+//! The codec is our own (`src/codec.rs`): tonic's default keeps two 8 KiB buffers per stream, which is most of what an
+//! idle stream would cost.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let files = ["nimbus/v1/gateway.proto", "nimbus/nimbus.proto", "nimbus/stored/v1/envelope.proto"];
+    let descriptors = protox::compile(files, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::SmallBufferCodec")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,30 @@
+//! The wire protocol and the stored form of records: generated code, the descriptor set, and nothing that decides.
+//!
+//! - [`v1`]: `nimbus.v1.Gateway`, the protocol of the SDKs;
+//! - [`original`]: `nimbus.NimbusService`, wire compatible with clients of the original system;
+//! - [`stored`]: what lies in the events and results logs.
+//!
+//! The .proto files under `proto/` carry the documentation of every message and field.
+
+pub mod codec;
+
+/// `nimbus.v1`: the Gateway service.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+pub mod v1 {
+    tonic::include_proto!("nimbus.v1");
+}
+
+/// `nimbus`: the original service.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+pub mod original {
+    tonic::include_proto!("nimbus");
+}
+
+/// `nimbus.stored.v1`: envelopes of the logs.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+pub mod stored {
+    tonic::include_proto!("nimbus.stored.v1");
+}
+
+/// The encoded `FileDescriptorSet` of all of the above, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

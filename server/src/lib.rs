@@ -1,0 +1,1 @@
+//! gRPC edge: streams to sessions; knows ports only.

@@ -1,0 +1,1 @@
+//! Logs, metrics registry and the admin HTTP endpoint.

@@ -1,0 +1,1 @@
+//! Integration tests over the real binary, and the lint over crate dependencies.

@@ -8,10 +8,13 @@ pub mod clock;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod mailbox;
 pub mod partition;
 pub mod ports;
 pub mod position;
+pub mod registry;
 pub mod result;
+pub mod session;
 
 pub use error::{ErrorClass, Reason};
 pub use event::{Attributes, ContentType, Event, Origin};

@@ -1,0 +1,362 @@
+//! One partition of the mailbox.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use crate::{
+    ClientId, Partition, Position, ResultRecord, ServerId, SessionId,
+    clock::UnixMillis,
+    mailbox::{
+        ClaimImage, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES, Verdict,
+        client::ClientState,
+        waiting::{Chunk, Trimmed},
+    },
+    ports::{
+        log::{Batch, Range, Stored},
+        mailbox::{Claim, ClaimError, Claimed, Head, MailboxAck, Page},
+        notifier::{ClientResults, Notification},
+    },
+};
+
+/// What became of a batch.
+#[derive(Debug)]
+pub enum ApplyOutcome {
+    /// It is folded in, or was before.
+    Folded(Folded),
+    /// It would leave a hole: nothing changed.
+    Hole {
+        /// How far the partition is folded in.
+        applied: Position,
+    },
+}
+
+/// What a batch brought.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// How far the partition is folded in now.
+    pub applied: Position,
+    /// How many records were new.
+    pub fresh: usize,
+    /// How many were copies of what was answered already.
+    pub duplicates: usize,
+    /// How many belong to a principal that no longer holds their client id. They are delivered to nobody.
+    pub foreign: usize,
+    /// What to tell whom, in this order, before the next batch of this partition is applied.
+    pub notifications: Vec<(ServerId, Notification)>,
+}
+
+/// Where a chunk waits. Entries outlive their chunk (an ack trims it) until they surface or are compacted away.
+#[derive(Debug)]
+struct Expiry {
+    client: ClientId,
+    chunk: u64,
+    at: UnixMillis,
+}
+
+/// The mailbox of one partition, without its storage. See the module.
+#[derive(Debug)]
+pub struct PartitionMailbox {
+    partition: Partition,
+    limits: MailboxLimits,
+    applied: Position,
+    /// The mailbox is complete from here on, for clients whose own floor is not higher.
+    floor: Position,
+    version: u64,
+    clients: HashMap<ClientId, ClientState>,
+    /// The `last` of the newest notification for each server.
+    notified: HashMap<ServerId, Position>,
+    /// All chunks, oldest first.
+    expiries: VecDeque<Expiry>,
+    chunks: usize,
+    bytes: usize,
+    batch_no: u64,
+    chunk_no: u64,
+}
+
+/// One client's share of the batch being applied.
+struct Group {
+    client: ClientId,
+    records: Vec<Stored<ResultRecord>>,
+}
+
+/// Below this many entries the expiry queue is not worth compacting.
+const EXPIRY_SLACK: usize = 1_024;
+
+impl PartitionMailbox {
+    /// Builds the mailbox from what was kept: the newest snapshot if there is one, the claim images written since (older
+    /// ones do no harm), and what the results log holds now.
+    ///
+    /// Folding goes on at the snapshot's `applied`, or at the start of the log without one: applying the log's tail again
+    /// restores the rest. Nothing waits yet, and the floor says so. A snapshot that lies beyond the log's end is
+    /// clamped to it: a mailbox ahead of its log would skip the records to come.
+    pub fn restore(
+        partition: Partition,
+        limits: MailboxLimits,
+        snapshot: Option<PartitionSnapshot>,
+        images: impl IntoIterator<Item = ClaimImage>,
+        log: Range,
+    ) -> Self {
+        let snapshot = snapshot.unwrap_or(PartitionSnapshot { applied: log.start, ..PartitionSnapshot::default() });
+        let applied = snapshot.applied.clamp(log.start, log.end);
+        let mut restored = Self {
+            partition,
+            limits,
+            applied,
+            floor: snapshot.floor.max(applied).min(log.end),
+            version: snapshot.version,
+            clients: HashMap::with_capacity(snapshot.clients.len()),
+            notified: HashMap::new(),
+            expiries: VecDeque::new(),
+            chunks: 0,
+            bytes: 0,
+            batch_no: 0,
+            chunk_no: 0,
+        };
+        for client in snapshot.clients {
+            restored.clients.insert(client.claims.client.clone(), ClientState::restore(client));
+        }
+        for image in images {
+            if image.version > restored.version {
+                restored.version = image.version;
+                restored.clients.entry(image.client.clone()).or_default().take_image(image);
+            }
+        }
+        restored.clients.values_mut().for_each(|client| client.clamp(log.end));
+        restored
+    }
+
+    /// Everything that has to be kept, as of now.
+    pub fn snapshot(&self) -> PartitionSnapshot {
+        PartitionSnapshot {
+            version: self.version,
+            applied: self.applied,
+            floor: self.floor,
+            clients: self.clients.iter().map(|(client, state)| state.snapshot(client)).collect(),
+        }
+    }
+
+    /// How far the results log is folded in.
+    pub const fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// How many bytes wait in the partition.
+    pub const fn waiting_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many clients are remembered.
+    pub fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// How far the partition is, as `server` sees it.
+    pub fn head(&self, server: &ServerId) -> Head {
+        let notified = self.notified.get(server).copied().unwrap_or_default();
+        Head { partition: self.partition, applied: self.applied, notified }
+    }
+
+    /// Takes a client over. Newest wins; the image is to be made durable before anyone is told.
+    ///
+    /// `new_token` is used if the client has none, or changes hands: 16 bytes that nobody can guess.
+    ///
+    /// # Errors
+    /// [`ClaimError::Stale`] and [`ClaimError::WrongToken`], both terminal; then nothing changed.
+    pub fn claim(
+        &mut self,
+        claim: &Claim,
+        new_token: [u8; TOKEN_BYTES],
+        now: UnixMillis,
+    ) -> Result<(Claimed, ClaimImage), ClaimError> {
+        let state = self.clients.entry(claim.client.clone()).or_default();
+        let effect = state.claim(claim, new_token, self.applied, now)?;
+        self.version += 1;
+        let image = state.image(&claim.client, self.version);
+        self.account(effect.trimmed);
+        Ok((effect.claimed, image))
+    }
+
+    /// Gives a client up if `session` holds it; says whether it did.
+    pub fn release(&mut self, client: &ClientId, session: SessionId, now: UnixMillis) -> bool {
+        self.clients.get_mut(client).is_some_and(|state| state.release(session, now))
+    }
+
+    /// Takes an acknowledgement. Returns an image to be kept when the client keeps its place here (original protocol) and
+    /// it moved. A stale session's word is ignored.
+    pub fn ack(&mut self, ack: &MailboxAck, now: UnixMillis) -> Option<ClaimImage> {
+        let state = self.clients.get_mut(&ack.client)?;
+        let (trimmed, moved) = state.ack(ack.session, ack.position, now);
+        let image = moved.then(|| {
+            self.version += 1;
+            state.image(&ack.client, self.version)
+        });
+        self.account(trimmed);
+        image
+    }
+
+    /// Reads what waits for a client; see [`crate::ports::mailbox::Mailbox::read`].
+    pub fn read(&self, client: &ClientId, from: Position, max_records: usize, max_bytes: usize) -> Page {
+        let state = self.clients.get(client);
+        let floor = state.map_or(self.floor, |state| state.floor.max(self.floor));
+        if from < floor {
+            return Page::BelowFloor { floor };
+        }
+        let (records, all) =
+            state.map_or_else(|| (Vec::new(), true), |state| state.waiting.read(from, max_records, max_bytes));
+        let through = match records.last() {
+            Some(last) if !all => last.offset.position_after(),
+            _ => self.applied.max(from),
+        };
+        Page::Records { records, through }
+    }
+
+    /// Folds a batch in, exactly once: records before `applied` are skipped, a batch that begins past it is refused.
+    pub fn apply(&mut self, batch: &Batch<ResultRecord>, now: UnixMillis) -> ApplyOutcome {
+        if batch.from > self.applied {
+            return ApplyOutcome::Hole { applied: self.applied };
+        }
+        let mut folded = Folded::default();
+        let known = batch.records.partition_point(|stored| self.applied.covers(stored.offset));
+        let groups = self.fold(&batch.records[known..], now, &mut folded);
+        self.applied = self.applied.max(batch.next);
+        folded.applied = self.applied;
+        folded.notifications = self.hand_out(groups, now);
+        self.expire(now);
+        ApplyOutcome::Folded(folded)
+    }
+
+    /// Folds records and groups the fresh ones by client, in the order of the batch.
+    fn fold(&mut self, records: &[Stored<ResultRecord>], now: UnixMillis, folded: &mut Folded) -> Vec<Group> {
+        self.batch_no += 1;
+        let mut groups: Vec<Group> = Vec::new();
+        for stored in records {
+            let record = &stored.record;
+            let client = &record.origin.client;
+            if !self.clients.contains_key(client) {
+                self.clients.insert(client.clone(), ClientState::default());
+            }
+            let Some(state) = self.clients.get_mut(client) else { continue };
+            if !state.admits(record) {
+                folded.foreign += 1;
+                continue;
+            }
+            state.last = state.last.max(stored.offset.position_after());
+            state.touched = state.touched.max(now);
+            if state.fold.admit(stored.offset, record, now) == Verdict::Duplicate {
+                folded.duplicates += 1;
+                continue;
+            }
+            folded.fresh += 1;
+            if state.floor.covers(stored.offset) {
+                // Applied again after a restart, and never to be served from here: it lies before a change of hands.
+                continue;
+            }
+            if state.group.0 != self.batch_no {
+                state.group = (self.batch_no, groups.len());
+                groups.push(Group { client: client.clone(), records: Vec::new() });
+            }
+            groups[state.group.1].records.push(stored.clone());
+        }
+        groups
+    }
+
+    /// Puts each client's records into its mailbox and gathers what the owning servers are told.
+    fn hand_out(&mut self, groups: Vec<Group>, now: UnixMillis) -> Vec<(ServerId, Notification)> {
+        let mut told: Vec<(ServerId, Position, Vec<ClientResults>)> = Vec::new();
+        for Group { client, records } in groups {
+            let Some(state) = self.clients.get_mut(&client) else { continue };
+            let records: Arc<[_]> = records.into();
+            let end = records.last().map_or(Position::START, |stored| stored.offset.position_after());
+            if let Some(owner) = &state.owner {
+                let results = ClientResults { client: client.clone(), results: Arc::clone(&records) };
+                match told.iter_mut().find(|(server, ..)| *server == owner.server) {
+                    Some((_, last, clients)) => {
+                        *last = end.max(*last);
+                        clients.push(results);
+                    }
+                    None => told.push((owner.server.clone(), end, vec![results])),
+                }
+            }
+            self.chunk_no += 1;
+            self.chunks += 1;
+            self.bytes += state.waiting.push(Chunk::new(self.chunk_no, now, records));
+            self.expiries.push_back(Expiry { client, chunk: self.chunk_no, at: now });
+            let trimmed = state.waiting.trim_to(self.limits.client_records, self.limits.client_bytes);
+            state.floor = state.floor.max(trimmed.through);
+            self.account(trimmed);
+        }
+        let partition = self.partition;
+        told.into_iter()
+            .map(|(server, last, clients)| {
+                let previous = self.notified.insert(server.clone(), last).unwrap_or_default();
+                (server, Notification::Results { partition, previous, last, clients })
+            })
+            .collect()
+    }
+
+    /// Lets go of what has waited too long, or is the oldest while there is too much.
+    fn expire(&mut self, now: UnixMillis) {
+        while let Some(oldest) = self.expiries.front() {
+            let state = self.clients.get_mut(&oldest.client);
+            let alive = state.filter(|state| state.waiting.oldest().is_some_and(|chunk| chunk.no == oldest.chunk));
+            if let Some(state) = alive {
+                if self.bytes <= self.limits.partition_bytes && now.since(oldest.at) <= self.limits.window {
+                    break;
+                }
+                let trimmed = state.waiting.pop();
+                state.floor = state.floor.max(trimmed.through);
+                self.account(trimmed);
+            }
+            self.expiries.pop_front();
+        }
+        // One client that does not acknowledge holds the front; behind it the dead entries of all others would pile up.
+        if self.expiries.len() > 2 * self.chunks + EXPIRY_SLACK {
+            let clients = &self.clients;
+            self.expiries.retain(|entry| {
+                let oldest = clients.get(&entry.client).and_then(|state| state.waiting.oldest());
+                oldest.is_some_and(|chunk| chunk.no <= entry.chunk)
+            });
+        }
+    }
+
+    /// Forgets what nothing can need any more: records past their window, answered events whose logs are gone, and
+    /// clients that have been idle for longer than the retention. Call it every minute or so.
+    ///
+    /// Returns how many clients were forgotten.
+    pub fn sweep(&mut self, now: UnixMillis, logs: LogStarts) -> usize {
+        self.expire(now);
+        let before = self.clients.len();
+        let limits = self.limits;
+        let mut floor = self.floor;
+        self.clients.retain(|_, state| {
+            state.fold.retain(|_, known| {
+                now.since(known.last_seen) <= limits.retention
+                    || known.last_event > logs.events
+                    || known.last_result > logs.results
+            });
+            let idle = state.owner.is_none()
+                && state.waiting.is_empty()
+                && state.fold.is_empty()
+                && state.last <= logs.results
+                && now.since(state.touched) > limits.retention;
+            if idle {
+                // Its own floor is forgotten with it, so the partition has to remember: silence would pass for "nothing".
+                floor = floor.max(state.floor.min(logs.results));
+            }
+            !idle
+        });
+        self.floor = floor;
+        let owners: std::collections::HashSet<_> =
+            self.clients.values().filter_map(|state| state.owner.as_ref()).map(|owner| owner.server.clone()).collect();
+        // A server that returns finds its chain broken, which makes it repair: the safe side.
+        self.notified.retain(|server, _| owners.contains(server));
+        before - self.clients.len()
+    }
+
+    fn account(&mut self, trimmed: Trimmed) {
+        self.bytes -= trimmed.bytes;
+        self.chunks -= trimmed.chunks;
+    }
+}

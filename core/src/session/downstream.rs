@@ -1,0 +1,211 @@
+//! The way down: which results are sent, in which order, and how much the client can take.
+//!
+//! A session is *catching up* (it reads the mailbox, or below its floor the log) or *live* (it sends what it is notified of).
+//! It goes live once a read reached past the highest notified position, and falls back whenever the client cannot take
+//! a notification: it drops it and reads again as credit returns. So a slow client costs only itself.
+//! Rules 18, 20–23 of the delivery rules.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use super::{
+    answers::Answers,
+    protocol::{Action, Close, Fetch, ServerFrame},
+};
+use crate::{
+    OutboxId, Position, Reason, ResultRecord,
+    ports::log::{LogRecord, Stored},
+};
+
+/// How full the outgoing queue is; kept by the driver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Queue {
+    /// Frames waiting.
+    pub messages: usize,
+    /// Their framed bytes.
+    pub bytes: usize,
+}
+
+/// What bounds deliveries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Unacknowledged deliveries; `None` when the client does not acknowledge (or no longer can).
+    pub(super) window: Option<u32>,
+    pub(super) queue_messages: usize,
+    pub(super) queue_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// Reading; `fetching` while a read is out.
+    CatchingUp { fetching: bool },
+    /// Sending what it is notified of.
+    Live,
+}
+
+/// The downstream half of a session.
+#[derive(Debug)]
+pub(super) struct Downstream {
+    outbox: OutboxId,
+    bounds: Bounds,
+    mode: Mode,
+    /// Everything before this was sent, or is not for this client.
+    sent: Position,
+    /// The end of the newest notification.
+    notified: Position,
+    /// Deliveries sent and not acknowledged.
+    unacked: VecDeque<Position>,
+    acked: Position,
+    answers: Answers,
+    queue: Queue,
+}
+
+impl Downstream {
+    pub(super) fn new(outbox: OutboxId, bounds: Bounds, from: Position, answers: Answers) -> Self {
+        Self {
+            outbox,
+            bounds,
+            mode: Mode::CatchingUp { fetching: false },
+            sent: from,
+            notified: from,
+            unacked: VecDeque::new(),
+            acked: from,
+            answers,
+            queue: Queue::default(),
+        }
+    }
+
+    /// How many more deliveries the client can take now, and how many bytes.
+    fn room(&self) -> (usize, usize) {
+        let queue = self.bounds.queue_messages.saturating_sub(self.queue.messages);
+        let credit = match self.bounds.window {
+            Some(window) => (window as usize).saturating_sub(self.unacked.len()),
+            None => usize::MAX,
+        };
+        (queue.min(credit), self.bounds.queue_bytes.saturating_sub(self.queue.bytes))
+    }
+
+    /// Results came live.
+    pub(super) fn notified(&mut self, batch: &Arc<[Stored<ResultRecord>]>, actions: &mut Vec<Action>) {
+        let Some(last) = batch.last() else { return };
+        self.notified = self.notified.max(last.offset.position_after());
+        if self.mode != Mode::Live {
+            return;
+        }
+        for stored in batch.iter() {
+            if self.sent.covers(stored.offset) {
+                continue;
+            }
+            let (messages, bytes) = self.room();
+            if messages == 0 || bytes == 0 {
+                self.mode = Mode::CatchingUp { fetching: false };
+                return;
+            }
+            self.deliver(stored.clone(), actions);
+        }
+    }
+
+    /// Notifications may be missing.
+    pub(super) fn missed(&mut self) {
+        if self.mode == Mode::Live {
+            self.mode = Mode::CatchingUp { fetching: false };
+        }
+    }
+
+    /// A read is back.
+    pub(super) fn fetched(&mut self, records: Vec<Stored<ResultRecord>>, through: Position, actions: &mut Vec<Action>) {
+        debug_assert_eq!(self.mode, Mode::CatchingUp { fetching: true }, "a read came back that was not out");
+        for stored in records {
+            if !self.sent.covers(stored.offset) {
+                self.deliver(stored, actions);
+            }
+        }
+        self.sent = self.sent.max(through);
+        self.mode =
+            if self.sent >= self.notified { Mode::Live } else { Mode::CatchingUp { fetching: false } };
+    }
+
+    /// Asks for the next page if there is one to read and room for it.
+    pub(super) fn next_fetch(&mut self) -> Option<Fetch> {
+        if self.mode != (Mode::CatchingUp { fetching: false }) {
+            return None;
+        }
+        let (max_records, max_bytes) = self.room();
+        if max_records == 0 || max_bytes == 0 {
+            return None;
+        }
+        self.mode = Mode::CatchingUp { fetching: true };
+        Some(Fetch {
+            from: self.sent,
+            max_records,
+            max_bytes,
+            answered: self.answers.through(),
+            answered_beyond: self.answers.beyond().collect(),
+        })
+    }
+
+    fn deliver(&mut self, stored: Stored<ResultRecord>, actions: &mut Vec<Action>) {
+        let position = stored.offset.position_after();
+        self.sent = position;
+        if self.bounds.window.is_some() {
+            self.unacked.push_back(position);
+        }
+        let record = &stored.record;
+        if record.kind.is_terminal() && record.replay_no == 0 && record.origin.outbox == self.outbox {
+            self.answers.insert(record.seq);
+        }
+        self.queue.messages += 1;
+        self.queue.bytes += record.weight();
+        actions.push(Action::Send(ServerFrame::Delivery(stored)));
+    }
+
+    /// The client has everything before `position`.
+    pub(super) fn acked(&mut self, position: Position) -> Result<(), Close> {
+        if position > self.sent {
+            let message = format!("field position is {position}; the last delivery sent ends at {}", self.sent);
+            return Err(Close::because(Reason::AckBeyondSent, message));
+        }
+        self.acked = self.acked.max(position);
+        while self.unacked.front().is_some_and(|first| *first <= position) {
+            self.unacked.pop_front();
+        }
+        if self.unacked.is_empty() && self.unacked.capacity() > 256 {
+            self.unacked = VecDeque::new();
+        }
+        Ok(())
+    }
+
+    /// The partition holds nothing for this client before `position` that was not notified.
+    pub(super) fn bookmark(&mut self, position: Position) {
+        if self.mode == Mode::Live {
+            self.sent = self.sent.max(position);
+        }
+    }
+
+    /// How full the outgoing queue really is.
+    pub(super) fn set_queue(&mut self, queue: Queue) {
+        self.queue = queue;
+    }
+
+    /// From now on there are no acknowledgements: the transport's flow control is the credit.
+    pub(super) fn acks_end(&mut self) {
+        self.bounds.window = None;
+        self.unacked = VecDeque::new();
+    }
+
+    pub(super) fn sent(&self) -> Position {
+        self.sent
+    }
+
+    pub(super) fn acked_position(&self) -> Position {
+        self.acked
+    }
+
+    pub(super) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Whether everything that was notified has been sent.
+    pub(super) fn is_live(&self) -> bool {
+        self.mode == Mode::Live
+    }
+}

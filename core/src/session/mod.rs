@@ -1,0 +1,374 @@
+//! One client's session as a pure state machine: frames and time in, actions out.
+//!
+//! It does no I/O and holds no handle: the driver in `server` feeds it [`Input`]s in the order in which they happen and carries
+//! out the [`Action`]s in the order in which they come out. The same machine serves both wire protocols; the original
+//! one has no acknowledgements and no pings.
+//!
+//! A session begins when its surroundings are ready ([`Session::open`]): the edge has read the Hello, authenticated the
+//! caller, registered the session and claimed the client, in that order (rule 18).
+
+mod answers;
+mod downstream;
+mod liveness;
+mod limits;
+mod original;
+mod protocol;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+pub use self::{
+    answers::Answers,
+    downstream::Queue,
+    limits::{
+        Limits, MAX_ANSWERED_BEYOND, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES, MAX_PAYLOAD_CAP_BYTES, MAX_RECEIVE_WINDOW,
+        MAX_SEQ, MAX_TRACEPARENT_BYTES, STORAGE_FULL_RETRY,
+    },
+    protocol::{
+        Action, ClientFrame, Close, Fetch, GoAwayReason, Hello, Input, NewEvent, Now, Opened, Rejected, Resume,
+        ResumeOutcome, ServerFrame, Welcome,
+    },
+    upstream::{Admission, Unlimited},
+};
+use self::{
+    downstream::{Bounds, Downstream},
+    liveness::Liveness,
+    original::HandedOver,
+    upstream::{Settled, Taken, Upstream},
+};
+use crate::{Origin, Position, Reason, SessionId};
+
+/// Which wire protocol the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `nimbus.v1.Gateway`: acknowledgements, pings, go-away.
+    V1,
+    /// `nimbus.NimbusService`: none of these; only results go down.
+    Original,
+}
+
+/// Where the session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// No more events are taken; what was taken is still made durable, then the stream ends for this reason.
+    Leaving(GoAwayReason),
+    Closed,
+}
+
+/// One open session.
+#[derive(Debug)]
+pub struct Session {
+    dialect: Dialect,
+    limits: Limits,
+    phase: Phase,
+    up: Upstream,
+    down: Downstream,
+    liveness: Liveness,
+    handed_over: HandedOver,
+    /// What the mailbox was last told.
+    ack_told: Position,
+    next_ack: Instant,
+}
+
+impl Session {
+    /// Opens the session and says what the client is told first.
+    ///
+    /// # Errors
+    /// [`Close`] with `POSITION_FROM_THE_FUTURE` when the client remembers more than the log holds.
+    pub fn open(
+        dialect: Dialect,
+        limits: Limits,
+        id: SessionId,
+        origin: Arc<Origin>,
+        hello: &Hello,
+        opened: Opened,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Result<Self, Close> {
+        let (outcome, position) = resume(hello, &opened)?;
+        let accepted = (hello.first_unaccepted - 1).max(opened.claimed.answered);
+        let window = match hello.receive_window {
+            0 => limits.receive_window,
+            asked => asked.min(MAX_RECEIVE_WINDOW),
+        };
+        let mut answers = match &hello.resume {
+            Some(resume) => Answers::new(resume.answered, resume.answered_beyond.iter().copied()),
+            None => Answers::default(),
+        };
+        if matches!(outcome, ResumeOutcome::Gap { .. }) {
+            // Answers to these may lie in the gap: nobody can wait for them any more.
+            answers.forgive(accepted);
+        }
+        let bounds = Bounds {
+            window: (dialect == Dialect::V1).then_some(window),
+            queue_messages: limits.queue_messages,
+            queue_bytes: limits.queue_bytes,
+        };
+        let mut session = Self {
+            dialect,
+            phase: Phase::Open,
+            up: Upstream::new(Arc::clone(&origin), accepted),
+            down: Downstream::new(origin.outbox, bounds, position, answers),
+            liveness: Liveness::new(&limits, now.instant),
+            handed_over: HandedOver::new(limits.original_ack_delay),
+            ack_told: position,
+            next_ack: now.instant,
+            limits,
+        };
+        if dialect == Dialect::V1 {
+            actions.push(Action::Send(ServerFrame::Welcome(Welcome {
+                accepted_seq: accepted,
+                outcome,
+                position,
+                receive_window: window,
+                token: opened.claimed.token,
+                session: id,
+            })));
+        }
+        session.settle(actions);
+        Ok(session)
+    }
+
+    /// Takes one input and adds what is to be done to `actions`.
+    pub fn handle(&mut self, input: Input, admission: &mut dyn Admission, now: Now, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        match input {
+            Input::Frame(frame) => {
+                self.liveness.heard();
+                self.frame(frame, admission, now, actions);
+            }
+            Input::Fail(close) => self.close(close, actions),
+            Input::HalfClosed => self.half_close(),
+            Input::Appended(outcome) => self.appended(outcome, actions),
+            Input::Notified(batch) => self.down.notified(&batch, actions),
+            Input::Missed => self.down.missed(),
+            Input::Fetched { records, through } => self.down.fetched(records, through, actions),
+            Input::HandedOver(position) => self.handed_over.note(position, now.instant),
+            Input::Bookmark(position) => self.down.bookmark(position),
+            Input::Drain => self.leave(GoAwayReason::Draining, actions),
+            Input::Superseded => self.leave(GoAwayReason::Superseded, actions),
+            Input::Tick => self.tick(now, actions),
+        }
+    }
+
+    /// Says how full the outgoing queue is. To be called before [`handle`](Self::handle) whenever it shrank.
+    pub fn set_queue(&mut self, queue: Queue) {
+        self.down.set_queue(queue);
+    }
+
+    /// Finishes a round of inputs: hands the gathered events over in one append, and whatever else follows from the
+    /// new state. To be called once after every run of [`handle`](Self::handle).
+    pub fn settle(&mut self, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if let Some(batch) = self.up.take_batch() {
+            actions.push(Action::Append(batch));
+        }
+        if let Some(accepted) = self.up.take_repeat() {
+            self.send(ServerFrame::Accepted(accepted), actions);
+        }
+        if let Some(fetch) = self.down.next_fetch() {
+            actions.push(Action::Fetch(fetch));
+        }
+        self.finish(actions);
+    }
+
+    /// Whether the driver should read frames from the client. False at the in-flight limit: back-pressure.
+    pub fn wants_frames(&self) -> bool {
+        self.phase == Phase::Open && !self.up.is_closed() && self.up.in_flight() < self.limits.max_in_flight
+    }
+
+    /// When [`Input::Tick`] is due; `None` while only other inputs can change anything.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.dialect {
+            Dialect::V1 if self.ack_due() => Some(self.liveness.deadline().min(self.next_ack)),
+            Dialect::V1 => Some(self.liveness.deadline()),
+            Dialect::Original => self.handed_over.deadline(),
+        }
+    }
+
+    /// Everything before this was sent to the client.
+    pub fn sent(&self) -> Position {
+        self.down.sent()
+    }
+
+    /// The sequence number that the next event of a protocol without sequence numbers gets.
+    pub fn next_seq(&self) -> u64 {
+        self.up.next_seq()
+    }
+
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn frame(&mut self, frame: ClientFrame, admission: &mut dyn Admission, now: Now, actions: &mut Vec<Action>) {
+        match frame {
+            ClientFrame::Event(event) if self.phase == Phase::Open => {
+                match self.up.take(event, &self.limits, admission, now) {
+                    Taken::Yes | Taken::Discarded => {}
+                    Taken::Rejected(rejected) => self.send(ServerFrame::Rejected(rejected), actions),
+                    Taken::Violation(close) => {
+                        // What was taken before stands: it is made durable, though nobody will hear of it here.
+                        if let Some(batch) = self.up.take_batch() {
+                            actions.push(Action::Append(batch));
+                        }
+                        self.close(close, actions);
+                    }
+                }
+            }
+            ClientFrame::Event(_) => {}
+            ClientFrame::Ack(position) => {
+                if let Err(close) = self.down.acked(position) {
+                    self.close(close, actions);
+                }
+            }
+            ClientFrame::Pong | ClientFrame::Unknown => {}
+            ClientFrame::Goodbye => self.half_close(),
+        }
+    }
+
+    fn half_close(&mut self) {
+        self.up.close();
+        self.liveness.half_closed();
+        self.down.acks_end();
+    }
+
+    fn appended(&mut self, outcome: Result<(), crate::ports::log::LogError>, actions: &mut Vec<Action>) {
+        match self.up.settled(outcome) {
+            Ok(Settled::Accepted(seq)) => self.send(ServerFrame::Accepted(seq), actions),
+            Ok(Settled::Rejected(rejected)) => self.send(ServerFrame::Rejected(rejected), actions),
+            Ok(Settled::Nothing) => {}
+            Err(close) => {
+                self.send(ServerFrame::GoAway(GoAwayReason::Reset), actions);
+                self.close(close, actions);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
+        if self.dialect == Dialect::Original {
+            if let Some(position) = self.handed_over.certain(now.instant) {
+                self.tell_ack(position, actions);
+            }
+            return;
+        }
+        if self.ack_due() && now.instant >= self.next_ack {
+            self.next_ack = now.instant + self.limits.ack_interval;
+            self.tell_ack(self.down.acked_position(), actions);
+        }
+        if !self.wants_frames() && !self.up.is_closed() {
+            // We are not reading, so silence says nothing about the client.
+            self.liveness.heard();
+        }
+        match self.liveness.tick(now.instant) {
+            liveness::Verdict::Fine => {}
+            liveness::Verdict::Ping => self.send(ServerFrame::Ping(self.down.sent()), actions),
+            liveness::Verdict::Dead => {
+                let message = "nothing came from the client within the pong deadline";
+                self.close(Close::because(Reason::ClientUnresponsive, message), actions);
+            }
+        }
+    }
+
+    /// The original protocol's stream ended cleanly after everything sent was written: all of it counts as delivered.
+    pub fn ended_cleanly(&mut self, actions: &mut Vec<Action>) {
+        if self.dialect == Dialect::Original {
+            self.tell_ack(self.down.sent(), actions);
+        }
+    }
+
+    fn ack_due(&self) -> bool {
+        self.down.acked_position() > self.ack_told
+    }
+
+    fn tell_ack(&mut self, position: Position, actions: &mut Vec<Action>) {
+        if position > self.ack_told {
+            self.ack_told = position;
+            actions.push(Action::Ack(position));
+        }
+    }
+
+    fn leave(&mut self, reason: GoAwayReason, actions: &mut Vec<Action>) {
+        if self.phase == Phase::Open {
+            self.send(ServerFrame::GoAway(reason), actions);
+        }
+        self.phase = Phase::Leaving(reason);
+    }
+
+    /// Ends the stream if nothing is left to wait for.
+    fn finish(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Leaving(GoAwayReason::Superseded) => {
+                let message = "a newer session of this client id took over";
+                self.close(Close::because(Reason::Superseded, message), actions);
+            }
+            Phase::Leaving(GoAwayReason::Draining | GoAwayReason::Reset) if self.up.in_flight() == 0 => {
+                self.close(Close::because(Reason::Draining, "the server shuts down"), actions);
+            }
+            Phase::Open
+                if self.up.is_closed()
+                    && self.up.in_flight() == 0
+                    && self.down.is_live()
+                    && self.down.answers().cover(self.up.accepted()) =>
+            {
+                self.close(Close::complete(), actions);
+            }
+            Phase::Open | Phase::Leaving(_) | Phase::Closed => {}
+        }
+    }
+
+    fn close(&mut self, close: Close, actions: &mut Vec<Action>) {
+        if self.dialect == Dialect::V1 {
+            self.tell_ack(self.down.acked_position(), actions);
+        }
+        actions.push(Action::Close(close));
+        self.phase = Phase::Closed;
+    }
+
+    /// Sends a frame, unless the dialect has no such thing.
+    fn send(&self, frame: ServerFrame, actions: &mut Vec<Action>) {
+        if self.dialect == Dialect::V1 {
+            actions.push(Action::Send(frame));
+        }
+    }
+}
+
+/// Decides from where deliveries follow (rules 14, 23, 24).
+fn resume(hello: &Hello, opened: &Opened) -> Result<(ResumeOutcome, Position), Close> {
+    let range = opened.range;
+    let Some(resume) = &hello.resume else {
+        // A client that lost its very first Welcome begins where its outbox began.
+        let position = opened.claimed.start;
+        return Ok(match position < range.start {
+            true => (ResumeOutcome::Gap { from: position, to: range.start }, range.start),
+            false if !opened.claimed.known => (ResumeOutcome::New, position),
+            false if position < opened.floor => (ResumeOutcome::FromLog, position),
+            false => (ResumeOutcome::Resumed, position),
+        });
+    };
+    if resume.foreign_epoch {
+        return Ok((ResumeOutcome::Gap { from: resume.position, to: range.start }, range.start));
+    }
+    let position = resume.position;
+    if position > range.end {
+        let message = format!("field resume.position is {position}; the log ends at {}", range.end);
+        return Err(Close::because(Reason::PositionFromTheFuture, message));
+    }
+    Ok(if position < range.start {
+        (ResumeOutcome::Gap { from: position, to: range.start }, range.start)
+    } else if position < opened.floor {
+        (ResumeOutcome::FromLog, position)
+    } else {
+        (ResumeOutcome::Resumed, position)
+    })
+}

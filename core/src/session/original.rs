@@ -1,0 +1,54 @@
+//! The original protocol has no acknowledgements: a result counts as delivered when it was written before a later
+//! successful HTTP/2 keepalive (rule 26).
+//!
+//! The transport keeps no record of its keepalives, but it ends a connection whose keepalive fails. So a stream that is
+//! still there one keepalive interval plus timeout after a write has seen a keepalive succeed since.
+
+use std::collections::VecDeque;
+
+use tokio::time::{Duration, Instant};
+
+use crate::Position;
+
+/// Writes closer together than this are remembered as one, so that the memory is bounded.
+const GRAIN: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct HandedOver {
+    delay: Duration,
+    /// What was written when, oldest first.
+    writes: VecDeque<(Instant, Position)>,
+}
+
+impl HandedOver {
+    pub(super) fn new(delay: Duration) -> Self {
+        Self { delay, writes: VecDeque::new() }
+    }
+
+    pub(super) fn note(&mut self, position: Position, now: Instant) {
+        // A new entry begins a grain after the one before the last began, so that the last one's time, which moves (later
+        // than it was is safe), cannot move for ever.
+        let settled = self.writes.len().checked_sub(2).map(|i| self.writes[i].0);
+        match self.writes.back_mut() {
+            Some(last) if settled.is_some_and(|at| now < at + GRAIN) => *last = (now, position),
+            _ => self.writes.push_back((now, position)),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.writes.front().map(|(at, _)| *at + self.delay)
+    }
+
+    /// What must have arrived by now.
+    pub(super) fn certain(&mut self, now: Instant) -> Option<Position> {
+        let mut certain = None;
+        while let Some((at, position)) = self.writes.front().copied() {
+            if now < at + self.delay {
+                break;
+            }
+            certain = Some(position);
+            self.writes.pop_front();
+        }
+        certain
+    }
+}

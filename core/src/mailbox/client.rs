@@ -66,7 +66,8 @@ impl ClientState {
             self.check_token(token.as_ref(), changes_hands)?;
             self.check_session_no(*outbox, *session_no)?;
         }
-        let trimmed = if changes_hands { self.change_hands(claim.log_end.max(applied)) } else { self.settle_principal(claim) };
+        let trimmed =
+            if changes_hands { self.change_hands(claim.log_end.max(applied)) } else { self.settle_principal(claim) };
         if changes_hands || self.principal.is_none() {
             self.principal = Some(claim.principal.clone());
             self.token = new_token;
@@ -115,7 +116,9 @@ impl ClientState {
     fn check_session_no(&self, outbox: OutboxId, given: u64) -> Result<(), ClaimError> {
         let stale = |seen| Err(ClaimError::Stale { given, seen });
         match &self.current {
-            Some(current) if current.outbox == outbox && given < current.session_no => return stale(current.session_no),
+            Some(current) if current.outbox == outbox && given < current.session_no => {
+                return stale(current.session_no);
+            }
             _ => {}
         }
         match self.retired.iter().find(|retired| retired.outbox == outbox) {
@@ -230,6 +233,11 @@ impl ClientState {
         self.kept = image.kept;
         self.floor = self.floor.max(image.floor);
         self.touched = self.touched.max(image.touched);
+    }
+
+    /// Takes over a newer kept position.
+    pub(super) fn keep(&mut self, position: Position) {
+        self.kept = Some(position);
     }
 
     /// The log ends before `end`: positions beyond name records that do not exist, and an answer that lies beyond was

@@ -15,7 +15,7 @@ mod waiting;
 
 pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, OutboxFold, Verdict};
 pub use partition::{ApplyOutcome, Folded, PartitionMailbox};
-pub use snapshot::{ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
+pub use snapshot::{ClaimChange, ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
 
 use std::time::Duration;
 

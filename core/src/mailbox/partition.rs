@@ -1,7 +1,7 @@
 //! One partition of the mailbox.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use crate::{
     ClientId, Partition, Position, ResultRecord, ServerId, SessionId,
     clock::UnixMillis,
     mailbox::{
-        ClaimImage, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES, Verdict,
+        ClaimChange, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES, Verdict,
         client::ClientState,
         waiting::{Chunk, Trimmed},
     },
@@ -85,46 +85,69 @@ struct Group {
 const EXPIRY_SLACK: usize = 1_024;
 
 impl PartitionMailbox {
-    /// Builds the mailbox from what was kept: the newest snapshot if there is one, the claim images written since (older
-    /// ones do no harm), and what the results log holds now.
-    ///
-    /// Folding goes on at the snapshot's `applied`, or at the start of the log without one: applying the log's tail again
-    /// restores the rest. Nothing waits yet, and the floor says so. A snapshot that lies beyond the log's end is
-    /// clamped to it: a mailbox ahead of its log would skip the records to come.
-    pub fn restore(
-        partition: Partition,
-        limits: MailboxLimits,
-        snapshot: Option<PartitionSnapshot>,
-        images: impl IntoIterator<Item = ClaimImage>,
-        log: Range,
-    ) -> Self {
-        let snapshot = snapshot.unwrap_or(PartitionSnapshot { applied: log.start, ..PartitionSnapshot::default() });
-        let applied = snapshot.applied.clamp(log.start, log.end);
-        let mut restored = Self {
+    /// A mailbox that knows nothing. Before it is used: [`restore`](Self::restore) and [`replay`](Self::replay) what was
+    /// kept, then [`open`](Self::open).
+    pub fn new(partition: Partition, limits: MailboxLimits) -> Self {
+        Self {
             partition,
             limits,
-            applied,
-            floor: snapshot.floor.max(applied).min(log.end),
-            version: snapshot.version,
-            clients: HashMap::with_capacity(snapshot.clients.len()),
+            applied: Position::START,
+            floor: Position::START,
+            version: 0,
+            clients: HashMap::new(),
             notified: HashMap::new(),
             expiries: VecDeque::new(),
             chunks: 0,
             bytes: 0,
             batch_no: 0,
             chunk_no: 0,
+        }
+    }
+
+    /// Takes over a snapshot, in place of everything known.
+    pub fn restore(&mut self, snapshot: PartitionSnapshot) {
+        let states =
+            snapshot.clients.into_iter().map(|client| (client.claims.client.clone(), ClientState::restore(client)));
+        *self = Self {
+            applied: snapshot.applied,
+            floor: snapshot.floor,
+            version: snapshot.version,
+            clients: states.collect(),
+            ..Self::new(self.partition, self.limits)
         };
-        for client in snapshot.clients {
-            restored.clients.insert(client.claims.client.clone(), ClientState::restore(client));
+    }
+
+    /// Repeats a change of the claims. Changes must come in the order in which they were made; those that the snapshot
+    /// holds already do no harm.
+    pub fn replay(&mut self, change: ClaimChange) {
+        let version = change.version();
+        if version <= self.version {
+            return;
         }
-        for image in images {
-            if image.version > restored.version {
-                restored.version = image.version;
-                restored.clients.entry(image.client.clone()).or_default().take_image(image);
-            }
+        self.version = version;
+        match change {
+            ClaimChange::Image(image) => self.clients.entry(image.client.clone()).or_default().take_image(*image),
+            ClaimChange::Kept { client, position, .. } => self.clients.entry(client).or_default().keep(position),
         }
-        restored.clients.values_mut().for_each(|client| client.clamp(log.end));
-        restored
+    }
+
+    /// Fits what was restored to what the results log holds now.
+    ///
+    /// Folding goes on at the snapshot's `applied`, or at the start of the log without one: applying the log's tail again
+    /// restores the rest. Nothing waits yet, and the floor says so. What lies beyond the log's end is clamped to it: a
+    /// mailbox ahead of its log would skip the records to come.
+    pub fn open(&mut self, log: Range) {
+        self.applied = self.applied.clamp(log.start, log.end);
+        self.floor = self.floor.max(self.applied).min(log.end);
+        self.clients.values_mut().for_each(|client| client.clamp(log.end));
+    }
+
+    /// Forgets one client for good, as if it had never been.
+    pub fn erase(&mut self, client: &ClientId) {
+        if let Some(mut state) = self.clients.remove(client) {
+            let trimmed = state.waiting.clear();
+            self.account(trimmed);
+        }
     }
 
     /// Everything that has to be kept, as of now.
@@ -158,7 +181,7 @@ impl PartitionMailbox {
         Head { partition: self.partition, applied: self.applied, notified }
     }
 
-    /// Takes a client over. Newest wins; the image is to be made durable before anyone is told.
+    /// Takes a client over. Newest wins; the change is to be made durable before anyone is told.
     ///
     /// `new_token` is used if the client has none, or changes hands: 16 bytes that nobody can guess.
     ///
@@ -169,13 +192,13 @@ impl PartitionMailbox {
         claim: &Claim,
         new_token: [u8; TOKEN_BYTES],
         now: UnixMillis,
-    ) -> Result<(Claimed, ClaimImage), ClaimError> {
+    ) -> Result<(Claimed, ClaimChange), ClaimError> {
         let state = self.clients.entry(claim.client.clone()).or_default();
         let effect = state.claim(claim, new_token, self.applied, now)?;
         self.version += 1;
         let image = state.image(&claim.client, self.version);
         self.account(effect.trimmed);
-        Ok((effect.claimed, image))
+        Ok((effect.claimed, ClaimChange::Image(Box::new(image))))
     }
 
     /// Gives a client up if `session` holds it; says whether it did.
@@ -183,17 +206,16 @@ impl PartitionMailbox {
         self.clients.get_mut(client).is_some_and(|state| state.release(session, now))
     }
 
-    /// Takes an acknowledgement. Returns an image to be kept when the client keeps its place here (original protocol) and
+    /// Takes an acknowledgement. Returns a change to be kept when the client keeps its place here (original protocol) and
     /// it moved. A stale session's word is ignored.
-    pub fn ack(&mut self, ack: &MailboxAck, now: UnixMillis) -> Option<ClaimImage> {
+    pub fn ack(&mut self, ack: &MailboxAck, now: UnixMillis) -> Option<ClaimChange> {
         let state = self.clients.get_mut(&ack.client)?;
         let (trimmed, moved) = state.ack(ack.session, ack.position, now);
-        let image = moved.then(|| {
-            self.version += 1;
-            state.image(&ack.client, self.version)
-        });
         self.account(trimmed);
-        image
+        moved.then(|| {
+            self.version += 1;
+            ClaimChange::Kept { version: self.version, client: ack.client.clone(), position: ack.position }
+        })
     }
 
     /// Reads what waits for a client; see [`crate::ports::mailbox::Mailbox::read`].
@@ -348,7 +370,7 @@ impl PartitionMailbox {
             !idle
         });
         self.floor = floor;
-        let owners: std::collections::HashSet<_> =
+        let owners: HashSet<_> =
             self.clients.values().filter_map(|state| state.owner.as_ref()).map(|owner| owner.server.clone()).collect();
         // A server that returns finds its chain broken, which makes it repair: the safe side.
         self.notified.retain(|server, _| owners.contains(server));

@@ -44,6 +44,40 @@ pub struct ClaimImage {
     pub touched: UnixMillis,
 }
 
+/// One change of the claims, to be made durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimChange {
+    /// Everything about the client's claims, as of now.
+    Image(Box<ClaimImage>),
+    /// Only where a client of the original protocol is.
+    Kept {
+        /// As [`ClaimImage::version`].
+        version: u64,
+        /// Which client.
+        client: ClientId,
+        /// Everything before this reached it.
+        position: Position,
+    },
+}
+
+impl ClaimChange {
+    /// Which change of the partition's claims this is.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Image(image) => image.version,
+            Self::Kept { version, .. } => *version,
+        }
+    }
+
+    /// Whose claims changed.
+    pub fn client(&self) -> &ClientId {
+        match self {
+            Self::Image(image) => &image.client,
+            Self::Kept { client, .. } => client,
+        }
+    }
+}
+
 /// One client in a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientSnapshot {
@@ -58,7 +92,7 @@ pub struct ClientSnapshot {
 /// One partition at one instant: the fold as of exactly `applied`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartitionSnapshot {
-    /// Covers every [`ClaimImage`] up to this version.
+    /// Covers every [`ClaimChange`] up to this version.
     pub version: u64,
     /// How far the results log is folded in.
     pub applied: Position,

@@ -1,0 +1,261 @@
+//! The append queue: everything that waits for the next write, in the order in which it was enqueued.
+//!
+//! Callers encode before they enqueue, so the lock is held for a push only. The writer thread takes the whole queue at
+//! once: that is the group commit. Memory is bounded by [`Queue::ready`], which callers wait for *before* they gather
+//! records; an append itself never waits and is never refused for lack of room.
+
+use std::{
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nimbus_core::{
+    Partition, Position,
+    ports::log::{Appending, LogError},
+};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    body,
+    state::StateKind,
+    topic::{Records, Strand, TopicRecord},
+};
+
+/// How long a record that nobody waits for may stay in memory before it is written.
+pub(crate) const LAZY_DELAY: Duration = Duration::from_millis(50);
+
+/// Resolves an append.
+pub(crate) type Reply = oneshot::Sender<Result<Position, LogError>>;
+
+/// Records of one append, encoded.
+#[derive(Debug)]
+pub(crate) struct RecordItem {
+    pub(crate) strand: Strand,
+    /// Each record with its length in front.
+    pub(crate) body: Vec<u8>,
+    pub(crate) records: Records,
+    pub(crate) count: u32,
+    /// What the records weigh in memory, for the tail cache.
+    pub(crate) weight: usize,
+    pub(crate) reply: Reply,
+}
+
+/// One state record, encoded.
+#[derive(Debug)]
+pub(crate) struct StateItem {
+    pub(crate) kind: StateKind,
+    pub(crate) body: Vec<u8>,
+    /// None: a note, kept for the next write when this one fails.
+    pub(crate) reply: Option<Reply>,
+}
+
+/// Something that waits for the next write.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Records(RecordItem),
+    State(StateItem),
+    /// Answered when everything before it is durable.
+    Barrier(Reply),
+}
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Records(item) => item.body.len() + item.weight,
+            Self::State(item) => item.body.len(),
+            Self::Barrier(_) => 0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: Vec<Item>,
+    urgent: bool,
+    lazy_since: Option<Instant>,
+    /// The writer shall do its other work (roll, close) although nothing waits.
+    nudged: bool,
+    closed: bool,
+}
+
+/// What the writer gets.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// To be given back to [`Queue::done`] when it is written.
+    pub(crate) bytes: usize,
+    /// The queue takes no more: write what is here, then end.
+    pub(crate) closed: bool,
+}
+
+/// The append queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    work: Condvar,
+    /// Enqueued or being written, in bytes.
+    bytes: AtomicUsize,
+    budget: usize,
+    room: Notify,
+}
+
+impl Queue {
+    pub(crate) fn new(budget: usize) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            work: Condvar::new(),
+            bytes: AtomicUsize::new(0),
+            budget,
+            room: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing in here panics while it holds the lock; a poisoned queue would be as good as any other.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes that are enqueued or being written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the queue is below its budget.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // Registered before the check: a `done` in between is not missed.
+            room.as_mut().enable();
+            if self.bytes() < self.budget {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Enqueues records of one partition.
+    pub(crate) fn append<R: TopicRecord>(&self, partition: Partition, records: Vec<R>) -> Appending {
+        debug_assert!(!records.is_empty(), "an append has at least one record");
+        let (reply, answer) = oneshot::channel();
+        let body = body::encode(&records);
+        self.push(Item::Records(RecordItem {
+            strand: Strand { topic: R::TOPIC, partition },
+            body,
+            count: u32::try_from(records.len()).unwrap_or(u32::MAX),
+            weight: records.iter().map(R::weight).sum(),
+            records: R::wrap(records),
+            reply,
+        }));
+        Box::pin(async move { answer.await.unwrap_or(Err(LogError::Closed)) })
+    }
+
+    /// Enqueues a state record that somebody waits for.
+    pub(crate) fn append_state(&self, kind: StateKind, record: &[u8]) -> Appending {
+        let (reply, answer) = oneshot::channel();
+        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: Some(reply) }));
+        Box::pin(async move { answer.await.unwrap_or(Err(LogError::Closed)) })
+    }
+
+    /// Enqueues a state record that nobody waits for.
+    pub(crate) fn note_state(&self, kind: StateKind, record: &[u8]) {
+        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: None }));
+    }
+
+    /// Waits until everything enqueued so far is durable.
+    pub(crate) async fn flush(&self) -> Result<(), LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Item::Barrier(reply));
+        answer.await.unwrap_or(Err(LogError::Closed)).map(|_| ())
+    }
+
+    fn push(&self, item: Item) {
+        let bytes = item.bytes();
+        let lazy = matches!(&item, Item::State(state) if state.reply.is_none());
+        let mut waiting = self.lock();
+        if waiting.closed {
+            drop(waiting);
+            // The reply goes with the item, and its receiver reads that as `Closed`.
+            drop(item);
+            return;
+        }
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        waiting.items.push(item);
+        let wake = if lazy {
+            let first = waiting.lazy_since.is_none();
+            waiting.lazy_since.get_or_insert_with(Instant::now);
+            first && !waiting.urgent
+        } else {
+            !mem::replace(&mut waiting.urgent, true)
+        };
+        drop(waiting);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits for work, at most until `deadline`, and moves it into `into` (which is empty). Writer thread only.
+    pub(crate) fn take(&self, into: &mut Vec<Item>, deadline: Option<Instant>) -> Taken {
+        let mut waiting = self.lock();
+        loop {
+            let now = Instant::now();
+            let lazy_due = waiting.lazy_since.map(|since| since + LAZY_DELAY);
+            let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+            if waiting.urgent || waiting.closed || waiting.nudged || due(lazy_due) || due(deadline) {
+                break;
+            }
+            let until = [lazy_due, deadline].into_iter().flatten().min();
+            waiting = match until {
+                Some(at) => {
+                    let wait = at.saturating_duration_since(now);
+                    self.work.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.work.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        mem::swap(&mut waiting.items, into);
+        waiting.urgent = false;
+        waiting.lazy_since = None;
+        waiting.nudged = false;
+        let bytes = into.iter().map(Item::bytes).sum();
+        Taken { bytes, closed: waiting.closed }
+    }
+
+    /// Puts notes back in front of everything newer, after a failed write.
+    pub(crate) fn put_back(&self, notes: Vec<Item>) {
+        if notes.is_empty() {
+            return;
+        }
+        let bytes: usize = notes.iter().map(Item::bytes).sum();
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut waiting = self.lock();
+        waiting.items.splice(0..0, notes);
+        waiting.lazy_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Gives back the room of what [`take`](Self::take) returned.
+    pub(crate) fn done(&self, bytes: usize) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if before >= self.budget && before - bytes < self.budget {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Wakes the writer although nothing waits.
+    pub(crate) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.work.notify_one();
+    }
+
+    /// Takes nothing from now on; what is enqueued will still be written.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.work.notify_one();
+    }
+}
+
+/// The queue, shared between callers and the writer.
+pub(crate) type SharedQueue = Arc<Queue>;

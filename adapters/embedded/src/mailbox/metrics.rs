@@ -1,0 +1,101 @@
+//! What the mailbox counts.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// What became of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Outcome {
+    /// New: waits for its client.
+    Fresh,
+    /// A copy of what was answered already.
+    Duplicate,
+    /// It belongs to a principal that no longer holds the client id.
+    Foreign,
+}
+
+/// How a claim ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum ClaimOutcome {
+    /// The session holds the client.
+    Granted,
+    /// A delayed Hello.
+    Stale,
+    /// Not this client's token.
+    WrongToken,
+    /// It could not be made durable.
+    Unavailable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClaimLabel {
+    outcome: ClaimOutcome,
+}
+
+/// Counters and gauges of the mailbox. Clones share their values.
+#[derive(Debug, Clone, Default)]
+pub struct MailboxMetrics {
+    pub(super) fresh: Counter,
+    pub(super) duplicates: Counter,
+    pub(super) foreign: Counter,
+    claims: Family<ClaimLabel, Counter>,
+    pub(super) holes: Counter,
+    pub(super) below_floor: Counter,
+    pub(super) forgotten: Counter,
+    pub(super) waiting_bytes: Gauge,
+    pub(super) clients: Gauge,
+}
+
+impl MailboxMetrics {
+    /// Makes the counters and puts them into a registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let results = Family::<ResultLabel, Counter>::default();
+        let result = |outcome| results.get_or_create(&ResultLabel { outcome }).clone();
+        let metrics = Self {
+            fresh: result(Outcome::Fresh),
+            duplicates: result(Outcome::Duplicate),
+            foreign: result(Outcome::Foreign),
+            ..Self::default()
+        };
+        for outcome in [ClaimOutcome::Granted, ClaimOutcome::Stale, ClaimOutcome::WrongToken, ClaimOutcome::Unavailable]
+        {
+            drop(metrics.claims.get_or_create(&ClaimLabel { outcome }));
+        }
+        registry.register("nimbus_mailbox_results", "Results folded into the mailbox, by outcome", results);
+        registry.register("nimbus_mailbox_claims", "Claims of clients, by outcome", metrics.claims.clone());
+        registry.register(
+            "nimbus_mailbox_holes",
+            "Batches refused because one before them was missing",
+            metrics.holes.clone(),
+        );
+        registry.register(
+            "nimbus_mailbox_below_floor",
+            "Reads from before a floor, to be served from the results log",
+            metrics.below_floor.clone(),
+        );
+        registry.register(
+            "nimbus_mailbox_forgotten",
+            "Clients forgotten after the retention",
+            metrics.forgotten.clone(),
+        );
+        registry.register(
+            "nimbus_mailbox_waiting_bytes",
+            "Bytes of results that wait for their clients in memory",
+            metrics.waiting_bytes.clone(),
+        );
+        registry.register("nimbus_mailbox_clients", "Clients that the mailbox remembers", metrics.clients.clone());
+        metrics
+    }
+
+    pub(super) fn claim(&self, outcome: ClaimOutcome) {
+        self.claims.get_or_create(&ClaimLabel { outcome }).inc();
+    }
+}

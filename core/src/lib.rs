@@ -15,6 +15,7 @@ pub mod position;
 pub mod registry;
 pub mod result;
 pub mod session;
+pub mod shutdown;
 
 pub use error::{ErrorClass, Reason};
 pub use event::{Attributes, ContentType, Event, Origin};

@@ -1,1 +1,24 @@
-//! gRPC edge: streams to sessions; knows ports only.
+//! The gRPC edge: turns streams into sessions.
+//!
+//! It keeps no durable state: everything that must survive is in the logs and the mailbox, behind the ports. The rules of a
+//! session are the pure machine of `nimbus_core::session`; this crate reads frames, carries out the machine's actions and
+//! translates between it and two wire protocols.
+
+mod acks;
+pub mod auth;
+mod config;
+mod dispatch;
+mod edge;
+mod metrics;
+mod original;
+mod rate;
+mod scan;
+mod shared;
+mod status;
+mod stream;
+mod v1;
+
+pub use config::EdgeConfig;
+pub use edge::{Edge, EdgeError};
+pub use metrics::Metrics;
+pub use shared::EdgePorts;

@@ -120,8 +120,7 @@ impl Downstream {
             }
         }
         self.sent = self.sent.max(through);
-        self.mode =
-            if self.sent >= self.notified { Mode::Live } else { Mode::CatchingUp { fetching: false } };
+        self.mode = if self.sent >= self.notified { Mode::Live } else { Mode::CatchingUp { fetching: false } };
     }
 
     /// Asks for the next page if there is one to read and room for it.

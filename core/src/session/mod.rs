@@ -9,8 +9,8 @@
 
 mod answers;
 mod downstream;
-mod liveness;
 mod limits;
+mod liveness;
 mod original;
 mod protocol;
 mod upstream;
@@ -67,6 +67,7 @@ pub struct Session {
     dialect: Dialect,
     limits: Limits,
     phase: Phase,
+    completed: bool,
     up: Upstream,
     down: Downstream,
     liveness: Liveness,
@@ -113,6 +114,7 @@ impl Session {
         let mut session = Self {
             dialect,
             phase: Phase::Open,
+            completed: false,
             up: Upstream::new(Arc::clone(&origin), accepted),
             down: Downstream::new(origin.outbox, bounds, position, answers),
             liveness: Liveness::new(&limits, now.instant),
@@ -204,6 +206,11 @@ impl Session {
     /// The sequence number that the next event of a protocol without sequence numbers gets.
     pub fn next_seq(&self) -> u64 {
         self.up.next_seq()
+    }
+
+    /// Whether the session has ended because everything was delivered.
+    pub fn completed(&self) -> bool {
+        self.completed
     }
 
     /// Whether the session has ended.
@@ -328,6 +335,7 @@ impl Session {
     }
 
     fn close(&mut self, close: Close, actions: &mut Vec<Action>) {
+        self.completed = close.reason.is_none();
         if self.dialect == Dialect::V1 {
             self.tell_ack(self.down.acked_position(), actions);
         }

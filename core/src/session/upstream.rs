@@ -11,11 +11,7 @@ use super::{
     limits::{Limits, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES, MAX_SEQ, MAX_TRACEPARENT_BYTES, STORAGE_FULL_RETRY},
     protocol::{Close, NewEvent, Now, Rejected},
 };
-use crate::{
-    ContentType, Event, Failure, InvalidId, Origin, Reason,
-    id::EventName,
-    ports::log::LogError,
-};
+use crate::{ContentType, Event, Failure, InvalidId, Origin, Reason, id::EventName, ports::log::LogError};
 
 /// What became of an event.
 #[derive(Debug, PartialEq)]

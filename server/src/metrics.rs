@@ -1,0 +1,117 @@
+//! What the edge counts. Labels are closed sets, so that their number is bounded whatever clients do.
+
+use nimbus_core::{Reason, session::Dialect};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, LabelValueEncoder},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+/// A protocol as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProtocolLabel {
+    /// `v1` or `original`.
+    pub protocol: &'static str,
+}
+
+/// A reason as a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// As in docs/errors.md, or `OK`.
+    pub reason: ReasonText,
+}
+
+/// The text of a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReasonText(pub &'static str);
+
+impl prometheus_client::encoding::EncodeLabelValue for ReasonText {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        prometheus_client::encoding::EncodeLabelValue::encode(&self.0, encoder)
+    }
+}
+
+/// The counters of the edge.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    pub(crate) streams_opened: Family<ProtocolLabel, Counter>,
+    pub(crate) streams_open: Family<ProtocolLabel, Gauge>,
+    pub(crate) streams_ended: Family<ReasonLabel, Counter>,
+    pub(crate) sessions_open: Gauge,
+    pub(crate) events_received: Counter,
+    pub(crate) events_accepted: Counter,
+    pub(crate) events_rejected: Family<ReasonLabel, Counter>,
+    pub(crate) deliveries: Counter,
+    pub(crate) unknown_frames: Counter,
+    pub(crate) inbox_overflows: Counter,
+    pub(crate) fetches: Counter,
+    pub(crate) log_scans: Counter,
+    pub(crate) log_scan_records: Counter,
+    pub(crate) gaps: Counter,
+    pub(crate) repairs: Counter,
+    pub(crate) missed_notifications: Counter,
+    pub(crate) queue_bytes: Gauge,
+}
+
+impl Metrics {
+    /// Makes the counters and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let m = Self::default();
+        registry.register("nimbus_streams_opened", "Streams opened", m.streams_opened.clone());
+        registry.register("nimbus_streams_open", "Streams open now", m.streams_open.clone());
+        registry.register("nimbus_streams_ended", "Streams ended by this server, by reason", m.streams_ended.clone());
+        registry.register("nimbus_sessions_open", "Sessions open now", m.sessions_open.clone());
+        registry.register("nimbus_events_received", "Events received", m.events_received.clone());
+        registry.register("nimbus_events_accepted", "Events made durable and accepted", m.events_accepted.clone());
+        registry.register("nimbus_events_rejected", "Transient refusals, by reason", m.events_rejected.clone());
+        registry.register("nimbus_deliveries", "Deliveries handed to streams", m.deliveries.clone());
+        registry.register(
+            "nimbus_unknown_frames",
+            "Frames of a kind this version does not know",
+            m.unknown_frames.clone(),
+        );
+        registry.register(
+            "nimbus_inbox_overflows",
+            "Notifications dropped because a session's inbox was full (it reads its mailbox instead)",
+            m.inbox_overflows.clone(),
+        );
+        registry.register("nimbus_fetches", "Mailbox reads by sessions", m.fetches.clone());
+        registry.register("nimbus_log_scans", "Scans of the results log for resuming clients", m.log_scans.clone());
+        registry.register("nimbus_log_scan_records", "Records read by such scans", m.log_scan_records.clone());
+        registry.register("nimbus_gaps", "Resumes answered with GAP", m.gaps.clone());
+        registry.register("nimbus_repairs", "Partitions repaired after missed notifications", m.repairs.clone());
+        registry.register(
+            "nimbus_missed_notifications",
+            "Breaks in the chain of notifications",
+            m.missed_notifications.clone(),
+        );
+        registry.register("nimbus_session_queue_bytes", "Bytes waiting in outgoing queues", m.queue_bytes.clone());
+        for protocol in [Dialect::V1, Dialect::Original].map(protocol) {
+            m.streams_opened.get_or_create(&protocol);
+            m.streams_open.get_or_create(&protocol);
+        }
+        m.streams_ended.get_or_create(&reason(None));
+        for known in Reason::ALL {
+            m.streams_ended.get_or_create(&reason(Some(*known)));
+        }
+        for transient in [Reason::RateLimited, Reason::StorageFull] {
+            m.events_rejected.get_or_create(&reason(Some(transient)));
+        }
+        m
+    }
+}
+
+/// The label of a protocol.
+pub(crate) fn protocol(dialect: Dialect) -> ProtocolLabel {
+    ProtocolLabel {
+        protocol: match dialect {
+            Dialect::V1 => "v1",
+            Dialect::Original => "original",
+        },
+    }
+}
+
+/// The label of a reason; `None` is a clean end.
+pub(crate) fn reason(reason: Option<Reason>) -> ReasonLabel {
+    ReasonLabel { reason: ReasonText(reason.map_or("OK", Reason::as_str)) }
+}

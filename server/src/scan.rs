@@ -1,0 +1,191 @@
+//! Reads old results from the log for clients that resume from below the mailbox's floor.
+//!
+//! After a restart many clients resume at once, and their results lie mixed in the same partitions. So one task per
+//! partition serves all of them: it reads the log once, from the lowest position asked for, and hands each client its own
+//! records after the same fold as the mailbox (rules 11, 14, 23). A client whose page is full drops out and asks again.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use nimbus_core::{
+    ClientId, Origin, Partition, Position, ResultRecord,
+    clock::UnixMillis,
+    mailbox::{Fold, Verdict},
+    ports::log::{LogError, LogRecord as _, ResultLog, Stored},
+    session::Fetch,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::Metrics;
+
+/// How much of the log one step reads, in bytes.
+const STEP_BYTES: usize = 1024 * 1024;
+/// How many requests may wait for a partition's task; more wait in line.
+const WAITING_SCANS: usize = 1_024;
+
+/// What a scan brought, and up to where it is complete.
+type Page = Result<(Vec<Stored<ResultRecord>>, Position), LogError>;
+
+/// One client's wish.
+#[derive(Debug)]
+pub(crate) struct ScanRequest {
+    origin: Arc<Origin>,
+    at: Position,
+    room_records: usize,
+    room_bytes: usize,
+    fold: Fold,
+    found: Vec<Stored<ResultRecord>>,
+}
+
+impl ScanRequest {
+    pub(crate) fn new(origin: Arc<Origin>, fetch: Fetch) -> Self {
+        Self {
+            fold: Fold::seeded(origin.outbox, fetch.answered, fetch.answered_beyond),
+            origin,
+            at: fetch.from,
+            room_records: fetch.max_records,
+            room_bytes: fetch.max_bytes,
+            found: Vec::new(),
+        }
+    }
+
+    /// Looks at one record; true when the page is full.
+    fn offer(&mut self, stored: &Stored<ResultRecord>) -> bool {
+        if self.at.covers(stored.offset) {
+            return false;
+        }
+        // A client id that changed hands starts empty: the former principal's results are not this client's.
+        let mine = stored.record.origin.principal == self.origin.principal;
+        if mine && self.fold.admit(stored.offset, &stored.record, UnixMillis(0)) == Verdict::Fresh {
+            self.room_records -= 1;
+            self.room_bytes = self.room_bytes.saturating_sub(stored.record.weight());
+            self.found.push(stored.clone());
+        }
+        self.at = stored.offset.position_after();
+        self.room_records == 0 || self.room_bytes == 0
+    }
+}
+
+struct Waiting {
+    request: ScanRequest,
+    answer: oneshot::Sender<Page>,
+}
+
+/// The scans of one server: a task per partition, started with the first scan.
+pub(crate) struct Scanner {
+    log: Arc<ResultLog>,
+    metrics: Metrics,
+    queues: Vec<tokio::sync::OnceCell<mpsc::Sender<Waiting>>>,
+}
+
+impl fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner").field("log", &self.log).finish_non_exhaustive()
+    }
+}
+
+impl Scanner {
+    pub(crate) fn new(log: Arc<ResultLog>, metrics: Metrics) -> Self {
+        let queues = log.partitions().all().map(|_| tokio::sync::OnceCell::new()).collect();
+        Self { log, metrics, queues }
+    }
+
+    /// Reads one page. Waits for its turn. Cancel safe.
+    pub(crate) async fn scan(&self, request: ScanRequest) -> Page {
+        let partition = self.log.partitions().partition_of(&request.origin.client);
+        let queue = self.queues[partition.0 as usize].get_or_init(|| async { self.start(partition) }).await;
+        let (answer, page) = oneshot::channel();
+        let gone = || LogError::Unavailable("the scan task is gone".to_owned());
+        queue.send(Waiting { request, answer }).await.map_err(|_| gone())?;
+        page.await.map_err(|_| gone())?
+    }
+
+    /// The task ends when the scanner is dropped, for then its queue closes.
+    fn start(&self, partition: Partition) -> mpsc::Sender<Waiting> {
+        let (queue, requests) = mpsc::channel(WAITING_SCANS);
+        let pass =
+            Pass { log: Arc::clone(&self.log), metrics: self.metrics.clone(), partition, clients: HashMap::new() };
+        tokio::spawn(pass.run(requests));
+        queue
+    }
+}
+
+/// One partition's scans.
+struct Pass {
+    log: Arc<ResultLog>,
+    metrics: Metrics,
+    partition: Partition,
+    clients: HashMap<ClientId, Vec<Waiting>>,
+}
+
+impl Pass {
+    async fn run(mut self, mut requests: mpsc::Receiver<Waiting>) {
+        while let Some(first) = requests.recv().await {
+            self.metrics.log_scans.inc();
+            self.add(first);
+            while !self.clients.is_empty() {
+                while let Ok(more) = requests.try_recv() {
+                    self.add(more);
+                }
+                if let Err(error) = self.step().await {
+                    self.fail(&error);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, waiting: Waiting) {
+        self.clients.entry(waiting.request.origin.client.clone()).or_default().push(waiting);
+    }
+
+    /// Reads one piece of the log, at the lowest position anyone waits for.
+    async fn step(&mut self) -> Result<(), LogError> {
+        let Some(from) = self.clients.values().flatten().map(|waiting| waiting.request.at).min() else { return Ok(()) };
+        let batch = self.log.read(self.partition, from, STEP_BYTES).await?;
+        self.metrics.log_scan_records.inc_by(batch.records.len() as u64);
+        for stored in batch.records.iter() {
+            let client = &stored.record.origin.client;
+            let Some(waiting) = self.clients.get_mut(client) else { continue };
+            for full in waiting.extract_if(.., |waiting| waiting.request.offer(stored)) {
+                full.complete();
+            }
+            if waiting.is_empty() {
+                self.clients.remove(client);
+            }
+        }
+        let at_the_end = batch.next == from;
+        for waiting in self.clients.values_mut() {
+            for waiting in waiting.iter_mut() {
+                waiting.request.at = waiting.request.at.max(batch.next);
+            }
+            // A page that found something is not held back for more.
+            let done =
+                |waiting: &mut Waiting| at_the_end || waiting.answer.is_closed() || !waiting.request.found.is_empty();
+            waiting.extract_if(.., done).for_each(Waiting::complete);
+        }
+        self.clients.retain(|_, waiting| !waiting.is_empty());
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &LogError) {
+        for waiting in std::mem::take(&mut self.clients).into_values().flatten() {
+            waiting.answer(Err(error.clone()));
+        }
+    }
+}
+
+impl Waiting {
+    fn complete(self) {
+        let Self { request, answer } = self;
+        Self::send(answer, Ok((request.found, request.at)));
+    }
+
+    fn answer(self, page: Page) {
+        Self::send(self.answer, page);
+    }
+
+    fn send(answer: oneshot::Sender<Page>, page: Page) {
+        if answer.send(page).is_err() {
+            tracing::trace!("a client left while its old results were read");
+        }
+    }
+}

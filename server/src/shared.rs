@@ -1,0 +1,124 @@
+//! What all streams of a server share.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use nimbus_core::{
+    Partition, Position,
+    clock::{Clock, UnixMillis},
+    ports::{
+        authenticator::Authenticator,
+        log::{EventLog, ResultLog},
+        mailbox::Mailbox,
+        notifier::Notifier,
+    },
+    registry::Registry,
+    session::Now,
+};
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{acks::Acks, config::EdgeConfig, metrics::Metrics, rate::EventRate, scan::Scanner};
+
+/// What the edge needs from the outside.
+#[derive(Debug, Clone)]
+pub struct EdgePorts {
+    /// Where events go.
+    pub events: Arc<EventLog>,
+    /// Where old results are read.
+    pub results: Arc<ResultLog>,
+    /// What waits for clients, and who owns them.
+    pub mailbox: Arc<dyn Mailbox>,
+    /// What happened.
+    pub notifier: Arc<dyn Notifier>,
+    /// Who is calling.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Shared by all streams.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) ports: EdgePorts,
+    pub(crate) config: EdgeConfig,
+    pub(crate) metrics: Metrics,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) rate: EventRate,
+    pub(crate) scanner: Scanner,
+    pub(crate) acks: Acks,
+    pub(crate) bookmarks: Bookmarks,
+    pub(crate) tasks: TaskTracker,
+    /// No new streams.
+    pub(crate) draining: CancellationToken,
+    streams: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(ports: EdgePorts, config: EdgeConfig, metrics: Metrics) -> Arc<Self> {
+        let partitions = ports.events.partitions();
+        Arc::new(Self {
+            registry: Arc::new(Registry::new(partitions)),
+            rate: EventRate::new(config.events_per_second),
+            scanner: Scanner::new(Arc::clone(&ports.results), metrics.clone()),
+            acks: Acks::default(),
+            bookmarks: Bookmarks::new(partitions.len()),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            streams: AtomicUsize::new(0),
+            ports,
+            config,
+            metrics,
+        })
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        Now { instant: Instant::now(), unix: self.unix() }
+    }
+
+    fn unix(&self) -> UnixMillis {
+        self.ports.clock.now()
+    }
+
+    /// A place for one more stream, given back on drop; `None` when there are too many.
+    pub(crate) fn admit_stream(self: &Arc<Self>) -> Option<StreamPermit> {
+        let before = self.streams.fetch_add(1, Ordering::Relaxed);
+        let permit = StreamPermit { shared: Arc::clone(self) };
+        (before < self.config.max_streams).then_some(permit)
+    }
+}
+
+/// One stream's place among those that may be open.
+#[derive(Debug)]
+pub(crate) struct StreamPermit {
+    shared: Arc<Shared>,
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.shared.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Per partition: every record before this was put into the inbox of its session, if it has one here.
+#[derive(Debug)]
+pub(crate) struct Bookmarks {
+    positions: Vec<AtomicU64>,
+}
+
+impl Bookmarks {
+    fn new(partitions: usize) -> Self {
+        Self { positions: (0..partitions).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    pub(crate) fn raise(&self, partition: Partition, position: Position) {
+        self.positions[partition.0 as usize].fetch_max(position.0, Ordering::Release);
+    }
+
+    /// To be read *before* the inbox is emptied: what was in the inbox by then belongs to the bookmark.
+    pub(crate) fn get(&self, partition: Partition) -> Position {
+        Position(self.positions[partition.0 as usize].load(Ordering::Acquire))
+    }
+}

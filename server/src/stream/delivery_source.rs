@@ -1,0 +1,38 @@
+//! Where a session's deliveries come from when it is not live: the mailbox, or the log below the mailbox's floor.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use nimbus_core::{
+    Origin, Position, ResultRecord,
+    ports::{log::Stored, mailbox::Page},
+    session::{Close, Fetch},
+};
+
+use crate::{scan::ScanRequest, shared::Shared, status};
+
+/// What a read brought, and up to where it is complete.
+pub(crate) type Fetched = Result<(Vec<Stored<ResultRecord>>, Position), Close>;
+
+/// Reads one page for a session.
+pub(crate) fn fetch(shared: Arc<Shared>, origin: Arc<Origin>, fetch: Fetch) -> BoxFuture<'static, Fetched> {
+    Box::pin(async move {
+        shared.metrics.fetches.inc();
+        let client = &origin.client;
+        let page = shared.ports.mailbox.read(client, fetch.from, fetch.max_records, fetch.max_bytes).await;
+        match page {
+            Ok(Page::Records { records, through }) => Ok((records, through)),
+            Ok(Page::BelowFloor { .. }) => {
+                let request = ScanRequest::new(Arc::clone(&origin), fetch);
+                shared.scanner.scan(request).await.map_err(|error| {
+                    tracing::warn!(%client, %error, "old results could not be read from the log");
+                    status::from_log(&error)
+                })
+            }
+            Err(error) => {
+                tracing::warn!(%client, %error, "a mailbox could not be read");
+                Err(status::from_mailbox(&error))
+            }
+        }
+    })
+}

@@ -1,0 +1,388 @@
+//! Runs one session: feeds the pure machine with what happens and carries out what it asks for.
+//!
+//! One task per stream. Everything that is ready is taken in one round (frames, durable appends, notifications), then the
+//! machine settles once: so a busy stream costs one append, one lock of the outgoing queue and one wake-up per round, not
+//! per event.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
+use nimbus_core::{
+    Origin, Partition, Reason, SessionId,
+    ports::{
+        log::{Appending, EventLog},
+        mailbox::MailboxAck,
+    },
+    registry::{Mail, Registration},
+    session::{Action, ClientFrame, Close, Dialect, Input, ServerFrame, Session},
+};
+use tokio::time::{Instant, Sleep};
+use tonic::{Status, Streaming};
+
+use super::{
+    delivery_source::{Fetched, fetch},
+    entrance::unreadable,
+    opening::{ReadySession, append_of},
+    out::{OutFrame, OutHandle},
+};
+use crate::{metrics, shared::Shared, status};
+
+/// Frames taken in one round at most, so that the other branches get their turn.
+const FRAMES_PER_ROUND: usize = 256;
+/// Payload taken in one round at most, in bytes, so that one append stays moderate.
+const BYTES_PER_ROUND: usize = 1024 * 1024;
+
+/// What a wire frame means.
+#[derive(Debug)]
+pub(crate) enum WireFrame {
+    /// A frame for the session.
+    Frame(ClientFrame),
+    /// The session must end.
+    Violation(Close),
+}
+
+/// One wire protocol: translates its messages.
+pub(crate) trait Wire: Send + 'static {
+    type In: Send + 'static;
+    type Out: Send + Unpin + 'static;
+    const DIALECT: Dialect;
+
+    /// `next_seq` is the number an event gets where the protocol has none.
+    fn decode(&mut self, frame: Self::In, next_seq: u64) -> WireFrame;
+
+    /// Adds what the protocol has to say for this frame, if anything.
+    fn encode(&mut self, frame: ServerFrame, out: &mut Vec<OutFrame<Self::Out>>);
+}
+
+/// One running session.
+pub(crate) struct Driver<W: Wire> {
+    shared: Arc<Shared>,
+    wire: W,
+    inbound: Streaming<W::In>,
+    out: OutHandle<W::Out>,
+    id: SessionId,
+    origin: Arc<Origin>,
+    partition: Partition,
+    registration: Registration,
+    session: Session,
+    appends: FuturesOrdered<Appending>,
+    fetching: Option<BoxFuture<'static, Fetched>>,
+    reading: bool,
+    actions: Vec<Action>,
+    frames: Vec<OutFrame<W::Out>>,
+}
+
+/// What woke the driver.
+enum Event<T> {
+    Frame(Option<Result<T, Status>>),
+    Appended(Result<(), nimbus_core::ports::log::LogError>),
+    Fetched(Fetched),
+    Mail,
+    Taken,
+    Tick,
+}
+
+impl<W: Wire> Driver<W> {
+    /// Opens the session; when that fails, ends the stream.
+    pub(crate) async fn open(
+        shared: Arc<Shared>,
+        wire: W,
+        inbound: Streaming<W::In>,
+        out: OutHandle<W::Out>,
+        ready: ReadySession,
+    ) -> Option<Self> {
+        let ReadySession { id, origin, hello, opened, registration } = ready;
+        let mut actions = Vec::new();
+        let now = shared.now();
+        let limits = shared.config.limits.clone();
+        let opened = Session::open(W::DIALECT, limits, id, Arc::clone(&origin), &hello, opened, now, &mut actions);
+        let session = match opened {
+            Ok(session) => session,
+            Err(close) => {
+                tracing::info!(client = %origin.client, session = %id, reason = ?close.reason, "a session was refused");
+                end(&shared, &out, &close);
+                ReadySession::release(&origin, id, &shared).await;
+                return None;
+            }
+        };
+        let partition = shared.ports.events.partitions().partition_of(&origin.client);
+        shared.metrics.sessions_open.inc();
+        let mut driver = Self {
+            shared,
+            wire,
+            inbound,
+            out,
+            id,
+            origin,
+            partition,
+            registration,
+            session,
+            appends: FuturesOrdered::new(),
+            fetching: None,
+            reading: true,
+            actions,
+            frames: Vec::new(),
+        };
+        driver.act();
+        Some(driver)
+    }
+
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        let mut sleep: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(far_future()));
+        while !self.session.is_closed() {
+            let deadline = self.session.deadline();
+            if let Some(deadline) = deadline
+                && sleep.deadline() != deadline
+            {
+                sleep.as_mut().reset(deadline);
+            }
+            let wants_frames = self.reading && self.session.wants_frames();
+            let events = &self.shared.ports.events;
+            let event = tokio::select! {
+                biased;
+                Some(outcome) = self.appends.next(), if !self.appends.is_empty() => Event::Appended(outcome.map(drop)),
+                () = self.registration.inbox().arrived() => Event::Mail,
+                () = self.out.taken() => Event::Taken,
+                page = poll_fetch(&mut self.fetching), if self.fetching.is_some() => Event::Fetched(page),
+                frame = next_frame(&mut self.inbound, events), if wants_frames => Event::Frame(frame),
+                () = sleep.as_mut(), if deadline.is_some() => Event::Tick,
+            };
+            if self.take(event) {
+                break;
+            }
+            self.take_what_is_ready();
+            self.session.settle(&mut self.actions);
+            self.act();
+        }
+        self.leave().await;
+    }
+
+    /// Feeds one event to the session; true when the stream is gone.
+    fn take(&mut self, event: Event<W::In>) -> bool {
+        match event {
+            Event::Appended(outcome) => self.input(Input::Appended(outcome)),
+            Event::Fetched(Ok((records, through))) => {
+                self.look_at_queue();
+                self.input(Input::Fetched { records, through });
+            }
+            Event::Fetched(Err(close)) => self.input(Input::Fail(close)),
+            Event::Frame(frame) => return self.frames(frame),
+            Event::Mail => {}
+            Event::Taken => return self.look_at_queue(),
+            Event::Tick => {
+                // Read before the inbox is emptied: what the bookmark covers is in the inbox by then.
+                let bookmark = self.shared.bookmarks.get(self.partition);
+                self.mail();
+                self.input(Input::Bookmark(bookmark));
+                self.input(Input::Tick);
+            }
+        }
+        false
+    }
+
+    /// Takes a frame, and all that follow it without waiting; true when the stream is gone.
+    fn frames(&mut self, first: Option<Result<W::In, Status>>) -> bool {
+        let mut next = first;
+        let mut bytes = 0;
+        for _ in 0..FRAMES_PER_ROUND {
+            match next {
+                Some(Ok(frame)) => bytes += self.frame(frame),
+                Some(Err(status)) => return self.broken(&status),
+                None => {
+                    self.reading = false;
+                    self.input(Input::HalfClosed);
+                    return false;
+                }
+            }
+            if bytes >= BYTES_PER_ROUND || !self.session.wants_frames() {
+                break;
+            }
+            match self.inbound.next().now_or_never() {
+                Some(ready) => next = ready,
+                None => break,
+            }
+        }
+        false
+    }
+
+    /// Takes one frame; returns the bytes of its payload.
+    fn frame(&mut self, frame: W::In) -> usize {
+        match self.wire.decode(frame, self.session.next_seq()) {
+            WireFrame::Frame(frame) => {
+                let bytes = match &frame {
+                    ClientFrame::Event(event) => {
+                        self.shared.metrics.events_received.inc();
+                        event.payload.len()
+                    }
+                    ClientFrame::Unknown => {
+                        self.shared.metrics.unknown_frames.inc();
+                        0
+                    }
+                    ClientFrame::Ack(_) | ClientFrame::Pong | ClientFrame::Goodbye => 0,
+                };
+                self.input(Input::Frame(frame));
+                bytes
+            }
+            WireFrame::Violation(close) => {
+                self.input(Input::Fail(close));
+                0
+            }
+        }
+    }
+
+    /// The incoming side failed: a frame that cannot be read, or (true) a transport that is gone.
+    fn broken(&mut self, status: &Status) -> bool {
+        self.reading = false;
+        match unreadable(status) {
+            Some(close) => self.input(Input::Fail(close)),
+            None => return true,
+        }
+        false
+    }
+
+    fn take_what_is_ready(&mut self) {
+        while !self.appends.is_empty() {
+            match self.appends.next().now_or_never() {
+                Some(Some(outcome)) => self.input(Input::Appended(outcome.map(drop))),
+                Some(None) | None => break,
+            }
+        }
+        self.mail();
+    }
+
+    fn mail(&mut self) {
+        let Some(Mail { results, missed, superseded, draining }) = self.registration.inbox().take() else { return };
+        if !results.is_empty() {
+            self.look_at_queue();
+        }
+        for batch in results {
+            self.input(Input::Notified(batch));
+        }
+        if missed {
+            self.input(Input::Missed);
+        }
+        if draining {
+            self.input(Input::Drain);
+        }
+        if superseded {
+            self.input(Input::Superseded);
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        let now = self.shared.now();
+        let mut rate = self.shared.rate.of(&self.origin.client);
+        self.session.handle(input, &mut rate, now, &mut self.actions);
+    }
+
+    /// Tells the session what became of the outgoing queue; true when the stream is gone.
+    fn look_at_queue(&mut self) -> bool {
+        let progress = self.out.progress();
+        self.session.set_queue(progress.queue);
+        if W::DIALECT == Dialect::Original {
+            self.input(Input::HandedOver(progress.handed_over));
+        }
+        progress.gone
+    }
+
+    /// Carries out what the session asked for.
+    fn act(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Send(frame) => self.send(frame),
+                Action::Append(events) => self.appends.push_back(append_of(&self.shared, events)),
+                Action::Fetch(request) => {
+                    self.fetching = Some(fetch(Arc::clone(&self.shared), Arc::clone(&self.origin), request));
+                }
+                Action::Ack(position) => self.ack(position),
+                Action::Close(close) => {
+                    self.out.push(&mut self.frames);
+                    tracing::debug!(client = %self.origin.client, session = %self.id, ?close, "a session ends");
+                    end(&self.shared, &self.out, &close);
+                }
+            }
+        }
+        self.out.push(&mut self.frames);
+    }
+
+    fn send(&mut self, frame: ServerFrame) {
+        let metrics = &self.shared.metrics;
+        match &frame {
+            ServerFrame::Delivery(_) => {
+                metrics.deliveries.inc();
+            }
+            ServerFrame::Rejected(rejected) => {
+                metrics.events_rejected.get_or_create(&metrics::reason(Some(rejected.reason))).inc();
+            }
+            ServerFrame::Welcome(welcome) => {
+                if matches!(welcome.outcome, nimbus_core::session::ResumeOutcome::Gap { .. }) {
+                    metrics.gaps.inc();
+                }
+            }
+            ServerFrame::Accepted(_) | ServerFrame::Ping(_) | ServerFrame::GoAway(_) => {}
+        }
+        self.wire.encode(frame, &mut self.frames);
+    }
+
+    fn ack(&self, position: nimbus_core::Position) {
+        let ack = MailboxAck { client: self.origin.client.clone(), session: self.id, position };
+        self.shared.acks.note(ack);
+    }
+
+    /// After the session: wait for what is still out, then give the client up.
+    async fn leave(mut self) {
+        // Appends go on whether or not anyone waits for them; what they would tell has no listener any more.
+        self.appends.clear();
+        if W::DIALECT == Dialect::Original {
+            self.await_clean_end().await;
+        }
+        self.shared.metrics.sessions_open.dec();
+        self.shared.acks.flush_client(&self.shared, &self.origin.client).await;
+        ReadySession::release(&self.origin, self.id, &self.shared).await;
+    }
+
+    /// Original protocol: everything counts as delivered once the transport has taken the clean end of the stream.
+    async fn await_clean_end(&mut self) {
+        if !self.session.is_closed() || !self.session.completed() {
+            return;
+        }
+        loop {
+            let progress = self.out.progress();
+            if progress.ended {
+                self.session.ended_cleanly(&mut self.actions);
+                self.act();
+                return;
+            }
+            if progress.gone {
+                return;
+            }
+            self.out.taken().await;
+        }
+    }
+}
+
+/// Ends the stream as the session said.
+pub(super) fn end<T>(shared: &Shared, out: &OutHandle<T>, close: &Close) {
+    shared.metrics.streams_ended.get_or_create(&metrics::reason(close.reason)).inc();
+    let unresponsive = close.reason == Some(Reason::ClientUnresponsive);
+    out.end(status::status(close).map_or(Ok(()), Err), unresponsive);
+}
+
+async fn next_frame<T>(inbound: &mut Streaming<T>, events: &Arc<EventLog>) -> Option<Result<T, Status>> {
+    events.ready().await;
+    inbound.next().await
+}
+
+/// Waits for the read that is out, and forgets it once it is there.
+async fn poll_fetch(fetching: &mut Option<BoxFuture<'static, Fetched>>) -> Fetched {
+    let Some(page) = fetching else { return std::future::pending().await };
+    let fetched = page.await;
+    *fetching = None;
+    fetched
+}
+
+/// For a timer that is not in use.
+fn far_future() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600)
+}

@@ -1,0 +1,120 @@
+//! Where a stream comes in: is there room, who is calling, and then its one task.
+
+use std::{future::Future, sync::Arc};
+
+use nimbus_core::{
+    Reason,
+    ports::authenticator::Credentials,
+    session::{Close, Dialect},
+};
+use tonic::{Code, Response, Status, Streaming, metadata::MetadataMap};
+use tracing::Instrument as _;
+
+use super::{
+    driver::{Driver, Wire, end},
+    opening::Opening,
+    out::{OutStream, outgoing},
+};
+use crate::{
+    metrics,
+    shared::{Shared, StreamPermit},
+    status,
+};
+
+/// A stream that was let in.
+#[derive(Debug)]
+pub(crate) struct Entrance {
+    shared: Arc<Shared>,
+    permit: StreamPermit,
+    open: OpenGauge,
+}
+
+impl Entrance {
+    /// Lets a stream in.
+    ///
+    /// # Errors
+    /// The status that refuses it: the server drains, or has too many streams.
+    pub(crate) fn enter(shared: &Arc<Shared>, dialect: Dialect) -> Result<Self, Status> {
+        if shared.draining.is_cancelled() {
+            return Err(status::refuse(Reason::Draining, "the server shuts down; reconnect, any server will do"));
+        }
+        let Some(permit) = shared.admit_stream() else {
+            let limit = shared.config.max_streams;
+            return Err(status::refuse(Reason::TooManyStreams, format!("{limit} streams are open, the most allowed")));
+        };
+        Ok(Self { shared: Arc::clone(shared), permit, open: OpenGauge::new(shared, dialect) })
+    }
+
+    /// Starts the stream's task: `begin` brings what the session needs (`Err(None)`: the client is gone already).
+    pub(crate) fn spawn<W: Wire>(
+        self,
+        begin: impl Future<Output = Result<(W, Streaming<W::In>, Opening), Option<Close>>> + Send + 'static,
+    ) -> Response<OutStream<W::Out>> {
+        let Self { shared, permit, open } = self;
+        let (out, stream) = outgoing(shared.metrics.queue_bytes.clone());
+        let tasks = shared.tasks.clone();
+        let session = async move {
+            let _held = (permit, open);
+            // Boxed, so that what opening needs does not stay in the task for as long as the stream is open.
+            let opened = Box::pin(async {
+                let (wire, inbound, opening) = begin.await?;
+                Ok((wire, inbound, opening.run(&shared).await?))
+            });
+            match opened.await {
+                Ok((wire, inbound, ready)) => {
+                    if let Some(driver) = Driver::open(Arc::clone(&shared), wire, inbound, out, ready).await {
+                        driver.run().await;
+                    }
+                }
+                Err(Some(close)) => end(&shared, &out, &close),
+                Err(None) => {}
+            }
+        };
+        tasks.spawn(session.instrument(tracing::debug_span!("stream")));
+        Response::new(stream)
+    }
+}
+
+/// Counts one open stream for as long as it lives.
+#[derive(Debug)]
+struct OpenGauge {
+    gauge: prometheus_client::metrics::gauge::Gauge,
+}
+
+impl OpenGauge {
+    fn new(shared: &Shared, dialect: Dialect) -> Self {
+        let label = metrics::protocol(dialect);
+        shared.metrics.streams_opened.get_or_create(&label).inc();
+        let gauge = shared.metrics.streams_open.get_or_create(&label).clone();
+        gauge.inc();
+        Self { gauge }
+    }
+}
+
+impl Drop for OpenGauge {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// What the caller shows of itself. Metadata that is not text shows nothing.
+pub(crate) fn credentials(metadata: &MetadataMap) -> Credentials {
+    let authorization = metadata.get("authorization").and_then(|value| value.to_str().ok());
+    let bearer = authorization.and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+    });
+    Credentials { bearer }
+}
+
+/// What to tell a client whose message could not be read; `None` when the transport is gone and nobody listens.
+pub(crate) fn unreadable(status: &Status) -> Option<Close> {
+    match status.code() {
+        // What tonic says of messages that it cannot decode or that are too large for it.
+        Code::Internal | Code::OutOfRange | Code::InvalidArgument | Code::ResourceExhausted | Code::Unimplemented => {
+            let message = format!("a message could not be read: {}", status.message());
+            Some(Close::because(Reason::MalformedFrame, message))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,14 @@
+//! One stream: the outgoing queue, the opening, and the driver that runs the session machine.
+
+mod delivery_source;
+mod driver;
+mod entrance;
+mod opening;
+mod out;
+
+pub(crate) use self::{
+    driver::{Wire, WireFrame},
+    entrance::{Entrance, credentials, unreadable},
+    opening::{Opening, OpeningKind, fresh_outbox, wire_token},
+    out::{OutFrame, OutStream},
+};

@@ -1,0 +1,222 @@
+//! The outgoing queue of one stream: what the session has said and HTTP/2 has not yet taken.
+//!
+//! The session machine bounds it, in messages and in framed bytes; here it is only counted. Frames go in by the batch and
+//! come out by the batch: one lock for each, and a wake-up of the session only when it waits for room.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use futures_util::Stream;
+use nimbus_core::{Position, session::Queue};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+use tonic::Status;
+
+/// Queues that grew beyond this many frames are given back when they run empty, so that idle streams stay small.
+const KEEP_FRAMES: usize = 16;
+
+/// One frame and what the queue must know about it.
+#[derive(Debug)]
+pub(crate) struct OutFrame<T> {
+    pub(crate) frame: T,
+    pub(crate) bytes: usize,
+    /// The position after it, if it is a delivery.
+    pub(crate) position: Option<Position>,
+}
+
+struct State<T> {
+    frames: VecDeque<OutFrame<T>>,
+    queue: Queue,
+    handed_over: Position,
+    end: Option<Result<(), Status>>,
+    reader: Option<Waker>,
+    /// The stream was dropped by the transport.
+    gone: bool,
+    /// The end was read by the transport.
+    ended: bool,
+}
+
+struct Channel<T> {
+    state: Mutex<State<T>>,
+    /// Tells the session that frames were taken, or that the stream is gone.
+    taken: Notify,
+    queue_bytes: Gauge,
+}
+
+impl<T> Channel<T> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing below the lock can panic half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes the queue of one stream.
+pub(crate) fn outgoing<T>(queue_bytes: Gauge) -> (OutHandle<T>, OutStream<T>) {
+    let state = State {
+        frames: VecDeque::new(),
+        queue: Queue::default(),
+        handed_over: Position::START,
+        end: None,
+        reader: None,
+        gone: false,
+        ended: false,
+    };
+    let channel = Arc::new(Channel { state: Mutex::new(state), taken: Notify::new(), queue_bytes });
+    (OutHandle { channel: Arc::clone(&channel) }, OutStream { channel, local: VecDeque::new() })
+}
+
+/// The session's side.
+pub(crate) struct OutHandle<T> {
+    channel: Arc<Channel<T>>,
+}
+
+/// What has become of the queue since the session last looked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Progress {
+    pub(crate) queue: Queue,
+    /// Every delivery before this was taken by the transport.
+    pub(crate) handed_over: Position,
+    pub(crate) gone: bool,
+    pub(crate) ended: bool,
+}
+
+impl<T> OutHandle<T> {
+    /// Puts frames in, in order, and empties `frames`.
+    pub(crate) fn push(&self, frames: &mut Vec<OutFrame<T>>) {
+        if frames.is_empty() {
+            return;
+        }
+        let bytes: usize = frames.iter().map(|frame| frame.bytes).sum();
+        let reader = {
+            let mut state = self.channel.lock();
+            if state.gone || state.end.is_some() {
+                frames.clear();
+                return;
+            }
+            state.queue.messages += frames.len();
+            state.queue.bytes += bytes;
+            state.frames.extend(frames.drain(..));
+            state.reader.take()
+        };
+        self.channel.queue_bytes.inc_by(as_gauge(bytes));
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Ends the stream: after what is queued, or at once when the client does not read anyway.
+    pub(crate) fn end(&self, end: Result<(), Status>, at_once: bool) {
+        let reader = {
+            let mut state = self.channel.lock();
+            if at_once {
+                self.channel.queue_bytes.dec_by(as_gauge(state.queue.bytes));
+                state.frames = VecDeque::new();
+                state.queue = Queue::default();
+            }
+            state.end.get_or_insert(end);
+            state.reader.take()
+        };
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        let state = self.channel.lock();
+        Progress { queue: state.queue, handed_over: state.handed_over, gone: state.gone, ended: state.ended }
+    }
+
+    /// Waits until frames were taken or the stream is gone. Cancel safe. May return early.
+    pub(crate) async fn taken(&self) {
+        self.channel.taken.notified().await;
+    }
+}
+
+impl<T> Drop for OutHandle<T> {
+    fn drop(&mut self) {
+        // A session that vanished (its task was dropped) must not leave the client hanging.
+        self.end(Err(Status::unavailable("the session was dropped")), false);
+    }
+}
+
+/// The transport's side: the response stream.
+pub(crate) struct OutStream<T> {
+    channel: Arc<Channel<T>>,
+    /// Taken from the queue in one go, handed out one by one.
+    local: VecDeque<OutFrame<T>>,
+}
+
+impl<T> fmt::Debug for OutStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutStream").field("local", &self.local.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for OutHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutHandle").field("progress", &self.progress()).finish()
+    }
+}
+
+impl<T: Unpin> Stream for OutStream<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(out) = self.local.pop_front() {
+            return Poll::Ready(Some(Ok(out.frame)));
+        }
+        let this = &mut *self;
+        let mut state = this.channel.lock();
+        if state.frames.is_empty() {
+            if this.local.capacity() > KEEP_FRAMES {
+                this.local = VecDeque::new();
+            }
+            return match state.end.take() {
+                Some(end) => {
+                    state.end = Some(Ok(()));
+                    state.ended = true;
+                    this.channel.taken.notify_one();
+                    Poll::Ready(end.err().map(Err))
+                }
+                None => {
+                    // The same task polls again and again: most wake-ups need no new waker.
+                    match &mut state.reader {
+                        Some(reader) => reader.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    Poll::Pending
+                }
+            };
+        }
+        std::mem::swap(&mut state.frames, &mut this.local);
+        let taken = std::mem::take(&mut state.queue);
+        this.channel.queue_bytes.dec_by(as_gauge(taken.bytes));
+        if let Some(position) = this.local.iter().rev().find_map(|out| out.position) {
+            state.handed_over = position;
+        }
+        drop(state);
+        this.channel.taken.notify_one();
+        Poll::Ready(this.local.pop_front().map(|out| Ok(out.frame)))
+    }
+}
+
+impl<T> Drop for OutStream<T> {
+    fn drop(&mut self) {
+        let mut state = self.channel.lock();
+        state.gone = true;
+        state.frames = VecDeque::new();
+        let left = std::mem::take(&mut state.queue);
+        drop(state);
+        self.channel.queue_bytes.dec_by(as_gauge(left.bytes));
+        self.channel.taken.notify_one();
+    }
+}
+
+fn as_gauge(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

@@ -13,9 +13,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .codec_path("crate::codec::SmallBufferCodec")
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().bytes(".").codec_path("crate::codec::SmallBufferCodec").compile_fds(descriptors)?;
     Ok(())
 }

@@ -35,6 +35,7 @@ impl PartitionCount {
     }
 
     /// The count as an index bound.
+    #[allow(clippy::len_without_is_empty, reason = "there is always at least one partition")]
     pub fn len(self) -> usize {
         self.0.get() as usize
     }

@@ -121,10 +121,12 @@ impl Registry {
 
     /// Hands results to the client's sessions; false when a session could not take them and will read its mailbox.
     pub fn deliver(&self, client: &ClientId, results: &Results) -> bool {
-        match self.sessions.get(client) {
-            Some(inboxes) => inboxes.iter().fold(true, |fit, inbox| inbox.push(Arc::clone(results)) && fit),
-            None => true,
+        let Some(inboxes) = self.sessions.get(client) else { return true };
+        let mut all_fit = true;
+        for inbox in inboxes.iter() {
+            all_fit &= inbox.push(Arc::clone(results));
         }
+        all_fit
     }
 
     /// Ends one session of a client, if it is here.

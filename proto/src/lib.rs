@@ -9,19 +9,19 @@
 pub mod codec;
 
 /// `nimbus.v1`: the Gateway service.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
 pub mod v1 {
     tonic::include_proto!("nimbus.v1");
 }
 
 /// `nimbus`: the original service.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
 pub mod original {
     tonic::include_proto!("nimbus");
 }
 
 /// `nimbus.stored.v1`: envelopes of the logs.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used)]
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
 pub mod stored {
     tonic::include_proto!("nimbus.stored.v1");
 }

@@ -6,7 +6,7 @@
 
 mod acks;
 pub mod auth;
-mod config;
+pub mod config;
 mod dispatch;
 mod edge;
 mod metrics;

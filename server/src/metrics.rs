@@ -2,33 +2,23 @@
 
 use nimbus_core::{Reason, session::Dialect};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, LabelValueEncoder},
+    encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 /// A protocol as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ProtocolLabel {
+pub(crate) struct ProtocolLabel {
     /// `v1` or `original`.
-    pub protocol: &'static str,
+    pub(crate) protocol: &'static str,
 }
 
 /// A reason as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ReasonLabel {
+pub(crate) struct ReasonLabel {
     /// As in docs/errors.md, or `OK`.
-    pub reason: ReasonText,
-}
-
-/// The text of a reason.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ReasonText(pub &'static str);
-
-impl prometheus_client::encoding::EncodeLabelValue for ReasonText {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        prometheus_client::encoding::EncodeLabelValue::encode(&self.0, encoder)
-    }
+    pub(crate) reason: &'static str,
 }
 
 /// The counters of the edge.
@@ -87,15 +77,15 @@ impl Metrics {
         );
         registry.register("nimbus_session_queue_bytes", "Bytes waiting in outgoing queues", m.queue_bytes.clone());
         for protocol in [Dialect::V1, Dialect::Original].map(protocol) {
-            m.streams_opened.get_or_create(&protocol);
-            m.streams_open.get_or_create(&protocol);
+            drop(m.streams_opened.get_or_create(&protocol));
+            drop(m.streams_open.get_or_create(&protocol));
         }
-        m.streams_ended.get_or_create(&reason(None));
+        drop(m.streams_ended.get_or_create(&reason(None)));
         for known in Reason::ALL {
-            m.streams_ended.get_or_create(&reason(Some(*known)));
+            drop(m.streams_ended.get_or_create(&reason(Some(*known))));
         }
         for transient in [Reason::RateLimited, Reason::StorageFull] {
-            m.events_rejected.get_or_create(&reason(Some(transient)));
+            drop(m.events_rejected.get_or_create(&reason(Some(transient))));
         }
         m
     }
@@ -113,5 +103,5 @@ pub(crate) fn protocol(dialect: Dialect) -> ProtocolLabel {
 
 /// The label of a reason; `None` is a clean end.
 pub(crate) fn reason(reason: Option<Reason>) -> ReasonLabel {
-    ReasonLabel { reason: ReasonText(reason.map_or("OK", Reason::as_str)) }
+    ReasonLabel { reason: reason.map_or("OK", Reason::as_str) }
 }

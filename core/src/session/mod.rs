@@ -61,6 +61,23 @@ enum Phase {
     Closed,
 }
 
+/// What a session begins with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What the client speaks.
+    pub dialect: Dialect,
+    /// What it may do.
+    pub limits: Limits,
+    /// The session's own id.
+    pub id: SessionId,
+    /// Stamped on every event.
+    pub origin: Arc<Origin>,
+    /// What the client said first.
+    pub hello: &'a Hello,
+    /// What the surroundings answered.
+    pub opened: Opened,
+}
+
 /// One open session.
 #[derive(Debug)]
 pub struct Session {
@@ -82,16 +99,8 @@ impl Session {
     ///
     /// # Errors
     /// [`Close`] with `POSITION_FROM_THE_FUTURE` when the client remembers more than the log holds.
-    pub fn open(
-        dialect: Dialect,
-        limits: Limits,
-        id: SessionId,
-        origin: Arc<Origin>,
-        hello: &Hello,
-        opened: Opened,
-        now: Now,
-        actions: &mut Vec<Action>,
-    ) -> Result<Self, Close> {
+    pub fn open(start: Start<'_>, now: Now, actions: &mut Vec<Action>) -> Result<Self, Close> {
+        let Start { dialect, limits, id, origin, hello, opened } = start;
         let (outcome, position) = resume(hello, &opened)?;
         let accepted = (hello.first_unaccepted - 1).max(opened.claimed.answered);
         let window = match hello.receive_window {
@@ -206,6 +215,11 @@ impl Session {
     /// The sequence number that the next event of a protocol without sequence numbers gets.
     pub fn next_seq(&self) -> u64 {
         self.up.next_seq()
+    }
+
+    /// Every event up to this is durable, as far as this session knows.
+    pub fn accepted_seq(&self) -> u64 {
+        self.up.accepted()
     }
 
     /// Whether the session has ended because everything was delivered.

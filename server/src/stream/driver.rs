@@ -14,7 +14,7 @@ use nimbus_core::{
         mailbox::MailboxAck,
     },
     registry::{Mail, Registration},
-    session::{Action, ClientFrame, Close, Dialect, Input, ServerFrame, Session},
+    session::{Action, ClientFrame, Close, Dialect, Input, Now, ServerFrame, Session, Start},
 };
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
@@ -70,6 +70,18 @@ pub(crate) struct Driver<W: Wire> {
     reading: bool,
     actions: Vec<Action>,
     frames: Vec<OutFrame<W::Out>>,
+    /// The present of this round.
+    now: Now,
+    tally: Tally,
+}
+
+/// Counts of one round, added to the shared counters once: they are contended.
+#[derive(Debug, Default)]
+struct Tally {
+    received: u64,
+    delivered: u64,
+    /// The session's accepted sequence number when it was last counted.
+    accepted_seq: u64,
 }
 
 /// What woke the driver.
@@ -95,8 +107,8 @@ impl<W: Wire> Driver<W> {
         let mut actions = Vec::new();
         let now = shared.now();
         let limits = shared.config.limits.clone();
-        let opened = Session::open(W::DIALECT, limits, id, Arc::clone(&origin), &hello, opened, now, &mut actions);
-        let session = match opened {
+        let start = Start { dialect: W::DIALECT, limits, id, origin: Arc::clone(&origin), hello: &hello, opened };
+        let session = match Session::open(start, now, &mut actions) {
             Ok(session) => session,
             Err(close) => {
                 tracing::info!(client = %origin.client, session = %id, reason = ?close.reason, "a session was refused");
@@ -107,6 +119,7 @@ impl<W: Wire> Driver<W> {
         };
         let partition = shared.ports.events.partitions().partition_of(&origin.client);
         shared.metrics.sessions_open.inc();
+        let tally = Tally { accepted_seq: session.accepted_seq(), ..Tally::default() };
         let mut driver = Self {
             shared,
             wire,
@@ -122,6 +135,8 @@ impl<W: Wire> Driver<W> {
             reading: true,
             actions,
             frames: Vec::new(),
+            now,
+            tally,
         };
         driver.act();
         Some(driver)
@@ -148,6 +163,7 @@ impl<W: Wire> Driver<W> {
                 frame = next_frame(&mut self.inbound, events), if wants_frames => Event::Frame(frame),
                 () = sleep.as_mut(), if deadline.is_some() => Event::Tick,
             };
+            self.now = self.shared.now();
             if self.take(event) {
                 break;
             }
@@ -212,7 +228,7 @@ impl<W: Wire> Driver<W> {
             WireFrame::Frame(frame) => {
                 let bytes = match &frame {
                     ClientFrame::Event(event) => {
-                        self.shared.metrics.events_received.inc();
+                        self.tally.received += 1;
                         event.payload.len()
                     }
                     ClientFrame::Unknown => {
@@ -271,9 +287,8 @@ impl<W: Wire> Driver<W> {
     }
 
     fn input(&mut self, input: Input) {
-        let now = self.shared.now();
         let mut rate = self.shared.rate.of(&self.origin.client);
-        self.session.handle(input, &mut rate, now, &mut self.actions);
+        self.session.handle(input, &mut rate, self.now, &mut self.actions);
     }
 
     /// Tells the session what became of the outgoing queue; true when the stream is gone.
@@ -304,14 +319,22 @@ impl<W: Wire> Driver<W> {
             }
         }
         self.out.push(&mut self.frames);
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let metrics = &self.shared.metrics;
+        let accepted_seq = self.session.accepted_seq();
+        metrics.events_accepted.inc_by(accepted_seq - self.tally.accepted_seq);
+        metrics.events_received.inc_by(self.tally.received);
+        metrics.deliveries.inc_by(self.tally.delivered);
+        self.tally = Tally { accepted_seq, ..Tally::default() };
     }
 
     fn send(&mut self, frame: ServerFrame) {
         let metrics = &self.shared.metrics;
         match &frame {
-            ServerFrame::Delivery(_) => {
-                metrics.deliveries.inc();
-            }
+            ServerFrame::Delivery(_) => self.tally.delivered += 1,
             ServerFrame::Rejected(rejected) => {
                 metrics.events_rejected.get_or_create(&metrics::reason(Some(rejected.reason))).inc();
             }

@@ -30,7 +30,7 @@ pub use sections::{
     distributed::{KafkaConfig, RedisConfig},
     executor::ExecutorConfig,
     listen::ListenConfig,
-    session::{RateLimit, SessionConfig},
+    session::SessionConfig,
     shutdown::ShutdownConfig,
     storage::{MailboxConfig, StorageConfig},
     telemetry::{LogFormat, TelemetryConfig},

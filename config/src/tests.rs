@@ -98,14 +98,15 @@ fn settings_that_contradict_each_other_are_reported_unless_one_is_wrong_by_itsel
     let environment = pairs(&[
         ("NIMBUS_SESSION_PONG_TIMEOUT", "26s"),
         ("NIMBUS_SHUTDOWN_DRAIN_WINDOW", "11s"),
-        ("NIMBUS_DATA_MAX_BYTES", "128MiB"),
+        ("NIMBUS_DATA_RETENTION_BYTES", "128MiB"),
+        ("NIMBUS_DATA_MAX_BYTES", "127MiB"),
         ("NIMBUS_EXECUTOR_BACKOFF_MIN", "1m"),
         ("NIMBUS_SESSION_QUEUE_BYTES", "64KiB"),
         ("NIMBUS_KAFKA_DLQ_TOPIC", "nimbus-events-v1"),
     ]);
     let expected = [
         "NIMBUS_SHUTDOWN_DRAIN_WINDOW",
-        "NIMBUS_DATA_MAX_BYTES",
+        "NIMBUS_DATA_RETENTION_BYTES",
         "NIMBUS_SESSION_PONG_TIMEOUT",
         "NIMBUS_SESSION_QUEUE_BYTES",
         "NIMBUS_EXECUTOR_BACKOFF_MIN",

@@ -56,6 +56,11 @@ pub(crate) fn bytes(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, 
     }
 }
 
+/// A size that fits into this machine's memory addresses.
+pub(crate) fn memory(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| usize::try_from(bytes(range.clone())(text)?).map_err(|_| "is too large for this machine".to_owned())
+}
+
 fn within<T: PartialOrd + Copy>(value: T, range: &RangeInclusive<T>, show: impl Fn(&T) -> String) -> Result<T, String> {
     if range.contains(&value) {
         Ok(value)

@@ -21,15 +21,12 @@ pub(crate) const QUEUE_BYTES: Setting = Setting::new("NIMBUS_SESSION_QUEUE_BYTES
 pub(crate) const MAX_PAYLOAD_BYTES: Setting = Setting::new("NIMBUS_SESSION_MAX_PAYLOAD_BYTES", "64KiB");
 /// Also how many events a client resends at most when it lost an Accepted.
 pub(crate) const MAX_IN_FLIGHT: Setting = Setting::new("NIMBUS_SESSION_MAX_IN_FLIGHT", "1024");
-/// At the idle memory of a session this is some 4 GiB.
-pub(crate) const MAX_SESSIONS: Setting = Setting::new("NIMBUS_SESSION_MAX_SESSIONS", "100000");
-/// Streams that have not said Hello yet have proved nothing.
-pub(crate) const MAX_HANDSHAKES: Setting = Setting::new("NIMBUS_SESSION_MAX_HANDSHAKES", "20000");
+/// At the idle memory of a stream this is some 4 GiB.
+pub(crate) const MAX_STREAMS: Setting = Setting::new("NIMBUS_SESSION_MAX_STREAMS", "100000");
+/// Enough for a backend that multiplexes; a bound on what one connection can cost.
+pub(crate) const STREAMS_PER_CONNECTION: Setting = Setting::new("NIMBUS_SESSION_STREAMS_PER_CONNECTION", "1024");
 /// Off: what a device may send is the application's to say.
 pub(crate) const RATE_LIMIT: Setting = Setting::new("NIMBUS_SESSION_RATE_LIMIT", "off").example("100");
-/// Empty: as many as a second's worth.
-pub(crate) const RATE_BURST: Setting = Setting::new("NIMBUS_SESSION_RATE_BURST", "").example("200");
-
 raw_section!(RawSession, "NIMBUS_SESSION_", {
     handshake_timeout: HANDSHAKE_TIMEOUT,
     ping_interval: PING_INTERVAL,
@@ -39,25 +36,15 @@ raw_section!(RawSession, "NIMBUS_SESSION_", {
     queue_bytes: QUEUE_BYTES,
     max_payload_bytes: MAX_PAYLOAD_BYTES,
     max_in_flight: MAX_IN_FLIGHT,
-    max_sessions: MAX_SESSIONS,
-    max_handshakes: MAX_HANDSHAKES,
+    max_streams: MAX_STREAMS,
+    streams_per_connection: STREAMS_PER_CONNECTION,
     rate_limit: RATE_LIMIT,
-    rate_burst: RATE_BURST,
 });
 
 /// The protocol's cap on a payload.
 const PAYLOAD_CAP: u64 = 1024 * 1024;
 /// What a message has besides its payload, at most: attributes, names, framing.
 const MESSAGE_OVERHEAD: u64 = 16 * 1024;
-
-/// How many events a client may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateLimit {
-    /// Events a second, in the long run.
-    pub per_second: NonZeroU32,
-    /// Events at once after a pause.
-    pub burst: NonZeroU32,
-}
 
 /// Limits of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,32 +64,39 @@ pub struct SessionConfig {
     /// Largest payload of an event, at most 1 MiB.
     pub max_payload_bytes: usize,
     /// How many events of a client may be sent and not yet accepted.
-    pub max_in_flight: u32,
-    /// How many sessions the server holds.
-    pub max_sessions: usize,
-    /// How many streams may be waiting for their Hello.
-    pub max_handshakes: usize,
-    /// Events a second and client; `None` is no limit.
-    pub rate_limit: Option<RateLimit>,
+    pub max_in_flight: usize,
+    /// How many streams may be open at once.
+    pub max_streams: usize,
+    /// How many streams one connection may have open at once.
+    pub streams_per_connection: u32,
+    /// Events a second and client, and at once after a pause; `None` is no limit.
+    pub rate_limit: Option<NonZeroU32>,
 }
 
 impl SessionConfig {
     pub(crate) fn read(reading: &mut Reading<'_>) -> Self {
         let raw = RawSession::read(reading.environment());
         let time = || value::duration(Duration::from_millis(100)..=Duration::from_secs(600));
-        let rate_limit = rate_limit(reading, raw.rate_limit, raw.rate_burst);
         let config = Self {
             handshake_timeout: reading.value(&HANDSHAKE_TIMEOUT, raw.handshake_timeout, time()),
             ping_interval: reading.value(&PING_INTERVAL, raw.ping_interval, time()),
             pong_timeout: reading.value(&PONG_TIMEOUT, raw.pong_timeout, time()),
             receive_window: reading.value(&RECEIVE_WINDOW, raw.receive_window, value::integer(1..=65_536)),
             queue_messages: reading.value(&QUEUE_MESSAGES, raw.queue_messages, value::integer(8..=65_536)),
-            queue_bytes: reading.value(&QUEUE_BYTES, raw.queue_bytes, bytes(32 * 1024, 64 * PAYLOAD_CAP)),
-            max_payload_bytes: reading.value(&MAX_PAYLOAD_BYTES, raw.max_payload_bytes, bytes(64, PAYLOAD_CAP)),
+            queue_bytes: reading.value(&QUEUE_BYTES, raw.queue_bytes, value::memory(32 * 1024..=64 * PAYLOAD_CAP)),
+            max_payload_bytes: reading.value(
+                &MAX_PAYLOAD_BYTES,
+                raw.max_payload_bytes,
+                value::memory(64..=PAYLOAD_CAP),
+            ),
             max_in_flight: reading.value(&MAX_IN_FLIGHT, raw.max_in_flight, value::integer(1..=65_536)),
-            max_sessions: reading.value(&MAX_SESSIONS, raw.max_sessions, value::integer(1..=10_000_000)),
-            max_handshakes: reading.value(&MAX_HANDSHAKES, raw.max_handshakes, value::integer(1..=10_000_000)),
-            rate_limit,
+            max_streams: reading.value(&MAX_STREAMS, raw.max_streams, value::integer(1..=10_000_000)),
+            streams_per_connection: reading.value(
+                &STREAMS_PER_CONNECTION,
+                raw.streams_per_connection,
+                value::integer(1..=1_000_000),
+            ),
+            rate_limit: reading.value(&RATE_LIMIT, raw.rate_limit, rate_limit),
         };
         if config.pong_timeout > config.ping_interval && reading.are_sound(&[&PING_INTERVAL, &PONG_TIMEOUT]) {
             let wrong = format!("is longer than {}, so that pings would pile up", PING_INTERVAL.name);
@@ -118,23 +112,9 @@ impl SessionConfig {
     }
 }
 
-fn bytes(least: u64, most: u64) -> impl Fn(&str) -> Result<usize, String> {
-    let parse = value::bytes(least..=most);
-    move |text| usize::try_from(parse(text)?).map_err(|_| "is too large for this machine".to_owned())
-}
-
-fn rate_limit(reading: &mut Reading<'_>, limit: Option<String>, burst: Option<String>) -> Option<RateLimit> {
-    let count = |text: &str| {
-        let count = value::integer(1..=1_000_000_u32)(text)?;
-        NonZeroU32::new(count).ok_or_else(|| "is zero; write off for no limit".to_owned())
-    };
-    let per_second = reading.value(&RATE_LIMIT, limit, |text| match text {
-        "off" => Ok(None),
-        number => count(number).map(Some),
-    });
-    let burst = reading.optional(&RATE_BURST, burst, count);
-    if burst.is_some() && per_second.is_none() && reading.are_sound(&[&RATE_LIMIT]) {
-        reading.warn(RATE_BURST.name, format!("has no effect while {} is off", RATE_LIMIT.name));
+fn rate_limit(text: &str) -> Result<Option<NonZeroU32>, String> {
+    if text == "off" {
+        return Ok(None);
     }
-    per_second.map(|per_second| RateLimit { per_second, burst: burst.unwrap_or(per_second) })
+    value::integer(1..=1_000_000_u32)(text).map(NonZeroU32::new)
 }

@@ -253,10 +253,11 @@ mod tests {
     #[test]
     fn a_repair_reaches_the_sessions_of_its_partition() {
         let registry = registry();
-        let a = registry.register(client("a"), SessionId(Ulid(1)));
-        let b = registry.register(client("b"), SessionId(Ulid(2)));
         let partition = registry.partitions.partition_of(&client("a"));
-        assert_ne!(partition, registry.partitions.partition_of(&client("b")), "pick other names");
+        let elsewhere = |name: &String| registry.partitions.partition_of(&client(name)) != partition;
+        let other = (0..100).map(|n| n.to_string()).find(elsewhere).unwrap();
+        let a = registry.register(client("a"), SessionId(Ulid(1)));
+        let b = registry.register(client(&other), SessionId(Ulid(2)));
         registry.missed(Some(partition));
         assert!(a.inbox().take().unwrap().missed);
         assert!(b.inbox().take().is_none());

@@ -85,15 +85,16 @@ impl Dispatcher {
                 // Any inequality, backwards too: a failover may have taken the chain back.
                 let broken = chain.last.is_some_and(|last| last != previous);
                 chain.last = Some(last);
+                if broken {
+                    // Before the results are handed out: a session must not send what lies behind a hole.
+                    tracing::debug!(%partition, %previous, "the chain of notifications broke");
+                    self.shared.metrics.missed_notifications.inc();
+                    self.repair(Some(partition));
+                }
                 for one in &clients {
                     if !self.shared.registry.deliver(&one.client, &one.results) {
                         self.shared.metrics.inbox_overflows.inc();
                     }
-                }
-                if broken {
-                    tracing::debug!(%partition, %previous, "the chain of notifications broke");
-                    self.shared.metrics.missed_notifications.inc();
-                    self.repair(Some(partition));
                 }
             }
             Notification::Superseded { client, session } => self.shared.registry.supersede(&client, session),

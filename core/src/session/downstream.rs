@@ -36,8 +36,10 @@ pub(super) struct Bounds {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// Reading; `fetching` while a read is out.
-    CatchingUp { fetching: bool },
+    /// A read is due.
+    CatchingUp,
+    /// A read is out. `again`: something may have been missed since, so what it brings may be too old to go live on.
+    Fetching { again: bool },
     /// Sending what it is notified of.
     Live,
 }
@@ -64,7 +66,7 @@ impl Downstream {
         Self {
             outbox,
             bounds,
-            mode: Mode::CatchingUp { fetching: false },
+            mode: Mode::CatchingUp,
             sent: from,
             notified: from,
             unacked: VecDeque::new(),
@@ -97,7 +99,7 @@ impl Downstream {
             }
             let (messages, bytes) = self.room();
             if messages == 0 || bytes == 0 {
-                self.mode = Mode::CatchingUp { fetching: false };
+                self.mode = Mode::CatchingUp;
                 return;
             }
             self.deliver(stored.clone(), actions);
@@ -106,33 +108,35 @@ impl Downstream {
 
     /// Notifications may be missing.
     pub(super) fn missed(&mut self) {
-        if self.mode == Mode::Live {
-            self.mode = Mode::CatchingUp { fetching: false };
-        }
+        self.mode = match self.mode {
+            Mode::Live | Mode::CatchingUp => Mode::CatchingUp,
+            Mode::Fetching { .. } => Mode::Fetching { again: true },
+        };
     }
 
     /// A read is back.
     pub(super) fn fetched(&mut self, records: Vec<Stored<ResultRecord>>, through: Position, actions: &mut Vec<Action>) {
-        debug_assert_eq!(self.mode, Mode::CatchingUp { fetching: true }, "a read came back that was not out");
+        debug_assert!(matches!(self.mode, Mode::Fetching { .. }), "a read came back that was not out");
         for stored in records {
             if !self.sent.covers(stored.offset) {
                 self.deliver(stored, actions);
             }
         }
         self.sent = self.sent.max(through);
-        self.mode = if self.sent >= self.notified { Mode::Live } else { Mode::CatchingUp { fetching: false } };
+        let complete = self.sent >= self.notified && self.mode == Mode::Fetching { again: false };
+        self.mode = if complete { Mode::Live } else { Mode::CatchingUp };
     }
 
     /// Asks for the next page if there is one to read and room for it.
     pub(super) fn next_fetch(&mut self) -> Option<Fetch> {
-        if self.mode != (Mode::CatchingUp { fetching: false }) {
+        if self.mode != Mode::CatchingUp {
             return None;
         }
         let (max_records, max_bytes) = self.room();
         if max_records == 0 || max_bytes == 0 {
             return None;
         }
-        self.mode = Mode::CatchingUp { fetching: true };
+        self.mode = Mode::Fetching { again: false };
         Some(Fetch {
             from: self.sent,
             max_records,

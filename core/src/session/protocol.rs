@@ -112,7 +112,8 @@ pub enum Input {
     Appended(Result<(), LogError>),
     /// New results of this client.
     Notified(Arc<[Stored<ResultRecord>]>),
-    /// Notifications may have been missed: read the mailbox.
+    /// Notifications may have been missed: read the mailbox. Must come before any notification that lies behind what was
+    /// missed, or the session would send that one first and take what was missed for sent.
     Missed,
     /// What [`Action::Fetch`] asked for.
     Fetched {

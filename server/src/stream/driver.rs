@@ -272,11 +272,11 @@ impl<W: Wire> Driver<W> {
         if !results.is_empty() {
             self.look_at_queue();
         }
-        for batch in results {
-            self.input(Input::Notified(batch));
-        }
         if missed {
             self.input(Input::Missed);
+        }
+        for batch in results {
+            self.input(Input::Notified(batch));
         }
         if draining {
             self.input(Input::Drain);

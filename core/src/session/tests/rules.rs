@@ -1,0 +1,253 @@
+//! Single rules, one test each.
+
+use tokio::time::Duration;
+
+use super::{
+    super::*,
+    world::{event, hello, open, opened},
+};
+use crate::ports::log::LogError;
+
+/// Feeds inputs to a fresh session and returns what it did after its Welcome.
+fn run(limits: Limits, inputs: impl IntoIterator<Item = Input>) -> (Session, Vec<Action>) {
+    let (mut session, _welcome, now) = open(limits, &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    for input in inputs {
+        session.handle(input, &mut Unlimited, now, &mut actions);
+    }
+    session.settle(&mut actions);
+    (session, actions)
+}
+
+fn frame(seq: u64) -> Input {
+    Input::Frame(ClientFrame::Event(event(seq)))
+}
+
+fn closed_because(actions: &[Action]) -> Option<Reason> {
+    actions.iter().find_map(|action| match action {
+        Action::Close(close) => close.reason,
+        _ => None,
+    })
+}
+
+fn appended(actions: &[Action]) -> Vec<u64> {
+    let batches = actions.iter().filter_map(|action| match action {
+        Action::Append(events) => Some(events),
+        _ => None,
+    });
+    batches.flatten().map(|event| event.seq).collect()
+}
+
+#[test]
+fn a_gap_ends_the_session_but_what_came_before_it_is_kept() {
+    let (_, actions) = run(Limits::default(), [frame(1), frame(2), frame(4)]);
+    assert_eq!(closed_because(&actions), Some(Reason::SeqGap));
+    assert_eq!(appended(&actions), [1, 2]);
+}
+
+#[test]
+fn zero_and_overflow_end_the_session() {
+    let (_, actions) = run(Limits::default(), [frame(0)]);
+    assert_eq!(closed_because(&actions), Some(Reason::SeqZero));
+    let (_, actions) = run(Limits::default(), [frame(MAX_SEQ + 1)]);
+    assert_eq!(closed_because(&actions), Some(Reason::SeqOverflow));
+}
+
+#[test]
+fn a_repeat_is_accepted_again_and_appended_once() {
+    let (_, actions) = run(Limits::default(), [frame(1), frame(1), frame(2)]);
+    assert_eq!(closed_because(&actions), None);
+    assert_eq!(appended(&actions), [1, 2]);
+    assert!(actions.iter().any(|action| matches!(action, Action::Send(ServerFrame::Accepted(0)))));
+}
+
+#[test]
+fn an_oversize_payload_takes_its_place_in_the_log_as_a_refusal() {
+    let limits = Limits { max_payload_bytes: 4, ..Limits::default() };
+    let mut large = event(1);
+    large.payload = bytes::Bytes::from_static(b"12345");
+    let (_, actions) = run(limits, [Input::Frame(ClientFrame::Event(large)), frame(2)]);
+    let Some(Action::Append(events)) = actions.iter().find(|action| matches!(action, Action::Append(_))) else {
+        panic!("both events are appended, not {actions:?}");
+    };
+    let refused = events[0].refused.as_ref().unwrap();
+    assert_eq!(refused.reason, Reason::EventTooLarge.as_str());
+    assert!(refused.message.contains("payload has 5 bytes; at most 4"), "{}", refused.message);
+    assert!(events[0].payload.is_empty());
+    assert_eq!(events[1].refused, None);
+}
+
+#[test]
+fn a_reserved_attribute_is_refused_for_good() {
+    let mut reserved = event(1);
+    reserved.attributes = vec![("nimbus.trick".to_owned(), "1".to_owned())];
+    let (_, actions) = run(Limits::default(), [Input::Frame(ClientFrame::Event(reserved))]);
+    let Some(Action::Append(events)) = actions.first() else { panic!("{actions:?}") };
+    assert_eq!(events[0].refused.as_ref().unwrap().reason, Reason::InvalidEvent.as_str());
+}
+
+#[test]
+fn over_the_rate_the_client_goes_back_and_what_follows_is_discarded() {
+    struct Third(u32);
+    impl Admission for Third {
+        fn admit(&mut self) -> Result<(), Duration> {
+            self.0 += 1;
+            if self.0 == 3 { Err(Duration::from_millis(70)) } else { Ok(()) }
+        }
+    }
+    let (mut session, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let (mut rate, mut actions) = (Third(0), Vec::new());
+    for seq in [1, 2, 3, 4, 5, 3, 4] {
+        session.handle(frame(seq), &mut rate, now, &mut actions);
+    }
+    session.settle(&mut actions);
+    let Some(Action::Send(ServerFrame::Rejected(rejected))) = actions.first() else { panic!("{actions:?}") };
+    assert_eq!((rejected.seq, rejected.reason), (3, Reason::RateLimited));
+    assert_eq!(rejected.retry_after, Duration::from_millis(70));
+    assert_eq!(appended(&actions), [1, 2, 3, 4]);
+}
+
+#[test]
+fn reading_stops_at_the_in_flight_limit_and_goes_on_after_an_accept() {
+    let limits = Limits { max_in_flight: 2, ..Limits::default() };
+    let (mut session, _) = run(limits, [frame(1), frame(2)]);
+    assert!(!session.wants_frames());
+    let (_, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    session.handle(Input::Appended(Ok(())), &mut Unlimited, now, &mut Vec::new());
+    assert!(session.wants_frames());
+}
+
+#[test]
+fn an_ambiguous_append_ends_the_session_and_nothing_is_refused() {
+    let (_, actions) = run(Limits::default(), [frame(1)]);
+    assert_eq!(appended(&actions), [1]);
+    let (mut session, _) = run(Limits::default(), [frame(1)]);
+    let (_, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    let lost = Input::Appended(Err(LogError::Ambiguous("i/o error".to_owned())));
+    session.handle(lost, &mut Unlimited, now, &mut actions);
+    assert!(matches!(actions[0], Action::Send(ServerFrame::GoAway(GoAwayReason::Reset))));
+    assert_eq!(closed_because(&actions), Some(Reason::AppendFailed));
+}
+
+#[test]
+fn an_ack_beyond_what_was_sent_ends_the_session() {
+    let (_, actions) = run(Limits::default(), [Input::Frame(ClientFrame::Ack(Position(101)))]);
+    assert_eq!(closed_because(&actions), Some(Reason::AckBeyondSent));
+}
+
+#[test]
+fn an_event_after_goodbye_ends_the_session() {
+    let (_, actions) = run(Limits::default(), [Input::Frame(ClientFrame::Goodbye), frame(1)]);
+    assert_eq!(closed_because(&actions), Some(Reason::EventAfterGoodbye));
+}
+
+#[test]
+fn a_frame_of_an_unknown_kind_changes_nothing() {
+    let (session, actions) = run(Limits::default(), [Input::Frame(ClientFrame::Unknown), frame(1)]);
+    assert_eq!(appended(&actions), [1]);
+    assert!(!session.is_closed());
+}
+
+#[test]
+fn a_position_from_the_future_is_refused() {
+    let resume = Resume { position: Position(101), answered: 0, answered_beyond: Vec::new(), foreign_epoch: false };
+    let hello = Hello { resume: Some(resume), ..hello(0) };
+    let refused = open(Limits::default(), &hello, opened(0, 100)).map(drop).unwrap_err();
+    assert_eq!(refused.reason, Some(Reason::PositionFromTheFuture));
+}
+
+#[test]
+fn resume_outcomes_follow_floor_and_log_start() {
+    let outcome = |position: u64, foreign_epoch: bool| {
+        let position = Position(position);
+        let resume = Resume { position, answered: 0, answered_beyond: Vec::new(), foreign_epoch };
+        let hello = Hello { resume: Some(resume), ..hello(0) };
+        let mut opened = opened(0, 100);
+        opened.range.start = Position(20);
+        opened.floor = if position < Position(50) { Position(50) } else { Position(0) };
+        let (_, actions, _) = open(Limits::default(), &hello, opened).unwrap();
+        match &actions[0] {
+            Action::Send(ServerFrame::Welcome(welcome)) => (welcome.outcome, welcome.position.0),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(outcome(60, false), (ResumeOutcome::Resumed, 60));
+    assert_eq!(outcome(40, false), (ResumeOutcome::FromLog, 40));
+    let gap = ResumeOutcome::Gap { from: Position(10), to: Position(20) };
+    assert_eq!(outcome(10, false), (gap, 20));
+    let gap = ResumeOutcome::Gap { from: Position(60), to: Position(20) };
+    assert_eq!(outcome(60, true), (gap, 20));
+}
+
+#[test]
+fn a_silent_client_is_pinged_and_then_given_up() {
+    let (mut session, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    assert_eq!(session.deadline(), Some(now.instant + Duration::from_secs(25)));
+    now.instant += Duration::from_secs(25);
+    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    assert!(matches!(actions[..], [Action::Send(ServerFrame::Ping(_))]));
+    assert_eq!(session.deadline(), Some(now.instant + Duration::from_secs(10)));
+    now.instant += Duration::from_secs(10);
+    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    assert_eq!(closed_because(&actions), Some(Reason::ClientUnresponsive));
+}
+
+#[test]
+fn a_pong_keeps_the_session() {
+    let (mut session, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    for _ in 0..10 {
+        now.instant += Duration::from_secs(25);
+        session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+        session.handle(Input::Frame(ClientFrame::Pong), &mut Unlimited, now, &mut actions);
+    }
+    assert_eq!(actions.len(), 10, "ten pings and nothing else");
+    assert!(!session.is_closed());
+}
+
+#[test]
+fn a_drain_waits_for_appends_and_a_superseded_session_does_not() {
+    let (mut session, _) = run(Limits::default(), [frame(1)]);
+    let (_, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    session.handle(Input::Drain, &mut Unlimited, now, &mut actions);
+    session.settle(&mut actions);
+    assert!(matches!(actions[..], [Action::Send(ServerFrame::GoAway(GoAwayReason::Draining))]));
+    assert!(!session.wants_frames());
+    session.handle(Input::Appended(Ok(())), &mut Unlimited, now, &mut actions);
+    session.settle(&mut actions);
+    assert!(matches!(actions[1], Action::Send(ServerFrame::Accepted(1))));
+    assert_eq!(closed_because(&actions), Some(Reason::Draining));
+
+    let (_, actions) = run(Limits::default(), [frame(1), Input::Superseded]);
+    assert_eq!(closed_because(&actions), Some(Reason::Superseded));
+}
+
+#[test]
+fn results_of_the_original_protocol_count_as_delivered_after_a_keepalive() {
+    let limits = Limits { original_ack_delay: Duration::from_secs(20), ..Limits::default() };
+    let (_, _, mut now) = open(limits.clone(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    let hello = hello(0);
+    let start = Start {
+        dialect: Dialect::Original,
+        limits,
+        id: SessionId(ulid::Ulid(1)),
+        origin: std::sync::Arc::new(super::world::origin()),
+        hello: &hello,
+        opened: opened(0, 100),
+    };
+    let mut session = Session::open(start, now, &mut actions).unwrap();
+    assert!(actions.iter().all(|action| matches!(action, Action::Fetch(_))), "no Welcome: {actions:?}");
+    assert_eq!(session.deadline(), None);
+    actions.clear();
+    session.handle(Input::HandedOver(Position(5)), &mut Unlimited, now, &mut actions);
+    now.instant += Duration::from_secs(19);
+    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    assert!(actions.is_empty(), "{actions:?}");
+    now.instant += Duration::from_secs(1);
+    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    assert!(matches!(actions[..], [Action::Ack(Position(5))]), "{actions:?}");
+}

@@ -382,3 +382,10 @@ impl PartitionMailbox {
         self.chunks -= trimmed.chunks;
     }
 }
+
+#[cfg(test)]
+impl PartitionMailbox {
+    pub(super) fn expiries(&self) -> usize {
+        self.expiries.len()
+    }
+}

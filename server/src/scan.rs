@@ -15,15 +15,15 @@ use nimbus_core::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, stream::FetchedPage};
 
 /// How much of the log one step reads, in bytes.
 const STEP_BYTES: usize = 1024 * 1024;
 /// How many requests may wait for a partition's task; more wait in line.
 const WAITING_SCANS: usize = 1_024;
 
-/// What a scan brought, and up to where it is complete.
-type Page = Result<(Vec<Stored<ResultRecord>>, Position), LogError>;
+/// What a scan brought.
+type Page = Result<FetchedPage, LogError>;
 
 /// One client's wish.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Pass {
             let client = &stored.record.origin.client;
             let Some(waiting) = self.clients.get_mut(client) else { continue };
             for full in waiting.extract_if(.., |waiting| waiting.request.offer(stored)) {
-                full.complete();
+                full.complete(false);
             }
             if waiting.is_empty() {
                 self.clients.remove(client);
@@ -160,7 +160,7 @@ impl Pass {
             // A page that found something is not held back for more.
             let done =
                 |waiting: &mut Waiting| at_the_end || waiting.answer.is_closed() || !waiting.request.found.is_empty();
-            waiting.extract_if(.., done).for_each(Waiting::complete);
+            waiting.extract_if(.., done).for_each(|waiting| waiting.complete(at_the_end));
         }
         self.clients.retain(|_, waiting| !waiting.is_empty());
         Ok(())
@@ -174,9 +174,10 @@ impl Pass {
 }
 
 impl Waiting {
-    fn complete(self) {
+    /// `complete`: nothing was held back, the end of the log was reached.
+    fn complete(self, complete: bool) {
         let Self { request, answer } = self;
-        Self::send(answer, Ok((request.found, request.at)));
+        Self::send(answer, Ok(FetchedPage { records: request.found, through: request.at, complete }));
     }
 
     fn answer(self, page: Page) {

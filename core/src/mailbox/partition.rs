@@ -231,7 +231,7 @@ impl PartitionMailbox {
             Some(last) if !all => last.offset.position_after(),
             _ => self.applied.max(from),
         };
-        Page::Records { records, through }
+        Page::Records { records, through, complete: all }
     }
 
     /// Folds a batch in, exactly once: records before `applied` are skipped, a batch that begins past it is refused.

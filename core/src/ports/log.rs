@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 
 use crate::{
-    Event, GroupId, LogEpoch, Offset, Partition, PartitionCount, Position, Reason, ResultRecord,
-    error::ErrorClass, event::Origin, result::DeadLetter,
+    Event, GroupId, LogEpoch, Offset, Partition, PartitionCount, Position, Reason, ResultRecord, error::ErrorClass,
+    event::Origin, result::DeadLetter,
 };
 
 /// The log of events.

@@ -132,6 +132,9 @@ pub enum Page {
         /// Complete up to here: a record of this client before `through` is in `records` or lies before the position
         /// asked for.
         through: Position,
+        /// Nothing was held back: `through` is all that the mailbox had when it was read. A page cut short by a limit is
+        /// not complete, and its reader must not take itself for caught up.
+        complete: bool,
     },
     /// The position lies before a floor: read the results log instead, up to `floor` at least.
     BelowFloor {

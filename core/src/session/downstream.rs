@@ -115,7 +115,13 @@ impl Downstream {
     }
 
     /// A read is back.
-    pub(super) fn fetched(&mut self, records: Vec<Stored<ResultRecord>>, through: Position, actions: &mut Vec<Action>) {
+    pub(super) fn fetched(
+        &mut self,
+        records: Vec<Stored<ResultRecord>>,
+        through: Position,
+        complete: bool,
+        actions: &mut Vec<Action>,
+    ) {
         debug_assert!(matches!(self.mode, Mode::Fetching { .. }), "a read came back that was not out");
         for stored in records {
             if !self.sent.covers(stored.offset) {
@@ -123,8 +129,8 @@ impl Downstream {
             }
         }
         self.sent = self.sent.max(through);
-        let complete = self.sent >= self.notified && self.mode == Mode::Fetching { again: false };
-        self.mode = if complete { Mode::Live } else { Mode::CatchingUp };
+        let caught_up = complete && self.sent >= self.notified && self.mode == Mode::Fetching { again: false };
+        self.mode = if caught_up { Mode::Live } else { Mode::CatchingUp };
     }
 
     /// Asks for the next page if there is one to read and room for it.

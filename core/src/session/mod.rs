@@ -161,7 +161,7 @@ impl Session {
             Input::Appended(outcome) => self.appended(outcome, actions),
             Input::Notified(batch) => self.down.notified(&batch, actions),
             Input::Missed => self.down.missed(),
-            Input::Fetched { records, through } => self.down.fetched(records, through, actions),
+            Input::Fetched { records, through, complete } => self.down.fetched(records, through, complete, actions),
             Input::HandedOver(position) => self.handed_over.note(position, now.instant),
             Input::Bookmark(position) => self.down.bookmark(position),
             Input::Drain => self.leave(GoAwayReason::Draining, actions),

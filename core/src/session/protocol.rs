@@ -121,6 +121,8 @@ pub enum Input {
         records: Vec<Stored<ResultRecord>>,
         /// Complete up to here.
         through: Position,
+        /// Nothing was held back by the request's limits.
+        complete: bool,
     },
     /// The transport has taken every delivery before this out of the outgoing queue (original protocol).
     HandedOver(Position),

@@ -11,8 +11,17 @@ use nimbus_core::{
 
 use crate::{scan::ScanRequest, shared::Shared, status};
 
-/// What a read brought, and up to where it is complete.
-pub(crate) type Fetched = Result<(Vec<Stored<ResultRecord>>, Position), Close>;
+/// What a read brought.
+pub(crate) type Fetched = Result<FetchedPage, Close>;
+
+/// A page, and up to where it is complete.
+#[derive(Debug)]
+pub(crate) struct FetchedPage {
+    pub(crate) records: Vec<Stored<ResultRecord>>,
+    pub(crate) through: Position,
+    /// Nothing was held back by the limits of the read.
+    pub(crate) complete: bool,
+}
 
 /// Reads one page for a session.
 pub(crate) fn fetch(shared: Arc<Shared>, origin: Arc<Origin>, fetch: Fetch) -> BoxFuture<'static, Fetched> {
@@ -21,7 +30,7 @@ pub(crate) fn fetch(shared: Arc<Shared>, origin: Arc<Origin>, fetch: Fetch) -> B
         let client = &origin.client;
         let page = shared.ports.mailbox.read(client, fetch.from, fetch.max_records, fetch.max_bytes).await;
         match page {
-            Ok(Page::Records { records, through }) => Ok((records, through)),
+            Ok(Page::Records { records, through, complete }) => Ok(FetchedPage { records, through, complete }),
             Ok(Page::BelowFloor { .. }) => {
                 let request = ScanRequest::new(Arc::clone(&origin), fetch);
                 shared.scanner.scan(request).await.map_err(|error| {

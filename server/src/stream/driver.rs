@@ -20,7 +20,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
 
 use super::{
-    delivery_source::{Fetched, fetch},
+    delivery_source::{Fetched, FetchedPage, fetch},
     entrance::unreadable,
     opening::{ReadySession, append_of},
     out::{OutFrame, OutHandle},
@@ -178,9 +178,9 @@ impl<W: Wire> Driver<W> {
     fn take(&mut self, event: Event<W::In>) -> bool {
         match event {
             Event::Appended(outcome) => self.input(Input::Appended(outcome)),
-            Event::Fetched(Ok((records, through))) => {
+            Event::Fetched(Ok(FetchedPage { records, through, complete })) => {
                 self.look_at_queue();
-                self.input(Input::Fetched { records, through });
+                self.input(Input::Fetched { records, through, complete });
             }
             Event::Fetched(Err(close)) => self.input(Input::Fail(close)),
             Event::Frame(frame) => return self.frames(frame),

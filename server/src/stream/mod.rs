@@ -7,6 +7,7 @@ mod opening;
 mod out;
 
 pub(crate) use self::{
+    delivery_source::FetchedPage,
     driver::{Wire, WireFrame},
     entrance::{Entrance, credentials, unreadable},
     opening::{Opening, OpeningKind, fresh_outbox, wire_token},

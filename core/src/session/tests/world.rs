@@ -266,12 +266,13 @@ impl World {
         let Some((fetch, mailbox, end)) = self.fetch.take() else { return };
         let waiting = mailbox.iter().filter(|stored| !fetch.from.covers(stored.offset));
         let records: Vec<_> = waiting.take(fetch.max_records).cloned().collect();
+        let complete = records.last() == mailbox.last() || records.len() < fetch.max_records;
         let through = match records.last() {
-            Some(last) if records.len() == fetch.max_records => last.offset.position_after(),
+            Some(last) if !complete => last.offset.position_after(),
             _ => end,
         };
         self.set_queue();
-        self.input(Input::Fetched { records, through });
+        self.input(Input::Fetched { records, through, complete });
     }
 
     fn read(&mut self) {

@@ -181,6 +181,12 @@ impl Client {
         self.shared().progress.borrow().accepted
     }
 
+    /// The number of the last event in the outbox; 0 = none. A file outbox counts on from where an earlier process
+    /// ended, so this tells what was sent already.
+    pub fn last_seq(&self) -> u64 {
+        self.shared().with(|core, _| core.machine.last_seq())
+    }
+
     async fn reached(&self, done: impl Fn(&Progress) -> bool) -> Result<(), Error> {
         let mut progress = self.shared().progress.subscribe();
         let result = progress.wait_for(|progress| done(progress) || progress.ended).await.map(|progress| *progress);

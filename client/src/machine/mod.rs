@@ -594,6 +594,11 @@ impl Machine {
         self.up.last_seq() - self.down.settled()
     }
 
+    /// The last event that has a number.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.up.last_seq()
+    }
+
     /// Events that are not accepted yet.
     pub(crate) fn unaccepted(&self) -> u64 {
         self.up.last_seq() - self.up.accepted()

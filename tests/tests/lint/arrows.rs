@@ -1,0 +1,154 @@
+//! Which crate may depend on which, and where each vendor lives. The tables are the design.
+
+use std::collections::BTreeSet;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+use super::sources::{expect_none, root};
+
+/// One crate of the workspace and the others that it may name.
+struct Arrow {
+    from: &'static str,
+    to: &'static [&'static str],
+    /// Additionally in its own tests.
+    in_tests: &'static [&'static str],
+}
+
+const fn arrow(from: &'static str, to: &'static [&'static str], in_tests: &'static [&'static str]) -> Arrow {
+    Arrow { from, to, in_tests }
+}
+
+/// May depend on every crate: the composition root, and what measures or injects from the outside.
+const SEES_EVERYTHING: [&str; 3] = ["nimbus", "nimbus-tests", "nimbus-benches"];
+
+const ARROWS: &[Arrow] = &[
+    arrow("nimbus-proto", &[], &[]),
+    arrow("nimbus-core", &[], &[]),
+    arrow("nimbus-envelope", &["nimbus-core", "nimbus-proto"], &[]),
+    arrow("nimbus-config", &["nimbus-core"], &[]),
+    arrow("nimbus-telemetry", &["nimbus-core"], &[]),
+    arrow("nimbus-contracts", &["nimbus-core"], &[]),
+    // Adapters know the ports and the stored form, never one another and never who uses them.
+    arrow("nimbus-embedded", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
+    arrow("nimbus-kafka", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
+    arrow("nimbus-redis", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
+    // What works on ports never names an adapter; its tests may run on the embedded one.
+    arrow(
+        "nimbus-server",
+        &["nimbus-core", "nimbus-proto"],
+        &["nimbus-embedded", "nimbus-executors", "nimbus-consumers"],
+    ),
+    arrow("nimbus-consumers", &["nimbus-core"], &["nimbus-embedded", "nimbus-executors"]),
+    arrow("nimbus-executors", &["nimbus-core"], &[]),
+    // The SDK and what is built on it speak the wire protocol and nothing else.
+    arrow("nimbus-client", &["nimbus-proto"], &[]),
+    arrow("nimbus-loadtest", &["nimbus-client", "nimbus-proto"], &[]),
+    arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
+];
+
+/// A crate from elsewhere, and the only ones of ours that may name it.
+const VENDORS: &[(&str, &[&str])] = &[
+    ("rdkafka", &["nimbus-kafka"]),
+    ("fred", &["nimbus-redis"]),
+    ("redis", &[]),
+    ("envy", &["nimbus-config"]),
+    ("dotenvy", &["nimbus-config"]),
+    ("axum", &["nimbus-telemetry"]),
+    ("tracing-subscriber", &["nimbus-telemetry"]),
+    ("rustix", &["nimbus-embedded", "nimbus-tests"]),
+    ("governor", &["nimbus-server"]),
+    ("tonic-health", &["nimbus-server"]),
+    ("tonic-reflection", &["nimbus-server"]),
+    ("clap", &["nimbus", "nimbus-benches"]),
+    ("indicatif", &["nimbus"]),
+    ("comfy-table", &["nimbus"]),
+    (
+        "tonic",
+        &[
+            "nimbus",
+            "nimbus-benches",
+            "nimbus-client",
+            "nimbus-harness",
+            "nimbus-loadtest",
+            "nimbus-proto",
+            "nimbus-server",
+            "nimbus-tests",
+        ],
+    ),
+    // Errors without a type are for programs and tests, never for a library.
+    ("anyhow", &["nimbus", "nimbus-benches", "nimbus-harness", "nimbus-loadtest", "nimbus-tests"]),
+];
+
+/// The domain names no vendor; these are the language it is written in.
+const CORE_MAY_USE: &[&str] =
+    &["async-trait", "bytes", "dashmap", "futures-core", "thiserror", "tokio", "tokio-util", "tracing", "ulid"];
+
+fn metadata() -> Metadata {
+    let manifest = root().join("Cargo.toml");
+    MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("cargo metadata runs wherever cargo does")
+}
+
+fn is_ours(metadata: &Metadata, name: &str) -> bool {
+    metadata.workspace_packages().iter().any(|package| package.name == name)
+}
+
+fn named(package: &Package, kinds: &[DependencyKind]) -> BTreeSet<String> {
+    let of_kind = package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind));
+    of_kind.map(|dependency| dependency.name.clone()).collect()
+}
+
+#[test]
+fn every_crate_has_its_row_of_arrows() {
+    let metadata = metadata();
+    let has_row = |name: &str| SEES_EVERYTHING.contains(&name) || ARROWS.iter().any(|arrow| arrow.from == name);
+    let packages = metadata.workspace_packages();
+    let missing: Vec<_> =
+        packages.iter().map(|package| package.name.to_string()).filter(|name| !has_row(name)).collect();
+    expect_none("crates without a row in ARROWS; say what they may depend on", &missing);
+}
+
+#[test]
+fn dependencies_follow_the_arrows() {
+    let metadata = metadata();
+    let mut found = Vec::new();
+    for package in metadata.workspace_packages() {
+        let Some(arrow) = ARROWS.iter().find(|arrow| package.name == arrow.from) else { continue };
+        for name in named(package, &[DependencyKind::Normal, DependencyKind::Build]) {
+            if is_ours(&metadata, &name) && !arrow.to.contains(&name.as_str()) {
+                found.push(format!("{} → {name}: it may use {:?}", package.name, arrow.to));
+            }
+        }
+        for name in named(package, &[DependencyKind::Development]) {
+            let allowed = arrow.to.contains(&name.as_str()) || arrow.in_tests.contains(&name.as_str());
+            if is_ours(&metadata, &name) && !allowed {
+                found.push(format!("tests of {} → {name}: they may use {:?} too", package.name, arrow.in_tests));
+            }
+        }
+    }
+    expect_none("dependencies against the arrows", &found);
+}
+
+#[test]
+fn each_vendor_lives_in_one_place() {
+    let mut found = Vec::new();
+    for package in metadata().workspace_packages() {
+        let kinds = [DependencyKind::Normal, DependencyKind::Build, DependencyKind::Development];
+        for name in named(package, &kinds) {
+            if let Some((vendor, homes)) = VENDORS.iter().find(|(vendor, _)| *vendor == name)
+                && !homes.contains(&package.name.as_str())
+            {
+                found.push(format!("{} names {vendor}, which lives in {homes:?}", package.name));
+            }
+        }
+    }
+    expect_none("vendors outside their home", &found);
+}
+
+#[test]
+fn core_names_no_vendor() {
+    let metadata = metadata();
+    let core = metadata.packages.iter().find(|package| package.name == "nimbus-core").expect("there is a core");
+    let used = named(core, &[DependencyKind::Normal, DependencyKind::Build]);
+    let found: Vec<_> = used.into_iter().filter(|name| !CORE_MAY_USE.contains(&name.as_str())).collect();
+    expect_none("dependencies of core beyond its language", &found);
+}

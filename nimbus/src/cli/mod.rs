@@ -1,0 +1,121 @@
+//! The command line. Help teaches: each command says what it is for and shows a line to copy.
+
+pub(crate) mod config;
+pub(crate) mod style;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit;
+
+/// Nimbus: events up, results down, on one stream; none lost, none twice, in order.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "First steps:
+  nimbus dev                        a server on this machine, in one process, data in ./data
+  nimbus client --start 1 --end 10  sends 1 to 10 to it and prints their squares
+  nimbus client send echo hello     sends one event and prints its answer
+  nimbus config                     shows every setting, its value and where that came from
+
+Every setting is an environment variable; .env.example explains each. A file .env in the working directory is read.",
+    after_long_help = exit::HELP
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs a whole server in one process, with its log in one directory
+    #[command(after_help = "Examples:
+  nimbus standalone
+  NIMBUS_PORT=6000 NIMBUS_DATA_DIR=/var/lib/nimbus nimbus standalone
+  nimbus standalone --json    one JSON line on standard output when it is ready
+
+It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settled, then it exits. A second one exits at once.")]
+    Standalone(ServeArgs),
+    /// The same as standalone, with a banner that says what to try next
+    Dev(ServeArgs),
+    /// Talks to a server: sends numbers, sends events, or listens
+    #[command(
+        args_conflicts_with_subcommands = false,
+        after_help = "Examples:
+  nimbus client --start 1 --end 10              sends 1 to 10 to `sq` and prints the squares as they come
+  nimbus client --client_id phone-1             start and end are 0: stands by and prints what comes
+  nimbus client send echo hello                 sends one event, prints its answer
+  nimbus client send sq 7 8 9                   one event for each payload
+  nimbus client --outbox ./phone.outbox --start 1 --end 1000
+                                                keeps its place in a file: killed and started again, it goes on"
+    )]
+    Client(ClientArgs),
+    /// Shows every setting, its value, and where that came from
+    #[command(after_help = "Examples:
+  nimbus config
+  nimbus config --json | jq '.settings[] | select(.source != \"default\")'
+
+Secrets are never shown. Wrong settings are listed all at once, and the exit code is 64.")]
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Prints one JSON line with the addresses when it is ready, and nothing else, on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Prints JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClientArgs {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    /// The first number to send; 0 together with --end 0 stands by and listens
+    #[arg(long, default_value_t = 0)]
+    pub(crate) start: i64,
+    /// The last number to send
+    #[arg(long, default_value_t = 0)]
+    pub(crate) end: i64,
+    #[command(subcommand)]
+    pub(crate) action: Option<ClientAction>,
+}
+
+/// How client commands reach a server.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connection {
+    /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
+    #[arg(long, global = true)]
+    pub(crate) addr: Option<String>,
+    /// Who this client is; results wait under this name while it is away
+    #[arg(long = "client_id", alias = "client-id", global = true, default_value = "nimbus-cli")]
+    pub(crate) client_id: String,
+    /// Keeps what is sent and not yet answered in this file, so that a killed client goes on where it was
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) outbox: Option<PathBuf>,
+    /// Prints one JSON object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientAction {
+    /// Sends one event for each payload and prints the answers
+    Send {
+        /// Which executor shall handle it: sq, echo, delay, fail, or your own
+        name: String,
+        /// What it gets; an event for each
+        #[arg(required = true)]
+        payloads: Vec<String>,
+    },
+    /// Prints what arrives until ctrl-c
+    Listen,
+}

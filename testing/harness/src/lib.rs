@@ -1,1 +1,23 @@
-//! Process-level test builder.
+//! Runs the real `nimbus` binary for tests: own data directory, free ports, signals, restarts, and its metrics.
+//!
+//! Nothing here waits for a guessed time: a server is ready when it says so, an exit is awaited, and whatever does not come
+//! fails after [`PATIENCE`].
+
+mod binary;
+mod metrics;
+mod server;
+mod session;
+mod tmpfs;
+
+use std::time::Duration;
+
+pub use self::{
+    binary::{nimbus_binary, run_nimbus},
+    metrics::Metrics,
+    server::{Builder, TestNimbus},
+    session::{RawSession, error_reason, hello, outbox},
+    tmpfs::Tmpfs,
+};
+
+/// How long anything in a test may take before it counts as hanging. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@
 use std::{
     mem,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     body,
     state::StateKind,
-    topic::{Records, Strand, TopicRecord},
+    topic::{Records, Strand, Topic, TopicRecord},
 };
 
 /// How long a record that nobody waits for may stay in memory before it is written.
@@ -62,7 +62,29 @@ pub(crate) enum Item {
     Barrier(Reply),
 }
 
+/// Whoever enqueued it may have gone: then nobody wants the answer.
+pub(crate) fn answer(reply: Reply, outcome: Result<Position, LogError>) {
+    drop(reply.send(outcome));
+}
+
 impl Item {
+    fn is_event(&self) -> bool {
+        matches!(self, Self::Records(item) if item.strand.topic == Topic::Events)
+    }
+
+    fn is_note(&self) -> bool {
+        matches!(self, Self::State(StateItem { reply: None, .. }))
+    }
+
+    fn resolve(self, outcome: Result<Position, LogError>) {
+        match self {
+            Self::Records(RecordItem { reply, .. })
+            | Self::State(StateItem { reply: Some(reply), .. })
+            | Self::Barrier(reply) => answer(reply, outcome),
+            Self::State(StateItem { reply: None, .. }) => {}
+        }
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Records(item) => item.body.len() + item.weight,
@@ -87,6 +109,8 @@ struct Waiting {
 pub(crate) struct Taken {
     /// To be given back to [`Queue::done`] when it is written.
     pub(crate) bytes: usize,
+    /// How many appends were refused as full.
+    pub(crate) refused: u64,
     /// The queue takes no more: write what is here, then end.
     pub(crate) closed: bool,
 }
@@ -172,9 +196,16 @@ impl Queue {
         answer.await.unwrap_or(Err(LogError::Closed)).map(|_| ())
     }
 
+    /// [`flush`](Self::flush) for a thread outside of the runtime.
+    pub(crate) fn flush_blocking(&self) -> Result<(), LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Item::Barrier(reply));
+        answer.blocking_recv().unwrap_or(Err(LogError::Closed)).map(|_| ())
+    }
+
     fn push(&self, item: Item) {
         let bytes = item.bytes();
-        let lazy = matches!(&item, Item::State(state) if state.reply.is_none());
+        let lazy = item.is_note();
         let mut waiting = self.lock();
         if waiting.closed {
             drop(waiting);
@@ -198,7 +229,15 @@ impl Queue {
     }
 
     /// Waits for work, at most until `deadline`, and moves it into `into` (which is empty). Writer thread only.
-    pub(crate) fn take(&self, into: &mut Vec<Item>, deadline: Option<Instant>) -> Taken {
+    ///
+    /// When `full` says so, events are refused instead. All of them, and while nobody can enqueue: whoever learns of a
+    /// refusal knows that nothing it enqueued later was stored either.
+    pub(crate) fn take(
+        &self,
+        into: &mut Vec<Item>,
+        deadline: Option<Instant>,
+        full: impl FnOnce() -> Option<LogError>,
+    ) -> Taken {
         let mut waiting = self.lock();
         loop {
             let now = Instant::now();
@@ -221,19 +260,41 @@ impl Queue {
         waiting.lazy_since = None;
         waiting.nudged = false;
         let bytes = into.iter().map(Item::bytes).sum();
-        Taken { bytes, closed: waiting.closed }
+        let mut refused = 0;
+        if let Some(error) = full() {
+            for item in into.extract_if(.., |item| item.is_event()) {
+                item.resolve(Err(error.clone()));
+                refused += 1;
+            }
+        }
+        Taken { bytes, refused, closed: waiting.closed }
     }
 
-    /// Puts notes back in front of everything newer, after a failed write.
-    pub(crate) fn put_back(&self, notes: Vec<Item>) {
-        if notes.is_empty() {
-            return;
-        }
-        let bytes: usize = notes.iter().map(Item::bytes).sum();
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Reports a failed write: `failed` to the appends it held, `unwritten` to those that were enqueued since. Nobody can
+    /// enqueue meanwhile, so what lands is a prefix of what was enqueued. Notes stay for the next write.
+    pub(crate) fn fail(
+        &self,
+        replies: impl Iterator<Item = Reply>,
+        failed: &LogError,
+        mut notes: Vec<Item>,
+        unwritten: &LogError,
+    ) {
         let mut waiting = self.lock();
-        waiting.items.splice(0..0, notes);
-        waiting.lazy_since.get_or_insert_with(Instant::now);
+        replies.for_each(|reply| answer(reply, Err(failed.clone())));
+        self.bytes.fetch_add(notes.iter().map(Item::bytes).sum(), Ordering::Relaxed);
+        for item in mem::take(&mut waiting.items) {
+            if item.is_note() {
+                notes.push(item);
+            } else {
+                self.bytes.fetch_sub(item.bytes(), Ordering::Relaxed);
+                item.resolve(Err(unwritten.clone()));
+            }
+        }
+        waiting.urgent = false;
+        waiting.lazy_since = (!notes.is_empty()).then(Instant::now);
+        waiting.items = notes;
+        drop(waiting);
+        self.room.notify_waiters();
     }
 
     /// Gives back the room of what [`take`](Self::take) returned.
@@ -250,12 +311,17 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Drops what is left; whoever waits for it reads that as closed. For when there is no writer any more.
+    pub(crate) fn abandon(&self) {
+        let left = mem::take(&mut self.lock().items);
+        drop(left);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.room.notify_waiters();
+    }
+
     /// Takes nothing from now on; what is enqueued will still be written.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_one();
     }
 }
-
-/// The queue, shared between callers and the writer.
-pub(crate) type SharedQueue = Arc<Queue>;

@@ -68,6 +68,18 @@ pub(crate) enum Records {
     DeadLetters(Vec<DeadLetter>),
 }
 
+impl Records {
+    /// Puts `more`, of the same topic, behind these.
+    pub(crate) fn extend(&mut self, more: Self) {
+        match (self, more) {
+            (Self::Events(records), Self::Events(more)) => records.extend(more),
+            (Self::Results(records), Self::Results(more)) => records.extend(more),
+            (Self::DeadLetters(records), Self::DeadLetters(more)) => records.extend(more),
+            _ => unreachable!("records of one strand are of one topic"),
+        }
+    }
+}
+
 /// A record that one of the topics carries.
 pub(crate) trait TopicRecord: LogRecord {
     const TOPIC: Topic;

@@ -1,0 +1,328 @@
+//! Opening and closing: where all parts are put together.
+
+use std::{
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use nimbus_core::{
+    DeadLetter, Event, LogEpoch, Partition, ResultRecord,
+    clock::Clock,
+    ports::{
+        log::{DeadLetterLog, EventLog, ResultLog},
+        mailbox::Mailbox,
+        notifier::Notifier,
+    },
+};
+use prometheus_client::registry::Registry;
+use ulid::Ulid;
+
+use crate::{
+    clean::CleanMark,
+    config::EmbeddedConfig,
+    disk::{Disk, LockGuard, RealDisk},
+    error::OpenError,
+    groups::Groups,
+    keeper::{Bell, Duty, Keeper},
+    log::TopicLog,
+    mailbox::{EmbeddedMailbox, MailboxMetrics},
+    meta::{Meta, MetaError},
+    metrics::Metrics,
+    notifier::{EmbeddedNotifier, NotifierMetrics},
+    recovery::{self, RecoveredStrand},
+    segment::{self, SegmentHeader},
+    shared::{Shared, Shelved, Shelves},
+    shelf::Shelf,
+    snapshot,
+    state::{StateJournal, StateKind, StateMachine},
+    topic::{Strand, Topic},
+    writer::{End, Writer},
+};
+
+/// The embedded backend, open. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    running: Arc<Running>,
+    mailbox: Arc<EmbeddedMailbox>,
+    notifier: EmbeddedNotifier,
+}
+
+/// The counters of all parts.
+#[derive(Debug, Clone)]
+pub(crate) struct AllMetrics {
+    log: Metrics,
+    mailbox: MailboxMetrics,
+    notifier: NotifierMetrics,
+}
+
+impl AllMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        Self {
+            log: Metrics::register(registry),
+            mailbox: MailboxMetrics::register(registry),
+            notifier: NotifierMetrics::register(registry),
+        }
+    }
+}
+
+impl Embedded {
+    /// Opens a data directory, or makes one. Reads and checks everything in it, so that takes its time on a large one.
+    ///
+    /// # Errors
+    /// [`OpenError`]; each says what to do.
+    pub async fn open(
+        config: EmbeddedConfig,
+        clock: Arc<dyn Clock>,
+        registry: &mut Registry,
+    ) -> Result<Self, OpenError> {
+        let metrics = AllMetrics::register(registry);
+        config.check().map_err(OpenError::Config)?;
+        let open = move || {
+            std::fs::create_dir_all(&config.data_dir)
+                .map_err(OpenError::io(format!("make {}", config.data_dir.display())))?;
+            let disk = Arc::new(RealDisk::new(&config.data_dir));
+            Self::open_on(disk, config, clock, metrics)
+        };
+        match tokio::task::spawn_blocking(open).await {
+            Ok(opened) => opened,
+            Err(error) => Err(OpenError::io("open the data directory")(io::Error::other(error))),
+        }
+    }
+
+    pub(crate) fn open_on(
+        disk: Arc<dyn Disk>,
+        config: EmbeddedConfig,
+        clock: Arc<dyn Clock>,
+        metrics: AllMetrics,
+    ) -> Result<Self, OpenError> {
+        let AllMetrics { log: metrics, mailbox: mailbox_metrics, notifier: notifier_metrics } = metrics;
+        let lock = disk.lock().map_err(OpenError::io(format!("lock {}", config.data_dir.display())))?;
+        let Some(lock) = lock else {
+            return Err(OpenError::InUse { dir: config.data_dir });
+        };
+        let meta = read_or_create(&*disk, &config, &*clock)?;
+        let groups = Arc::new(Groups::new(meta.partitions.len()));
+        let notifier = EmbeddedNotifier::new(config.notifier, notifier_metrics);
+        let mailbox = EmbeddedMailbox::new(
+            meta.partitions,
+            config.mailbox,
+            Arc::clone(&clock),
+            notifier.clone(),
+            mailbox_metrics,
+        );
+        let mailbox = Arc::new(mailbox);
+        let machines: Vec<Arc<dyn StateMachine>> =
+            vec![Arc::clone(&groups) as Arc<dyn StateMachine>, Arc::clone(&mailbox) as Arc<dyn StateMachine>];
+        let borrowed: Vec<&dyn StateMachine> = machines.iter().map(|machine| &**machine).collect();
+        let recovered = recovery::recover(&*disk, &meta, &borrowed)?;
+        CleanMark::remove(&*disk).map_err(OpenError::io("remove clean"))?;
+        if let Some(bytes) = recovered.torn {
+            tracing::info!(bytes, "an unfinished write was cut off the end of the log");
+            metrics.torn_tails.inc();
+        }
+        let shelves = shelves(recovered.strands, meta.partitions.len());
+        let shared = Shared::new(config, meta, disk, clock, metrics, recovered.segments, shelves, groups);
+        let shared = Arc::new(shared);
+        shared.groups.begin(StateJournal::new(Arc::clone(&shared.queue), StateKind::Groups));
+
+        let ranges: Vec<_> = shared.shelves.results.iter().map(Shelf::range).collect();
+        mailbox.start(StateJournal::new(Arc::clone(&shared.queue), StateKind::Mailbox), &ranges);
+
+        let (bell, duties) = Bell::new();
+        let writer = Writer::new(Arc::clone(&shared), bell.clone(), recovered.start);
+        let keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&mailbox), machines, recovered.snapshot);
+        let running = Running::start(Arc::clone(&shared), writer, keeper, bell, duties, lock)
+            .map_err(OpenError::io("start a thread"))?;
+        Ok(Self { shared, running: Arc::new(running), mailbox, notifier })
+    }
+
+    /// Which incarnation of the log this is.
+    pub fn epoch(&self) -> LogEpoch {
+        self.shared.meta.epoch
+    }
+
+    /// The log of events.
+    pub fn events(&self) -> Arc<EventLog> {
+        self.topic::<Event>()
+    }
+
+    /// The log of results.
+    pub fn results(&self) -> Arc<ResultLog> {
+        self.topic::<ResultRecord>()
+    }
+
+    /// The log of dead letters.
+    pub fn dead_letters(&self) -> Arc<DeadLetterLog> {
+        self.topic::<DeadLetter>()
+    }
+
+    /// Mailboxes and ownership.
+    pub fn mailbox(&self) -> Arc<dyn Mailbox> {
+        Arc::clone(&self.mailbox) as Arc<dyn Mailbox>
+    }
+
+    /// The bus between the servers of this process.
+    pub fn notifier(&self) -> Arc<dyn Notifier> {
+        Arc::new(self.notifier.clone())
+    }
+
+    fn topic<R: Shelved>(&self) -> Arc<TopicLog<R>> {
+        Arc::new(TopicLog::new(Arc::clone(&self.shared), Arc::clone(&self.running)))
+    }
+
+    /// Writes and syncs everything that was appended, marks the log as closed in good order, and gives the directory
+    /// back. Every handle answers [`LogError::Closed`](nimbus_core::ports::log::LogError::Closed) from then on. Closing
+    /// again does nothing. Not cancel safe: when dropped, closing goes on, but nobody learns how it ended.
+    ///
+    /// # Errors
+    /// What kept the end of the log from being made durable. What was acknowledged is durable anyway.
+    pub async fn close(&self) -> Result<(), CloseError> {
+        self.notifier.close();
+        let running = Arc::clone(&self.running);
+        match tokio::task::spawn_blocking(move || running.stop()).await {
+            Ok(closed) => closed,
+            Err(error) => Err(CloseError(error.to_string())),
+        }
+    }
+}
+
+/// Why the log could not be closed in good order. Nothing acknowledged is lost.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the log could not be closed in good order, nothing acknowledged is lost: {0}")]
+pub struct CloseError(String);
+
+fn read_or_create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
+    let dir = || config.data_dir.clone();
+    let found = Meta::read(disk).map_err(|error| match error {
+        MetaError::Version(found) if found > crate::meta::FORMAT_VERSION => {
+            OpenError::NewerFormat { dir: dir(), found }
+        }
+        MetaError::Version(found) => OpenError::OlderFormat { dir: dir(), found },
+        MetaError::Damaged { offset, what } => OpenError::damaged(crate::meta::META, offset, what),
+        MetaError::Io(error) => OpenError::io("read meta")(error),
+    })?;
+    if let Some(meta) = found {
+        let (found, wanted) = (meta.partitions.0.get(), config.partitions.0.get());
+        return if found == wanted { Ok(meta) } else { Err(OpenError::Partitions { dir: dir(), found, wanted }) };
+    }
+    create(disk, config, clock)
+}
+
+/// Makes the files of an empty log. `meta` comes last: a directory without it is not begun, and begun again.
+fn create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
+    let segments = disk.list(segment::DIR).map_err(OpenError::io("list segments/"))?;
+    let first_bytes = SegmentHeader::bytes(config.partitions) as u64;
+    if segments.iter().any(|entry| entry.name != "00000000000000000001.log" || entry.bytes > first_bytes) {
+        return Err(OpenError::damaged(crate::meta::META, 0, "the file is missing, although there are segments"));
+    }
+    let making = || OpenError::io(format!("make a new log in {}", config.data_dir.display()));
+    for dir in [segment::DIR, snapshot::DIR] {
+        disk.create_dir(dir).map_err(making())?;
+    }
+    disk.sync_dir("").map_err(making())?;
+    let meta = Meta {
+        log: Ulid::generate(),
+        epoch: LogEpoch(Ulid::generate()),
+        partitions: config.partitions,
+        created: clock.now(),
+    };
+    let header = SegmentHeader {
+        id: 1,
+        log: meta.log,
+        previous_valid: 0,
+        created: clock.now(),
+        first_sequence: 1,
+        offsets: vec![0; Topic::ALL.len() * config.partitions.len()],
+    };
+    header.create(disk).map_err(making())?;
+    meta.write(disk).map_err(making())?;
+    Ok(meta)
+}
+
+fn shelves(strands: Vec<RecoveredStrand>, partitions: usize) -> Shelves {
+    fn of<R: Shelved>(strands: &mut impl Iterator<Item = RecoveredStrand>, partitions: usize) -> Vec<Shelf<R>> {
+        let numbered = (0..).map(Partition).zip(strands.by_ref().take(partitions));
+        numbered.map(|(partition, s)| Shelf::new(partition, s.start, s.end, s.frames)).collect()
+    }
+    debug_assert_eq!(Strand { topic: Topic::Results, partition: Partition(0) }.index(partitions), partitions);
+    let strands = &mut strands.into_iter();
+    // In the order of `Strand::index`.
+    Shelves { events: of(strands, partitions), results: of(strands, partitions), dead_letters: of(strands, partitions) }
+}
+
+/// The threads of an open log, and the lock on its directory. Dropping the last handle stops them without waiting.
+pub(crate) struct Running {
+    shared: Arc<Shared>,
+    bell: Bell,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    /// Returns where the log ended, and the lock.
+    writer: JoinHandle<(Option<End>, Box<dyn LockGuard>)>,
+    keeper: JoinHandle<()>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    fn start(
+        shared: Arc<Shared>,
+        writer: Writer,
+        keeper: Keeper,
+        bell: Bell,
+        duties: mpsc::Receiver<Duty>,
+        lock: Box<dyn LockGuard>,
+    ) -> io::Result<Self> {
+        let keeper = thread::Builder::new().name("nimbus-keeper".into()).spawn(move || keeper.run(&duties))?;
+        let closing = ClosesOnPanic(Arc::clone(&shared));
+        let writer = thread::Builder::new().name("nimbus-writer".into()).spawn(move || {
+            let end = writer.run();
+            drop(closing);
+            // The lock lives as long as anything may be written.
+            (end, lock)
+        })?;
+        Ok(Self { shared, bell, threads: Mutex::new(Some(Threads { writer, keeper })) })
+    }
+
+    /// Ends the threads, waits for them, and leaves the clean mark.
+    fn stop(&self) -> Result<(), CloseError> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Threads { writer, keeper }) = threads else { return Ok(()) };
+        // The keeper may be waiting for the writer, so it goes first.
+        self.bell.ring(Duty::Stop);
+        let kept = keeper.join();
+        self.shared.close();
+        let (end, lock) = writer.join().map_err(|_| CloseError("the writer panicked".into()))?;
+        kept.map_err(|_| CloseError("the keeper panicked".into()))?;
+        let end = end.ok_or_else(|| CloseError("the last write failed".into()))?;
+        let mark = CleanMark { next_sequence: end.next_sequence };
+        let marked = mark.write(&*self.shared.disk).map_err(|error| CloseError(error.to_string()));
+        drop(lock);
+        marked
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.bell.ring(Duty::Stop);
+        self.shared.close();
+    }
+}
+
+/// Without its writer the log is closed; nobody shall wait for it.
+#[derive(Debug)]
+struct ClosesOnPanic(Arc<Shared>);
+
+impl Drop for ClosesOnPanic {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.queue.abandon();
+    }
+}

@@ -1,0 +1,352 @@
+//! What a data directory holds, worked out at open: every frame is read and its checksum compared.
+//!
+//! The rules, in the order in which they apply:
+//! 1. Segments are numbered without a hole, belong to this log, and each begins at the frame where the one before it
+//!    ends. A segment ends at the valid length that its successor's header states; the last one at the end of its file.
+//! 2. A bad frame in the last segment that nothing behind it vouches for is a torn tail: its write was never
+//!    acknowledged. It is cut off. Any other bad frame is damage, and the directory is refused.
+//! 3. State is the newest snapshot that reads, and the state records of its segment and all later ones.
+//! 4. The log reaches at least as far as the clean mark and every snapshot say.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::{
+    body::{self, RecordsOf},
+    clean::CleanMark,
+    disk::{Disk, TEMPORARY, read_file},
+    error::OpenError,
+    frame::{HEADER_BYTES, Header, Kind, Salt},
+    meta::Meta,
+    scan::{Scanner, Step},
+    segment::{self, NotASegment, SegmentHeader, SegmentId},
+    segments::{Segment, Segments},
+    shelf::FrameAt,
+    snapshot::{self, Snapshot},
+    state::{StateKind, StateMachine},
+    writer::Start,
+};
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) segments: Segments,
+    /// By [`Strand::index`](crate::topic::Strand::index).
+    pub(crate) strands: Vec<RecoveredStrand>,
+    pub(crate) start: Start,
+    /// Bytes of a torn tail that were cut off.
+    pub(crate) torn: Option<u64>,
+    /// The newest snapshot that reads.
+    pub(crate) snapshot: Option<SegmentId>,
+}
+
+/// What was found of one strand.
+#[derive(Debug, Default)]
+pub(crate) struct RecoveredStrand {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) frames: VecDeque<FrameAt>,
+}
+
+/// Reads everything, hands their state to `machines`, and cuts a torn tail off.
+pub(crate) fn recover(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachine]) -> Result<Recovered, OpenError> {
+    let headers = read_headers(disk, meta)?;
+    let snapshot = newest_snapshot(disk, meta, &headers)?;
+    if let Some(snapshot) = &snapshot {
+        restore(snapshot, machines)?;
+    }
+    let replay_from = snapshot.as_ref().map_or(0, |snapshot| snapshot.segment);
+    let mut reading = Reading::new(meta, &headers[0], machines);
+    let segments = Segments::default();
+    let (mut synced, mut end, mut torn) = (0, 0, None);
+    for (index, header) in headers.iter().enumerate() {
+        let path = segment::path(header.id);
+        let file = disk.open(&path).map_err(OpenError::io(format!("open {path}")))?;
+        let mut contents = read_file(disk, &path).map_err(OpenError::io(format!("read {path}")))?;
+        let next = headers.get(index + 1);
+        if let Some(next) = next {
+            let valid = usize::try_from(next.previous_valid).unwrap_or(usize::MAX);
+            if contents.len() < valid {
+                let what = format!("the file ends here; the next segment says that it has {valid} bytes");
+                return Err(OpenError::damaged(path, contents.len() as u64, what));
+            }
+            contents.truncate(valid);
+        }
+        reading.begin(header, &path)?;
+        reading.replay = header.id >= replay_from;
+        let read = reading.segment(header, &path, contents, next.is_none())?;
+        (synced, end, torn) = (read.synced, read.end, read.torn);
+        segments.insert(Segment::new(header.clone(), file, end));
+    }
+    let last = segments.all().pop().expect("there is a header for each segment, and at least one");
+    let path = segment::path(last.header.id);
+    check_reach(disk, &snapshot, reading.sequence, &path, end)?;
+    // Nothing was changed up to here; from here on the directory is good.
+    if torn.is_some() {
+        last.file.set_len(end).map_err(OpenError::io(format!("cut the torn tail off {path}")))?;
+    }
+    // What a killed process left in the page cache becomes visible now, so it must be durable now.
+    last.file.sync().map_err(OpenError::io(format!("sync {path}")))?;
+    remove_unfinished(disk)?;
+    let start = Start {
+        segment: last,
+        end,
+        synced,
+        next_sequence: reading.sequence,
+        offsets: reading.strands.iter().map(|strand| strand.end).collect(),
+    };
+    Ok(Recovered { segments, strands: reading.strands, start, torn, snapshot: snapshot.map(|s| s.segment) })
+}
+
+/// Files whose writing was interrupted before they got their name.
+fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
+    for dir in ["", segment::DIR, snapshot::DIR] {
+        let entries = disk.list(dir).map_err(OpenError::io(format!("list {dir}/")))?;
+        for entry in entries.iter().filter(|entry| entry.name.ends_with(TEMPORARY)) {
+            let path = if dir.is_empty() { entry.name.clone() } else { format!("{dir}/{}", entry.name) };
+            disk.remove(&path).map_err(OpenError::io(format!("remove {path}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn read_headers(disk: &dyn Disk, meta: &Meta) -> Result<Vec<SegmentHeader>, OpenError> {
+    let entries = disk.list(segment::DIR).map_err(OpenError::io("list segments/"))?;
+    let ids = segment::ids(&entries);
+    let Some(first) = ids.first() else {
+        return Err(OpenError::damaged(segment::DIR, 0, "there is no segment, although `meta` is there"));
+    };
+    let mut headers = Vec::with_capacity(ids.len());
+    for (expected, id) in (*first..).zip(&ids) {
+        if expected != *id {
+            return Err(OpenError::damaged(segment::path(expected), 0, "the file is missing"));
+        }
+        headers.push(read_header(disk, meta, *id)?);
+    }
+    Ok(headers)
+}
+
+fn read_header(disk: &dyn Disk, meta: &Meta, id: SegmentId) -> Result<SegmentHeader, OpenError> {
+    let path = segment::path(id);
+    let mut bytes = vec![0; SegmentHeader::bytes(meta.partitions)];
+    let read = disk.open(&path).and_then(|file| file.read_at(&mut bytes, 0));
+    bytes.truncate(read.map_err(OpenError::io(format!("read {path}")))?);
+    SegmentHeader::decode(&bytes, id, meta.log, meta.partitions).map_err(|why| match why {
+        NotASegment::Version(found) => {
+            OpenError::damaged(path, 4, format!("the segment has format version {found}, unlike `meta`"))
+        }
+        NotASegment::Damaged { offset, what } => OpenError::damaged(path, offset, what),
+    })
+}
+
+/// The newest snapshot that reads and whose segments are there. A damaged one is passed over as long as the state can be
+/// rebuilt without it.
+fn newest_snapshot(disk: &dyn Disk, meta: &Meta, headers: &[SegmentHeader]) -> Result<Option<Snapshot>, OpenError> {
+    let entries = disk.list(snapshot::DIR).map_err(OpenError::io("list snapshots/"))?;
+    let (first, last) = (headers[0].id, headers[headers.len() - 1].id);
+    let mut damaged = None;
+    for id in snapshot::ids(&entries).into_iter().rev() {
+        let path = snapshot::path(id);
+        let bytes = read_file(disk, &path).map_err(OpenError::io(format!("read {path}")))?;
+        match Snapshot::decode(&bytes, id, meta.log) {
+            Ok(_) if id > last => {
+                let what = format!("the file is missing; {path} was taken after it had been begun");
+                return Err(OpenError::damaged(segment::path(last + 1), 0, what));
+            }
+            Ok(snapshot) if id >= first => return Ok(Some(snapshot)),
+            Ok(_) => {}
+            Err(why) => {
+                tracing::warn!(file = path, offset = why.offset, what = why.what, "a snapshot is damaged and not used");
+                damaged.get_or_insert(OpenError::damaged(path, why.offset, why.what));
+            }
+        }
+    }
+    if first == 1 {
+        return Ok(None);
+    }
+    let missing = || OpenError::damaged(snapshot::DIR, 0, "there is no snapshot, although the first segments are gone");
+    Err(damaged.unwrap_or_else(missing))
+}
+
+fn restore(snapshot: &Snapshot, machines: &[&dyn StateMachine]) -> Result<(), OpenError> {
+    for (number, part) in &snapshot.parts {
+        let Some(machine) = machines.iter().find(|machine| machine.kind() as u32 == *number) else {
+            let what = format!("it holds state of kind {number}, which this build does not know");
+            return Err(OpenError::damaged(snapshot::path(snapshot.segment), 0, what));
+        };
+        machine
+            .restore(part)
+            .map_err(|why| OpenError::damaged(snapshot::path(snapshot.segment), 0, format!("cannot be read: {why}")))?;
+    }
+    Ok(())
+}
+
+/// Rule 4.
+fn check_reach(
+    disk: &dyn Disk,
+    snapshot: &Option<Snapshot>,
+    sequence: u64,
+    last: &str,
+    end: u64,
+) -> Result<(), OpenError> {
+    let clean = CleanMark::read(disk)?;
+    let expected = [snapshot.as_ref().map(|snapshot| snapshot.sequence), clean.map(|clean| clean.next_sequence)];
+    match expected.into_iter().flatten().max() {
+        Some(expected) if expected > sequence => {
+            let what = format!("the log ends at frame {sequence}; it is known to have reached frame {expected}");
+            Err(OpenError::damaged(last, end, what))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// How far one segment is good.
+#[derive(Debug)]
+struct Read {
+    /// Behind the last frame.
+    synced: u64,
+    /// Behind the last mark.
+    end: u64,
+    torn: Option<u64>,
+}
+
+/// The state of the walk over all segments.
+struct Reading<'a> {
+    salt: Salt,
+    header_bytes: usize,
+    machines: &'a [&'a dyn StateMachine],
+    sequence: u64,
+    /// A skip was seen: from here on offsets may jump ahead.
+    skipped: bool,
+    replay: bool,
+    strands: Vec<RecoveredStrand>,
+    partitions: usize,
+}
+
+impl<'a> Reading<'a> {
+    fn new(meta: &Meta, first: &SegmentHeader, machines: &'a [&'a dyn StateMachine]) -> Self {
+        let strand = |offset: &u64| RecoveredStrand { start: *offset, end: *offset, frames: VecDeque::new() };
+        Self {
+            salt: Salt::of(meta.log),
+            header_bytes: SegmentHeader::bytes(meta.partitions),
+            machines,
+            sequence: first.first_sequence,
+            skipped: false,
+            replay: false,
+            strands: first.offsets.iter().map(strand).collect(),
+            partitions: meta.partitions.len(),
+        }
+    }
+
+    /// A segment must go on where the one before it ended.
+    fn begin(&mut self, header: &SegmentHeader, path: &str) -> Result<(), OpenError> {
+        let offsets = || self.strands.iter().map(|strand| strand.end);
+        let continues = if self.skipped {
+            header.offsets.iter().zip(offsets()).all(|(begins, ended)| *begins >= ended)
+        } else {
+            header.offsets.iter().copied().eq(offsets())
+        };
+        if header.first_sequence != self.sequence || !continues {
+            let what = format!(
+                "it begins at frame {}, the segment before it ends at frame {}; frames are missing",
+                header.first_sequence, self.sequence
+            );
+            return Err(OpenError::damaged(path, 0, what));
+        }
+        for (strand, begins) in self.strands.iter_mut().zip(&header.offsets) {
+            strand.end = *begins;
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        header: &SegmentHeader,
+        path: &str,
+        contents: Vec<u8>,
+        is_last: bool,
+    ) -> Result<Read, OpenError> {
+        let contents = Bytes::from(contents);
+        let mut scanner = Scanner::new(&contents, self.header_bytes, self.salt);
+        let mut synced = self.header_bytes as u64;
+        let mut end = synced;
+        loop {
+            match scanner.step() {
+                Step::Frame { at, header: frame, body } => {
+                    self.frame(header.id, &frame, at, || contents.slice_ref(body))
+                        .map_err(|what| OpenError::damaged(path, at as u64, what))?;
+                    end = (at + frame.frame_bytes()) as u64;
+                    if frame.kind != Kind::Mark {
+                        synced = end;
+                    }
+                }
+                Step::Bad { .. } if is_last && !scanner.is_vouched_for() => {
+                    return Ok(Read { synced, end, torn: Some(contents.len() as u64 - end) });
+                }
+                Step::Bad { at, what } => return Err(OpenError::damaged(path, at as u64, what)),
+                Step::End => return Ok(Read { synced, end, torn: None }),
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        segment: SegmentId,
+        header: &Header,
+        at: usize,
+        body: impl FnOnce() -> Bytes,
+    ) -> Result<(), String> {
+        if header.sequence != self.sequence {
+            return Err(format!("frame {} stands where frame {} should be", header.sequence, self.sequence));
+        }
+        match header.kind {
+            Kind::Mark => {}
+            Kind::Skip => {
+                if header.base <= header.sequence {
+                    return Err("a skip leads backwards".into());
+                }
+                self.skipped = true;
+            }
+            Kind::State(kind) if self.replay => self.replay(kind, body())?,
+            Kind::State(_) => {}
+            Kind::Records(strand) => {
+                let known = (strand.partition.0 as usize) < self.partitions;
+                let Some(found) = known.then(|| &mut self.strands[strand.index(self.partitions)]) else {
+                    return Err(format!("it is of partition {}, which does not exist", strand.partition));
+                };
+                if header.base < found.end || (header.base > found.end && !self.skipped) {
+                    return Err(format!(
+                        "its first {} offset is {}, it should be {}",
+                        strand.topic.label(),
+                        header.base,
+                        found.end
+                    ));
+                }
+                found.end = header.base + u64::from(header.count);
+                found.frames.push_back(FrameAt {
+                    base: header.base,
+                    segment,
+                    at: at as u32,
+                    bytes: header.frame_bytes() as u32,
+                    count: header.count,
+                });
+            }
+        }
+        self.sequence = header.next_sequence();
+        Ok(())
+    }
+
+    fn replay(&self, kind: StateKind, body: Bytes) -> Result<(), String> {
+        let Some(machine) = self.machines.iter().find(|machine| machine.kind() == kind) else { return Ok(()) };
+        for record in RecordsOf(body) {
+            let record = record.map_err(|_| "the lengths of its records do not add up".to_string())?;
+            if !body::is_erased(&record) {
+                machine.replay(&record).map_err(|why| format!("its state cannot be read: {why}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+const _: () = assert!(HEADER_BYTES == 52, "the documented size of a frame header");

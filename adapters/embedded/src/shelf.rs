@@ -1,0 +1,183 @@
+//! What readers see of one strand: how far it reaches, where its frames lie, and its newest records in memory.
+//!
+//! The writer publishes here after the fsync, never before: readers see durable records only. The newest batches are kept
+//! as the very records that were appended, so consumers that keep up cost no decoding. One entry of 32 bytes a frame is
+//! kept for all the rest; a frame holds everything that one write brought for the strand.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use nimbus_core::{
+    Offset, Partition, Position,
+    ports::log::{LogRecord, Range, Stored},
+};
+
+use crate::{members::Member, segment::SegmentId};
+
+/// Where a frame lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameAt {
+    /// Offset of its first record.
+    pub(crate) base: u64,
+    pub(crate) segment: SegmentId,
+    /// Byte of the file.
+    pub(crate) at: u32,
+    /// Header and body.
+    pub(crate) bytes: u32,
+    pub(crate) count: u32,
+}
+
+impl FrameAt {
+    fn end(&self) -> u64 {
+        self.base + u64::from(self.count)
+    }
+}
+
+/// Records in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Recent<R> {
+    base: u64,
+    weight: usize,
+    records: Arc<[Stored<R>]>,
+}
+
+/// Where a read finds its records.
+#[derive(Debug)]
+pub(crate) enum Found<R> {
+    /// Nothing is there yet.
+    AtEnd,
+    /// Before the start.
+    Expired(Position),
+    /// In memory.
+    Recent { records: Arc<[Stored<R>]>, next: Position },
+    /// On disk, in consecutive frames.
+    OnDisk(Vec<FrameAt>),
+}
+
+#[derive(Debug)]
+struct Inner<R> {
+    start: u64,
+    end: u64,
+    frames: VecDeque<FrameAt>,
+    recent: VecDeque<Recent<R>>,
+    watchers: Vec<Arc<Member>>,
+}
+
+/// What readers see of one strand.
+#[derive(Debug)]
+pub(crate) struct Shelf<R> {
+    partition: Partition,
+    inner: Mutex<Inner<R>>,
+}
+
+impl<R: LogRecord> Shelf<R> {
+    pub(crate) fn new(partition: Partition, start: u64, end: u64, frames: VecDeque<FrameAt>) -> Self {
+        let inner = Inner { start, end, frames, recent: VecDeque::new(), watchers: Vec::new() };
+        Self { partition, inner: Mutex::new(inner) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn range(&self) -> Range {
+        let inner = self.lock();
+        Range { start: Position(inner.start), end: Position(inner.end) }
+    }
+
+    /// Shows records that are durable now.
+    pub(crate) fn publish(&self, frame: FrameAt, weight: usize, records: Vec<R>) {
+        let base = frame.base;
+        let records = (base..).map(Offset).zip(records).map(|(offset, record)| Stored { offset, record }).collect();
+        let mut inner = self.lock();
+        inner.end = frame.end();
+        inner.frames.push_back(frame);
+        inner.recent.push_back(Recent { base, weight, records });
+        for watcher in &inner.watchers {
+            watcher.has_records(self.partition);
+        }
+    }
+
+    /// Forgets the oldest records in memory.
+    pub(crate) fn evict(&self) {
+        self.lock().recent.pop_front();
+    }
+
+    /// Forgets what lies in a segment that is about to be deleted; `start` is where the next one begins.
+    pub(crate) fn drop_segment(&self, segment: SegmentId, start: u64) {
+        let mut inner = self.lock();
+        while inner.frames.front().is_some_and(|frame| frame.segment <= segment) {
+            inner.frames.pop_front();
+        }
+        inner.start = inner.start.max(start);
+    }
+
+    /// Finds the records from `from` on, up to about `max_bytes`.
+    pub(crate) fn find(&self, from: Position, max_bytes: usize) -> Found<R> {
+        let inner = self.lock();
+        if from.0 < inner.start {
+            return Found::Expired(Position(inner.start));
+        }
+        if from.0 >= inner.end {
+            return Found::AtEnd;
+        }
+        if inner.recent.front().is_some_and(|oldest| oldest.base <= from.0) {
+            let index = inner.recent.partition_point(|batch| batch.base <= from.0) - 1;
+            // Between two batches there may be a hole, but only of offsets that were never used: then the next one.
+            let batch = inner.recent.range(index..).find(|batch| from.0 < batch.base + batch.records.len() as u64);
+            if let Some(batch) = batch {
+                return batch.from(from, max_bytes);
+            }
+        }
+        let first = inner.frames.partition_point(|frame| frame.end() <= from.0);
+        let mut bytes = 0;
+        let frames = inner.frames.range(first..).take_while(|frame| {
+            let fits = bytes < max_bytes;
+            bytes += frame.bytes as usize;
+            fits
+        });
+        Found::OnDisk(frames.copied().collect())
+    }
+
+    /// Tells `member` of records to come, and of those that are there from `position` on.
+    pub(crate) fn watch(&self, member: &Arc<Member>, position: Position) {
+        let mut inner = self.lock();
+        if !inner.watchers.iter().any(|watcher| Arc::ptr_eq(watcher, member)) {
+            inner.watchers.push(Arc::clone(member));
+        }
+        if position.0 < inner.end {
+            member.has_records(self.partition);
+        }
+    }
+
+    pub(crate) fn unwatch(&self, member: &Arc<Member>) {
+        self.lock().watchers.retain(|watcher| !Arc::ptr_eq(watcher, member));
+    }
+}
+
+impl<R: LogRecord> Recent<R> {
+    fn from(&self, from: Position, max_bytes: usize) -> Found<R> {
+        let skip = from.0.saturating_sub(self.base) as usize;
+        let next = Position(self.base + self.records.len() as u64);
+        if skip == 0 && self.weight <= max_bytes {
+            return Found::Recent { records: Arc::clone(&self.records), next };
+        }
+        let records = within(&self.records[skip..], max_bytes);
+        let next = records.last().map_or(next, |last| last.offset.position_after());
+        Found::Recent { records: records.into(), next }
+    }
+}
+
+/// The first of `records`, up to about `max_bytes`; at least one if there is any.
+pub(crate) fn within<R: LogRecord>(records: &[Stored<R>], max_bytes: usize) -> &[Stored<R>] {
+    let mut bytes = 0;
+    let fit = records.iter().take_while(|stored| {
+        let fits = bytes < max_bytes;
+        bytes += stored.record.weight();
+        fits
+    });
+    let count = fit.count().max(1).min(records.len());
+    &records[..count]
+}

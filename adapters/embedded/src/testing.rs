@@ -1,0 +1,80 @@
+//! Helpers of this crate's tests.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use nimbus_core::{
+    ClientId, ContentType, Event, EventName, Offset, Origin, OutboxId, Partition, PrincipalId,
+    clock::{Clock, UnixMillis},
+};
+
+/// A clock that a test moves.
+#[derive(Debug, Default)]
+pub(crate) struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: std::time::Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(1_700_000_000_000 + self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) fn origin(client: &str) -> Arc<Origin> {
+    Arc::new(Origin {
+        client: ClientId::try_new(client).expect("a valid id"),
+        principal: PrincipalId::try_new("p").expect("a valid id"),
+        outbox: OutboxId::new([7; 16]),
+    })
+}
+
+/// An event that can be told from any other by its number.
+pub(crate) fn event(seq: u64) -> Event {
+    event_of(&origin("client"), seq, 8)
+}
+
+pub(crate) fn event_of(origin: &Arc<Origin>, seq: u64, payload: usize) -> Event {
+    let mut bytes = seq.to_le_bytes().to_vec();
+    bytes.resize(payload, b'x');
+    Event {
+        origin: Arc::clone(origin),
+        seq,
+        name: EventName::try_new("sq").expect("a valid id"),
+        payload: Bytes::from(bytes),
+        content_type: ContentType::default(),
+        attributes: Vec::new(),
+        deadline: None,
+        traceparent: String::new(),
+        received: UnixMillis(0),
+        replay_no: 0,
+        refused: None,
+        edge_context: Bytes::new(),
+    }
+}
+
+pub(crate) const P0: Partition = Partition(0);
+pub(crate) const P1: Partition = Partition(1);
+
+/// The numbers of the events in a partition, read from the beginning.
+pub(crate) async fn read_all(
+    log: &nimbus_core::ports::log::EventLog,
+    partition: Partition,
+) -> Result<Vec<(Offset, u64)>, nimbus_core::ports::log::LogError> {
+    let mut from = log.range(partition).await?.start;
+    let mut found = Vec::new();
+    loop {
+        let batch = log.read(partition, from, 4096).await?;
+        if batch.next == from {
+            return Ok(found);
+        }
+        found.extend(batch.records.iter().map(|stored| (stored.offset, stored.record.seq)));
+        from = batch.next;
+    }
+}

@@ -1,0 +1,3 @@
+//! The whole log, through its ports.
+
+mod basics;

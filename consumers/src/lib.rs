@@ -1,1 +1,24 @@
-//! Executor runtime and router; knows ports only.
+//! The executor runtime (events → results) and the router (results → mailbox).
+//!
+//! Both are members of consumer groups and know ports only. What they promise is written down in
+//! `docs/adr/0001-delivery-guarantee.md`: an executor runs at least once per event, and each event gets at least one
+//! terminal record in the results log, the events of a client in order; the mailbox's fold makes that exactly one.
+
+mod catalogue;
+mod config;
+mod error;
+mod group;
+mod lane;
+mod metrics;
+mod retry;
+mod router;
+#[cfg(test)]
+mod testing;
+
+pub use catalogue::Catalogue;
+pub use config::{ExecutorConfig, RouterConfig};
+pub use error::{CatalogueError, ConsumersError};
+pub use lane::{ExecutorPorts, JOBS_GROUP, ORDERED_GROUP, run_executors};
+pub use metrics::{ExecutorMetrics, RouterMetrics};
+pub use retry::Backoff;
+pub use router::{ROUTER_GROUP, RouterPorts, run_router};

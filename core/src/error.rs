@@ -176,6 +176,8 @@ reasons! {
     AttemptsExhausted = "ATTEMPTS_EXHAUSTED", Internal;
     /// The executor panicked; the event is kept as a dead letter. Answered as the event's ERROR.
     ExecutorPanicked = "EXECUTOR_PANICKED", Internal;
+    /// The executor gave the event up as poison; it is kept as a dead letter. Answered as the event's ERROR.
+    ExecutorGaveUp = "EXECUTOR_GAVE_UP", Internal;
     /// The payload is not what this executor takes. Answered as the event's ERROR.
     InvalidPayload = "INVALID_PAYLOAD", Invalid;
     /// The result does not fit into the type it must have. Answered as the event's ERROR.

@@ -1,0 +1,146 @@
+//! What everyone at work in one partition shares, and what they put out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nimbus_core::{
+    Event, Failure, Lane, Offset, PartKind, Partition, ResultRecord,
+    clock::UnixMillis,
+    ports::{
+        executor::Output,
+        log::{LogRecord, Stored},
+    },
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::Runtime;
+use crate::{
+    catalogue::Entry,
+    metrics::{ExecutorMeters, LaneMeters},
+};
+
+/// One partition of one lane.
+#[derive(Debug)]
+pub(super) struct PartitionCx {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) lane: Lane,
+    pub(super) meters: LaneMeters,
+    pub(super) partition: Partition,
+    /// Cancelled when the partition is to be left: end the attempts under way, begin nothing.
+    pub(super) stop: CancellationToken,
+    /// One permit per attempt under way.
+    pub(super) attempts: Arc<Semaphore>,
+    /// What was put out since the last append.
+    out: Mutex<Outgoing>,
+}
+
+/// Records on their way to the log, and what is finished once they are durable.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    pub(super) records: Vec<ResultRecord>,
+    pub(super) settles: Vec<Settle>,
+    /// Given back when the parts they stand for are durable.
+    pub(super) permits: Vec<OwnedSemaphorePermit>,
+    pub(super) bytes: usize,
+}
+
+/// An event that is finished once its answer is durable.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settle {
+    pub(super) offset: Offset,
+    pub(super) received: UnixMillis,
+    pub(super) weight: usize,
+}
+
+impl PartitionCx {
+    pub(super) fn new(
+        runtime: Arc<Runtime>,
+        lane: Lane,
+        meters: LaneMeters,
+        partition: Partition,
+        stop: CancellationToken,
+    ) -> Self {
+        let attempts = Arc::new(Semaphore::new(runtime.config.concurrency.get().min(Semaphore::MAX_PERMITS)));
+        Self { runtime, lane, meters, partition, stop, attempts, out: Mutex::default() }
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &Entry {
+        self.runtime.catalogue.entry(index)
+    }
+
+    pub(super) fn meters_of(&self, entry: &Entry) -> &ExecutorMeters {
+        &self.runtime.executors[entry.index]
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.runtime.ports.clock.now()
+    }
+
+    /// A panic while it is held leaves nothing half done: every change is a push or a swap.
+    fn out(&self) -> MutexGuard<'_, Outgoing> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many records, and bytes, wait to be appended.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let out = self.out();
+        (out.records.len(), out.bytes)
+    }
+
+    /// Takes everything that waits to be appended; `room` is about how much will follow.
+    pub(super) fn take_out(&self, room: usize) -> Outgoing {
+        let next =
+            Outgoing { records: Vec::with_capacity(room), settles: Vec::with_capacity(room), ..Outgoing::default() };
+        std::mem::replace(&mut *self.out(), next)
+    }
+
+    /// Puts out the one terminal answer to an event.
+    pub(super) fn answer(&self, stored: &Stored<Event>, numbers: Numbers, answer: Result<Output, Failure>) {
+        let kind = if answer.is_ok() { PartKind::Final } else { PartKind::Error };
+        let event = &stored.record;
+        let mut record = ResultRecord::answering(event, stored.offset, self.lane, kind, numbers.now);
+        (record.attempt, record.part_no) = (numbers.attempt, numbers.part_no);
+        match answer {
+            Ok(output) => fill(&mut record, output),
+            Err(failure) => record.failure = Some(failure),
+        }
+        let settle = Settle { offset: stored.offset, received: event.received, weight: event.weight() };
+        let mut out = self.out();
+        out.bytes += record.weight();
+        out.records.push(record);
+        out.settles.push(settle);
+    }
+
+    /// Puts out a part; `permit` comes back when it is durable.
+    pub(super) fn part(
+        &self,
+        stored: &Stored<Event>,
+        numbers: Numbers,
+        kind: PartKind,
+        output: Output,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let mut record = ResultRecord::answering(&stored.record, stored.offset, self.lane, kind, numbers.now);
+        (record.attempt, record.part_no) = (numbers.attempt, numbers.part_no);
+        fill(&mut record, output);
+        self.meters.parts.inc();
+        let mut out = self.out();
+        out.bytes += record.weight();
+        out.records.push(record);
+        out.permits.extend(permit);
+    }
+}
+
+fn fill(record: &mut ResultRecord, output: Output) {
+    record.payload = output.payload;
+    record.content_type = output.content_type;
+    record.attributes = output.attributes;
+}
+
+/// What numbers a record within its event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers {
+    pub(super) attempt: u32,
+    pub(super) part_no: u32,
+    pub(super) now: UnixMillis,
+}

@@ -1,0 +1,358 @@
+//! One partition of one lane, at work: takes events, drives runs, appends answers, notes what is finished.
+//!
+//! Everything happens in one task, so that nothing here needs a lock between two steps. The order of preference when
+//! several things can be done: end what runs, append what came out, note what is durable, and only then take more.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream as _, future::BoxFuture};
+use nimbus_core::{
+    Event, Position,
+    ports::log::{Batch, LogError, LogRecord as _},
+};
+use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+
+use super::{
+    appends::Appends,
+    cx::{PartitionCx, Settle},
+    run::{RunEnd, run},
+    schedule::{Cursor, Schedule, Taken},
+    work::Route,
+};
+use crate::{
+    group::{Desk, GroupConfig, Start, WorkerEnd},
+    metrics::LaneMeters,
+};
+
+/// How many events are taken at once; then their runs go first.
+const ROUND: usize = 512;
+
+/// An append is made at the latest when this much came out.
+const APPEND_RECORDS: usize = 4_096;
+const APPEND_BYTES: usize = 1 << 20;
+
+/// How many steps are made without letting other tasks of the thread have a turn.
+const STEPS: u32 = 256;
+
+/// How much is read at once when the log is read again.
+const SCAN_BYTES: usize = 1 << 20;
+
+pub(super) struct Worker<S> {
+    cx: Arc<PartitionCx>,
+    schedule: S,
+    desk: Desk<Event>,
+    failures: u32,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    runs: FuturesUnordered<BoxFuture<'static, RunEnd>>,
+    appends: Appends,
+    /// The append queue has room again when this is done.
+    ready: Option<BoxFuture<'static, ()>>,
+    /// What is being taken.
+    current: Option<Cursor>,
+    /// The window refused the event at the cursor; nothing is taken until something settles.
+    full: bool,
+    scan: Option<BoxFuture<'static, Result<Batch<Event>, LogError>>>,
+    in_hand_bytes: usize,
+    gauges: Gauges,
+}
+
+/// What can be done next.
+enum Step {
+    Stop,
+    Ended(RunEnd),
+    Append,
+    Durable(Result<Vec<Settle>, LogError>),
+    Take,
+    Scanned(Result<Batch<Event>, LogError>),
+    Batch(Option<Batch<Event>>),
+}
+
+impl<S: Schedule> Worker<S> {
+    pub(super) fn new(cx: Arc<PartitionCx>, start: Start<Event>) -> Self {
+        let config = &cx.runtime.config;
+        let ports = &cx.runtime.ports;
+        let (results, meters) = (Arc::clone(&ports.results), cx.meters.clone());
+        let cautious = start.failures > 0;
+        Self {
+            schedule: S::begin(&start.committed, start.log_start, config),
+            desk: start.desk,
+            failures: start.failures,
+            stopped: Box::pin(start.stop.cancelled_owned()),
+            runs: FuturesUnordered::new(),
+            appends: Appends::new(results, start.partition, meters, config.log_backoff, cautious),
+            ready: None,
+            current: None,
+            full: false,
+            scan: None,
+            in_hand_bytes: 0,
+            gauges: Gauges::new(cx.meters.clone()),
+            cx,
+        }
+    }
+
+    /// Works until the partition is left or has to be given up.
+    pub(super) async fn work(mut self) -> WorkerEnd {
+        if self.failures > 0 {
+            let delay = self.cx.runtime.config.log_backoff.jittered(self.failures);
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = &mut self.stopped => return WorkerEnd::Stopped,
+            }
+        }
+        self.desk.read_from(self.schedule.read());
+        let mut steps = 0;
+        loop {
+            let step = poll_fn(|cx| self.poll_step(cx)).await;
+            match step {
+                Step::Stop => return self.drain().await,
+                Step::Batch(None) => return WorkerEnd::Stopped,
+                Step::Batch(Some(batch)) => self.current = Some(Cursor { batch, index: 0 }),
+                Step::Take => self.take_round(),
+                Step::Scanned(Ok(batch)) => self.take_again(&batch),
+                Step::Scanned(Err(LogError::Unavailable(_))) => {
+                    // The place is kept; the next run that ends asks again.
+                    self.schedule.scanned(Position::START);
+                }
+                Step::Scanned(Err(error)) => return ended(error),
+                other => {
+                    if let Err(error) = self.advance(other) {
+                        return ended(error);
+                    }
+                }
+            }
+            self.start_runs();
+            self.gauges.set(self.schedule.in_hand(), self.schedule.parked());
+            steps += 1;
+            if steps == STEPS {
+                steps = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// What does not take anything new.
+    fn advance(&mut self, step: Step) -> Result<(), LogError> {
+        match step {
+            Step::Ended(end) => {
+                if let Some(error) = end.broken {
+                    return Err(error);
+                }
+                self.schedule.ended(end.client.as_ref(), end.events, end.queue);
+            }
+            Step::Append => self.append(),
+            Step::Durable(settles) => self.settle(&settles?),
+            Step::Stop | Step::Take | Step::Scanned(_) | Step::Batch(_) => {}
+        }
+        Ok(())
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        if self.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Step::Stop);
+        }
+        if let Poll::Ready(step) = self.poll_progress(cx) {
+            return Poll::Ready(step);
+        }
+        if let Some(scan) = &mut self.scan
+            && let Poll::Ready(read) = scan.as_mut().poll(cx)
+        {
+            self.scan = None;
+            return Poll::Ready(Step::Scanned(read));
+        }
+        if !self.may_take() {
+            return Poll::Pending;
+        }
+        if let Some(ready) = &mut self.ready {
+            std::task::ready!(ready.as_mut().poll(cx));
+            self.ready = None;
+        }
+        if self.current.is_some() {
+            return Poll::Ready(Step::Take);
+        }
+        self.desk.poll_batch(cx).map(Step::Batch)
+    }
+
+    /// Runs, appends, durability: everything that a drain does as well.
+    fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let (records, bytes) = self.cx.waiting();
+        let overflowing = records >= APPEND_RECORDS || bytes >= APPEND_BYTES;
+        if overflowing && self.appends.may_append() {
+            return Poll::Ready(Step::Append);
+        }
+        if let Poll::Ready(Some(end)) = Pin::new(&mut self.runs).poll_next(cx) {
+            return Poll::Ready(Step::Ended(end));
+        }
+        if self.appends.may_append() && self.cx.waiting().0 > 0 {
+            return Poll::Ready(Step::Append);
+        }
+        self.appends.poll_durable(cx).map(Step::Durable)
+    }
+
+    fn may_take(&self) -> bool {
+        let config = &self.cx.runtime.config;
+        !self.full
+            && self.appends.has_room()
+            && self.schedule.in_hand() < config.max_in_hand.get()
+            && self.in_hand_bytes < config.max_in_hand_bytes.get()
+    }
+
+    /// Takes some events of the current batch.
+    fn take_round(&mut self) {
+        let Some(mut cursor) = self.current.take() else { return };
+        let catalogue = &self.cx.runtime.catalogue;
+        let records = &cursor.batch.records;
+        let end = records.len().min(cursor.index + ROUND);
+        // A lane without executors has nothing to look at (and what nobody knows is the ordered lane's).
+        if !self.cx.runtime.has_work(self.cx.lane) {
+            cursor.index = records.len();
+        }
+        while cursor.index < end {
+            let stored = &records[cursor.index];
+            if let Some(route) = Route::of(&stored.record, self.cx.lane, catalogue) {
+                match self.schedule.offer(records, cursor.index, route) {
+                    Taken::InHand => self.in_hand_bytes += stored.record.weight(),
+                    Taken::Passed => {}
+                    Taken::Full => {
+                        self.full = true;
+                        break;
+                    }
+                }
+            }
+            self.schedule.read_to(stored.offset.position_after());
+            cursor.index += 1;
+        }
+        if cursor.index >= records.len() {
+            self.schedule.read_to(cursor.batch.next);
+        } else {
+            self.current = Some(cursor);
+        }
+        self.note();
+    }
+
+    /// Takes what parked clients can have of a batch that was read again.
+    fn take_again(&mut self, batch: &Batch<Event>) {
+        let config = &self.cx.runtime.config;
+        for (index, stored) in batch.records.iter().enumerate() {
+            let Some(route) = Route::of(&stored.record, self.cx.lane, &self.cx.runtime.catalogue) else { continue };
+            let room = self.schedule.in_hand() < config.max_in_hand.get()
+                && self.in_hand_bytes < config.max_in_hand_bytes.get();
+            if self.schedule.offer_again(&batch.records, index, route, room) == Taken::InHand {
+                self.in_hand_bytes += stored.record.weight();
+            }
+        }
+        if self.schedule.scanned(batch.next) {
+            self.scan_from(batch.next);
+        }
+        self.note();
+    }
+
+    fn scan_from(&mut self, position: Position) {
+        let events = Arc::clone(&self.cx.runtime.ports.events);
+        let partition = self.cx.partition;
+        self.scan = Some(Box::pin(async move { events.read(partition, position, SCAN_BYTES).await }));
+    }
+
+    fn start_runs(&mut self) {
+        while let Some((client, queue)) = self.schedule.start() {
+            self.runs.push(Box::pin(run(Arc::clone(&self.cx), client, queue)));
+        }
+        if self.scan.is_none()
+            && let Some(position) = self.schedule.begin_scan()
+        {
+            self.scan_from(position);
+        }
+    }
+
+    fn append(&mut self) {
+        let (records, _) = self.cx.waiting();
+        self.appends.append(self.cx.take_out(records));
+        let results = Arc::clone(&self.cx.runtime.ports.results);
+        self.ready = Some(Box::pin(async move { results.ready().await }));
+    }
+
+    fn settle(&mut self, settles: &[Settle]) {
+        let now = self.cx.now();
+        for settle in settles {
+            self.schedule.settle(settle.offset);
+            self.in_hand_bytes = self.in_hand_bytes.saturating_sub(settle.weight);
+            self.cx.meters.latency.observe(now.since(settle.received).as_secs_f64());
+        }
+        self.full = false;
+        self.note();
+    }
+
+    fn note(&self) {
+        self.desk.finished(self.schedule.committed());
+    }
+
+    /// Takes nothing more; lets the attempts under way end and their answers become durable, within the limit. What is
+    /// open then stays so: nothing of it is appended any more, and the next owner executes it again.
+    async fn drain(mut self) -> WorkerEnd {
+        let limit = GroupConfig::worker_limit(self.cx.runtime.config.drain_limit);
+        let mut limit = pin!(tokio::time::sleep_until(Instant::now() + limit));
+        loop {
+            if self.runs.is_empty() && self.appends.is_empty() && self.cx.waiting().0 == 0 {
+                return WorkerEnd::Stopped;
+            }
+            let step = poll_fn(|cx| match self.poll_progress(cx) {
+                Poll::Ready(step) => Poll::Ready(Some(step)),
+                Poll::Pending => limit.as_mut().poll(cx).map(|()| None),
+            });
+            let Some(step) = step.await else { return WorkerEnd::Stopped };
+            if let Err(error) = self.advance(step) {
+                return ended(error);
+            }
+        }
+    }
+}
+
+fn ended(error: LogError) -> WorkerEnd {
+    match error {
+        LogError::Damaged(_) | LogError::Closed => WorkerEnd::Broken(error),
+        LogError::Full(_) | LogError::Ambiguous(_) | LogError::Unavailable(_) | LogError::Expired { .. } => {
+            WorkerEnd::GaveUp(error)
+        }
+    }
+}
+
+/// This worker's share of the lane's gauges; given back when it ends, in whatever way.
+struct Gauges {
+    meters: LaneMeters,
+    in_hand: usize,
+    parked: usize,
+}
+
+impl Gauges {
+    fn new(meters: LaneMeters) -> Self {
+        Self { meters, in_hand: 0, parked: 0 }
+    }
+
+    fn set(&mut self, in_hand: usize, parked: usize) {
+        if in_hand != self.in_hand {
+            self.meters.in_hand.inc_by(difference(in_hand, self.in_hand));
+            self.in_hand = in_hand;
+        }
+        if parked != self.parked {
+            self.meters.parked.inc_by(difference(parked, self.parked));
+            self.parked = parked;
+        }
+    }
+}
+
+fn difference(now: usize, before: usize) -> i64 {
+    let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    signed(now) - signed(before)
+}
+
+impl Drop for Gauges {
+    fn drop(&mut self) {
+        self.set(0, 0);
+    }
+}

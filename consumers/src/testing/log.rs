@@ -1,0 +1,444 @@
+//! A log in memory with consumer groups. It keeps the contract of the port (what lands is a prefix; a failed append takes
+//! the ones behind it along; readers see durable records only; offsets are not dense) and can be told when appends
+//! become durable, and when they fail and how.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    future::Future,
+    num::NonZeroU32,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use async_trait::async_trait;
+use nimbus_core::{
+    GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
+    ports::log::{Appending, Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord, Range, Stored},
+};
+use tokio::sync::Notify;
+
+/// What becomes of an append.
+#[derive(Debug, Clone)]
+pub(crate) enum Fate {
+    /// It fails and nothing is stored.
+    Lost(LogError),
+    /// It is stored and yet fails.
+    Landed(LogError),
+}
+
+#[derive(Debug)]
+struct PartitionState<R> {
+    start: Position,
+    next: u64,
+    records: Vec<Stored<R>>,
+    /// Appended, and not durable.
+    held: Vec<Stored<R>>,
+}
+
+#[derive(Debug, Default)]
+struct GroupState {
+    committed: HashMap<Partition, Committed>,
+    owners: HashMap<Partition, u64>,
+    members: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Inner<R> {
+    partitions: Vec<PartitionState<R>>,
+    groups: BTreeMap<String, GroupState>,
+    fates: VecDeque<Fate>,
+    /// A failure that was not reported yet: what is appended until then fails as well.
+    failing: Option<LogError>,
+    hold: bool,
+    members: u64,
+    appends: usize,
+    batch_records: usize,
+}
+
+/// A handle; clones name the same log.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryLog<R>(Arc<Shared<R>>);
+
+#[derive(Debug)]
+pub(crate) struct Shared<R> {
+    inner: Mutex<Inner<R>>,
+    changed: Notify,
+}
+
+impl<R> Deref for MemoryLog<R> {
+    type Target = Shared<R>;
+
+    fn deref(&self) -> &Shared<R> {
+        &self.0
+    }
+}
+
+impl<R: LogRecord> MemoryLog<R> {
+    pub(crate) fn new(partitions: usize) -> Self {
+        let partition = |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new() };
+        let inner = Inner {
+            partitions: (0..partitions).map(partition).collect(),
+            groups: BTreeMap::new(),
+            fates: VecDeque::new(),
+            failing: None,
+            hold: false,
+            members: 0,
+            appends: 0,
+            batch_records: 100,
+        };
+        Self(Arc::new(Shared { inner: Mutex::new(inner), changed: Notify::new() }))
+    }
+}
+
+impl<R: LogRecord> Shared<R> {
+    fn lock(&self) -> MutexGuard<'_, Inner<R>> {
+        self.inner.lock().unwrap()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Inner<R>) -> T) -> T {
+        let value = change(&mut self.lock());
+        self.changed.notify_waiters();
+        value
+    }
+
+    /// Waits until `check` says so.
+    async fn wait<T>(&self, mut check: impl FnMut(&mut Inner<R>) -> Option<T>) -> T {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if let Some(value) = check(&mut self.lock()) {
+                return value;
+            }
+            changed.await;
+        }
+    }
+
+    /// The next append meets this fate, the one after it the next.
+    pub(crate) fn doom(&self, fates: impl IntoIterator<Item = Fate>) {
+        self.change(|inner| inner.fates.extend(fates));
+    }
+
+    /// From now on appends become durable only at [`sync`](Self::sync).
+    pub(crate) fn hold(&self) {
+        self.change(|inner| inner.hold = true);
+    }
+
+    /// Makes everything appended durable, and holds nothing any more.
+    pub(crate) fn sync(&self) {
+        self.change(|inner| {
+            inner.hold = false;
+            for partition in &mut inner.partitions {
+                partition.records.append(&mut partition.held);
+            }
+        });
+    }
+
+    /// How many records a consumer gets at once.
+    pub(crate) fn set_batch(&self, records: usize) {
+        self.change(|inner| inner.batch_records = records);
+    }
+
+    /// Retention: what lies before `start` is gone.
+    pub(crate) fn truncate(&self, partition: Partition, start: Position) {
+        self.change(|inner| {
+            let state = &mut inner.partitions[partition.0 as usize];
+            state.start = start;
+            state.records.retain(|stored| !start.covers(stored.offset));
+        });
+    }
+
+    /// Appends one record for its client and makes it durable.
+    pub(crate) fn put(&self, record: R) -> Offset {
+        let count = PartitionCount(NonZeroU32::new(self.lock().partitions.len() as u32).unwrap());
+        let partition = count.partition_of(&record.origin().client);
+        self.change(|inner| {
+            let offset = inner.store(partition, vec![record])[0];
+            let state = &mut inner.partitions[partition.0 as usize];
+            state.records.append(&mut state.held);
+            offset
+        })
+    }
+
+    /// Every durable record, partition by partition.
+    pub(crate) fn all(&self) -> Vec<R> {
+        self.lock()
+            .partitions
+            .iter()
+            .flat_map(|state| state.records.iter().map(|stored| stored.record.clone()))
+            .collect()
+    }
+
+    /// Waits until there are `count` durable records that `is` says yes to, and returns all there are.
+    pub(crate) async fn until(&self, count: usize, is: impl Fn(&R) -> bool) -> Vec<R> {
+        self.wait(|inner| {
+            let records = inner.partitions.iter().flat_map(|state| state.records.iter().map(|stored| &stored.record));
+            let found: Vec<R> = records.filter(|record| is(record)).cloned().collect();
+            (found.len() >= count).then_some(found)
+        })
+        .await
+    }
+
+    /// How often something was appended.
+    pub(crate) fn appends(&self) -> usize {
+        self.lock().appends
+    }
+
+    pub(crate) async fn until_appends(&self, count: usize) {
+        self.wait(|inner| (inner.appends >= count).then_some(())).await;
+    }
+
+    pub(crate) fn committed_by(&self, group: &str, partition: Partition) -> Committed {
+        let inner = self.lock();
+        inner.groups.get(group).and_then(|group| group.committed.get(&partition)).cloned().unwrap_or_default()
+    }
+
+    pub(crate) async fn until_committed(&self, group: &str, partition: Partition, position: Position) {
+        self.wait(|inner| {
+            let committed = inner.groups.get(group)?.committed.get(&partition)?.position;
+            (committed >= position).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) fn end(&self, partition: Partition) -> Position {
+        self.lock().partitions[partition.0 as usize].end()
+    }
+
+    pub(crate) fn partition_of(&self, client: &str) -> Partition {
+        let count = PartitionCount(NonZeroU32::new(self.lock().partitions.len() as u32).unwrap());
+        count.partition_of(&nimbus_core::ClientId::try_new(client).unwrap())
+    }
+}
+
+impl<R: LogRecord> PartitionState<R> {
+    fn end(&self) -> Position {
+        self.records.last().map_or(self.start, |last| last.offset.position_after())
+    }
+
+    fn read(&self, from: Position, records: usize) -> (Arc<[Stored<R>]>, Position) {
+        let at = self.records.partition_point(|stored| from.covers(stored.offset));
+        let found: Arc<[Stored<R>]> = self.records[at..].iter().take(records).cloned().collect();
+        let next = found.last().map_or(from, |last| last.offset.position_after());
+        (found, next)
+    }
+}
+
+impl<R: LogRecord> Inner<R> {
+    fn store(&mut self, partition: Partition, records: Vec<R>) -> Vec<Offset> {
+        let state = &mut self.partitions[partition.0 as usize];
+        let mut offsets = Vec::new();
+        for record in records {
+            let offset = Offset(state.next);
+            state.next += 1 + state.next % 3;
+            state.held.push(Stored { offset, record });
+            offsets.push(offset);
+        }
+        offsets
+    }
+}
+
+#[async_trait]
+impl<R: LogRecord> Log<R> for MemoryLog<R> {
+    fn epoch(&self) -> LogEpoch {
+        LogEpoch(ulid::Ulid::nil())
+    }
+
+    fn partitions(&self) -> PartitionCount {
+        PartitionCount(NonZeroU32::new(self.lock().partitions.len() as u32).unwrap())
+    }
+
+    async fn ready(&self) {}
+
+    fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
+        assert!(!records.is_empty());
+        let (end, failure) = self.change(|inner| {
+            inner.appends += 1;
+            if let Some(failing) = &inner.failing {
+                return (None, Some(failing.clone()));
+            }
+            match inner.fates.pop_front() {
+                Some(Fate::Lost(error)) => {
+                    inner.failing = Some(error.clone());
+                    (None, Some(error))
+                }
+                Some(Fate::Landed(error)) => {
+                    inner.store(partition, records);
+                    inner.failing = Some(error.clone());
+                    let state = &mut inner.partitions[partition.0 as usize];
+                    state.records.append(&mut state.held);
+                    (None, Some(error))
+                }
+                None => {
+                    let end = inner.store(partition, records).last().map(|last| last.position_after());
+                    if !inner.hold {
+                        let state = &mut inner.partitions[partition.0 as usize];
+                        state.records.append(&mut state.held);
+                    }
+                    (end, None)
+                }
+            }
+        });
+        let log = self.clone();
+        Box::pin(async move {
+            if let Some(error) = failure {
+                log.change(|inner| inner.failing = None);
+                return Err(error);
+            }
+            let end = end.expect("stored");
+            log.wait(|inner| (inner.partitions[partition.0 as usize].end() >= end).then_some(())).await;
+            Ok(end)
+        })
+    }
+
+    async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {
+        let member = self.change(|inner| {
+            inner.members += 1;
+            let member = inner.members;
+            inner.groups.entry(group.as_str().to_owned()).or_default().members.push(member);
+            member
+        });
+        let log = self.clone();
+        Ok(Box::new(MemoryConsumer { log, group: group.as_str().to_owned(), member, seats: BTreeMap::new() }))
+    }
+
+    async fn range(&self, partition: Partition) -> Result<Range, LogError> {
+        let inner = self.lock();
+        let state = &inner.partitions[partition.0 as usize];
+        Ok(Range { start: state.start, end: state.end() })
+    }
+
+    async fn read(&self, partition: Partition, from: Position, _max_bytes: usize) -> Result<Batch<R>, LogError> {
+        let inner = self.lock();
+        let state = &inner.partitions[partition.0 as usize];
+        if from < state.start {
+            return Err(LogError::Expired { partition, wanted: from, start: state.start });
+        }
+        let (records, next) = state.read(from, inner.batch_records);
+        Ok(Batch { partition, from, records, next })
+    }
+
+    async fn committed(&self, _partition: Partition) -> Result<Vec<(GroupId, Position)>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct MemberSeat {
+    next: Position,
+    paused: bool,
+    revoked: bool,
+}
+
+#[derive(Debug)]
+struct MemoryConsumer<R: LogRecord> {
+    log: MemoryLog<R>,
+    group: String,
+    member: u64,
+    seats: BTreeMap<Partition, MemberSeat>,
+}
+
+/// Each partition is wanted by one member: by turns.
+fn wanted(members: &[u64], partition: usize) -> u64 {
+    members[partition % members.len()]
+}
+
+#[async_trait]
+impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
+    async fn next(&mut self) -> Result<ConsumerEvent<R>, LogError> {
+        let (group, member, seats) = (&self.group, self.member, &mut self.seats);
+        self.log
+            .wait(|inner| {
+                let batch = inner.batch_records;
+                let state = inner.groups.get_mut(group).expect("joined");
+                for (number, log) in inner.partitions.iter().enumerate() {
+                    let partition = Partition(number as u32);
+                    let is_wanted = wanted(&state.members, number) == member;
+                    match seats.get_mut(&partition) {
+                        None if is_wanted && !state.owners.contains_key(&partition) => {
+                            state.owners.insert(partition, member);
+                            let committed = state.committed.get(&partition).cloned().unwrap_or_default();
+                            let seat = MemberSeat { next: committed.position, paused: false, revoked: false };
+                            seats.insert(partition, seat);
+                            return Some(Ok(ConsumerEvent::Assigned { partition, committed }));
+                        }
+                        Some(seat) if !is_wanted && !seat.revoked => {
+                            seat.revoked = true;
+                            return Some(Ok(ConsumerEvent::Revoked { partition }));
+                        }
+                        Some(seat) if !seat.paused && !seat.revoked => {
+                            if seat.next < log.start {
+                                let (wanted, start) = (seat.next, log.start);
+                                return Some(Err(LogError::Expired { partition, wanted, start }));
+                            }
+                            let (records, next) = log.read(seat.next, batch);
+                            if !records.is_empty() {
+                                let from = std::mem::replace(&mut seat.next, next);
+                                return Some(Ok(ConsumerEvent::Records(Batch { partition, from, records, next })));
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                None
+            })
+            .await
+    }
+
+    fn pause(&mut self, partition: Partition) {
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            seat.paused = true;
+        }
+    }
+
+    fn resume(&mut self, partition: Partition) {
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            seat.paused = false;
+        }
+    }
+
+    fn seek(&mut self, partition: Partition, position: Position) {
+        if let Some(seat) = self.seats.get_mut(&partition) {
+            seat.next = position;
+        }
+    }
+
+    fn commit(&mut self, partition: Partition, committed: Committed) {
+        assert!(committed.metadata.len() <= 4_096);
+        let (group, member) = (&self.group, self.member);
+        self.log.change(|inner| {
+            let state = inner.groups.get_mut(group).expect("joined");
+            if state.owners.get(&partition) == Some(&member) {
+                state.committed.insert(partition, committed);
+            }
+        });
+    }
+
+    async fn flush(&mut self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    fn release(&mut self, partition: Partition) {
+        self.seats.remove(&partition);
+        let group = &self.group;
+        self.log.change(|inner| {
+            inner.groups.get_mut(group).expect("joined").owners.remove(&partition);
+        });
+    }
+}
+
+impl<R: LogRecord> Drop for MemoryConsumer<R> {
+    fn drop(&mut self) {
+        let (group, member) = (&self.group, self.member);
+        self.log.change(|inner| {
+            let state = inner.groups.get_mut(group).expect("joined");
+            state.members.retain(|other| *other != member);
+            state.owners.retain(|_, owner| *owner != member);
+        });
+    }
+}
+
+/// Waits for `future`, and fails the test rather than hang.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    let limit = std::time::Duration::from_secs(3_600);
+    tokio::time::timeout(limit, future).await.expect("it did not happen within an hour of test time")
+}

@@ -3,6 +3,11 @@
 mod admin;
 mod bad_input;
 mod bad_input_original;
+mod crash;
+mod disk;
+mod ledger;
 mod many_streams;
+mod original_clients;
 mod sessions;
+mod shutdown;
 mod unary;

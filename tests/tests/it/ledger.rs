@@ -1,0 +1,151 @@
+//! Clients under load that keep the books: what each sent, what came back, and what is wrong with it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use nimbus_client::{Client, Event, Incoming, Outbox, Outcome};
+use nimbus_harness::PATIENCE;
+use tokio::{task::JoinSet, time::timeout};
+
+/// How many events a client may have sent and not yet seen answered.
+const IN_FLIGHT: u64 = 64;
+
+/// What one client, or all of them, found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Books {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicated: u64,
+    pub(crate) reordered: u64,
+    pub(crate) wrong: u64,
+    pub(crate) gaps: u64,
+}
+
+impl Books {
+    /// Fails unless every event sent was answered exactly once, in order, with the right result.
+    pub(crate) fn balance(&self) -> anyhow::Result<()> {
+        let violations = self.lost + self.duplicated + self.reordered + self.wrong + self.gaps;
+        if violations > 0 || self.sent != self.answered || self.sent == 0 {
+            bail!("the books do not balance: {self}");
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.reordered += other.reordered;
+        self.wrong += other.wrong;
+        self.gaps += other.gaps;
+    }
+}
+
+impl fmt::Display for Books {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sent, answered, lost, duplicated, reordered, wrong, gaps } = self;
+        write!(
+            f,
+            "sent {sent}, answered {answered}, lost {lost}, duplicated {duplicated}, reordered {reordered}, \
+             wrong {wrong}, gaps {gaps}"
+        )
+    }
+}
+
+/// Clients that send as fast as answers come, until told to stop.
+#[derive(Debug)]
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    clients: JoinSet<anyhow::Result<Books>>,
+}
+
+impl Load {
+    /// Starts so many clients against a server.
+    pub(crate) fn start(url: &str, clients: usize) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = JoinSet::new();
+        for n in 0..clients {
+            let (url, stop, answered) = (url.to_owned(), Arc::clone(&stop), Arc::clone(&answered));
+            tasks.spawn(async move {
+                let builder = Client::builder(url).client_id(format!("load-{n}")).outbox(Outbox::memory());
+                run(builder.start().await?, &stop, &answered).await.with_context(|| format!("client load-{n}"))
+            });
+        }
+        Self { stop, answered, clients: tasks }
+    }
+
+    /// Waits until so many more events were answered.
+    pub(crate) async fn progress(&mut self, more: u64) -> anyhow::Result<()> {
+        let goal = self.answered.load(Ordering::Relaxed) + more;
+        let reached = async {
+            while self.answered.load(Ordering::Relaxed) < goal {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            reached = timeout(PATIENCE, reached) => reached.context("no progress"),
+            ended = self.clients.join_next() => bail!("a client ended early: {ended:?}"),
+        }
+    }
+
+    /// Stops sending, waits for what is outstanding, and closes the books.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<Books> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut books = Books::default();
+        while let Some(client) = timeout(PATIENCE, self.clients.join_next()).await.context("clients hang")? {
+            books.add(&client??);
+        }
+        Ok(books)
+    }
+}
+
+async fn run(client: Client, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
+    let mut books = Books::default();
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping {
+            client.goodbye();
+        }
+        while !stopping && books.sent - books.answered.min(books.sent) < IN_FLIGHT {
+            let number = books.sent + 1;
+            let seq = client.send(Event::new("sq", number.to_string())).await?;
+            assert_eq!(seq.get(), number, "a fresh outbox counts from 1");
+            books.sent = number;
+        }
+        let Some(incoming) = client.recv().await? else { break };
+        match incoming {
+            Incoming::Answer(answer) => {
+                let (seq, expected) = (answer.seq.get(), books.answered + books.lost + 1);
+                match seq.cmp(&expected) {
+                    std::cmp::Ordering::Equal => books.answered += 1,
+                    std::cmp::Ordering::Less => books.duplicated += 1,
+                    std::cmp::Ordering::Greater => {
+                        books.reordered += 1;
+                        books.answered += 1;
+                    }
+                }
+                match &answer.outcome {
+                    Outcome::Final(body) if body.payload == (seq * seq).to_string() => {}
+                    _ => books.wrong += 1,
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            Incoming::Gap(_) => books.gaps += 1,
+            // The SDK recognised something that settles nothing: an answer came twice over the wire.
+            Incoming::Extra(_) => books.duplicated += 1,
+            _ => {}
+        }
+    }
+    books.lost = books.sent.saturating_sub(books.answered);
+    Ok(books)
+}

@@ -447,7 +447,7 @@ impl World {
             }
             let client = self.devices[device].origin.client.clone();
             match self.mailbox.read(&client, from, records, usize::MAX) {
-                Page::Records { records: page, through } => {
+                Page::Records { records: page, through, .. } => {
                     assert!(through >= from);
                     let done = through >= self.mailbox.applied();
                     for stored in &page {

@@ -70,7 +70,7 @@ fn a_page_ends_at_its_limits_and_says_through_where() {
     let mut mailbox = mailbox(MailboxLimits::default());
     apply(&mut mailbox, 0, answers("c", "alice", 1..=4));
     let read = |from, records, bytes| match mailbox.read(&client("c"), Position(from), records, bytes) {
-        crate::ports::mailbox::Page::Records { records, through } => (records.len(), through.0),
+        crate::ports::mailbox::Page::Records { records, through, .. } => (records.len(), through.0),
         other => panic!("{other:?}"),
     };
     assert_eq!(read(0, 2, usize::MAX), (2, 2));

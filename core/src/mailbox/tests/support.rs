@@ -110,7 +110,9 @@ pub(super) fn original(session_id: u128, log_end: u64) -> Claim {
 /// Offsets and `through` of a page, or the floor.
 pub(super) fn page(mailbox: &PartitionMailbox, name: &str, from: u64) -> Result<(Vec<u64>, u64), u64> {
     match mailbox.read(&client(name), Position(from), usize::MAX, usize::MAX) {
-        Page::Records { records, through } => Ok((records.iter().map(|stored| stored.offset.0).collect(), through.0)),
+        Page::Records { records, through, .. } => {
+            Ok((records.iter().map(|stored| stored.offset.0).collect(), through.0))
+        }
         Page::BelowFloor { floor } => Err(floor.0),
     }
 }

@@ -1,0 +1,107 @@
+//! What holds when storage does not.
+
+use futures_util::FutureExt;
+use nimbus_core::{
+    PartitionCount, Position,
+    ports::log::{ConsumerEvent, LogError},
+};
+
+use super::{LogFaults, P0, P1, member::Member, read_all, samples, store};
+use crate::support::{partitions, within};
+
+/// Rule 5: a reader that acted on a record which a crash takes back would have acted on nothing.
+pub async fn readers_see_durable_records_only<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+    let fixture = make(partitions(1)).await;
+    let log = fixture.log();
+    let end = store(&*log, P0, samples(&*log, P0, 0, 2)).await;
+    let mut member = Member::alone(&log, "group").await;
+    member.until(P0, 2).await;
+    fixture.hold().await;
+    let mut append = log.append(P0, samples(&*log, P0, 2, 2));
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        assert!((&mut append).now_or_never().is_none(), "an append resolved before it was durable");
+        member.step_now();
+    }
+    assert_eq!(member.got[&P0].len(), 2);
+    assert_eq!(within("a range", log.range(P0)).await.expect("range").end, end);
+    assert_eq!(read_all(&*log, P0, Position::START, 1 << 20).await.len(), 2);
+    fixture.release().await;
+    within("an append", append).await.expect("append");
+    member.until(P0, 4).await;
+}
+
+/// Rule 4: what lands is a prefix. Everything enqueued before the failure was told fails with it; afterwards the log
+/// works again.
+pub async fn a_failed_append_takes_all_later_ones_with_it<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+    let fixture = make(partitions(2)).await;
+    let log = fixture.log();
+    store(&*log, P0, samples(&*log, P0, 0, 3)).await;
+    fixture.hold().await;
+    fixture.fail_next_write().await;
+    let appends: Vec<_> = (0..5).map(|round| log.append(P0, samples(&*log, P0, 3 + round * 2, 2))).collect();
+    fixture.release().await;
+    let mut stored = 3;
+    let mut failed = false;
+    for append in appends {
+        match within("an append", append).await {
+            Ok(_) => {
+                assert!(!failed, "a later append went through after an earlier one had failed");
+                stored += 2;
+            }
+            Err(error) => {
+                assert!(matches!(error, LogError::Ambiguous(_) | LogError::Full(_)), "{error}");
+                failed = true;
+            }
+        }
+    }
+    assert!(failed, "the fault did not show");
+    let read = read_all(&*log, P0, Position::START, 1 << 20).await;
+    assert!(read.len() >= stored as usize, "what was acknowledged is there");
+    assert_eq!(read, samples(&*log, P0, 0, read.len() as u64), "what landed is a prefix");
+    let next = samples(&*log, P0, 100, 2);
+    store(&*log, P0, next.clone()).await;
+    let again = read_all(&*log, P0, Position::START, 1 << 20).await;
+    assert_eq!(again[again.len() - 2..], next);
+    store(&*log, P1, samples(&*log, P1, 0, 1)).await;
+}
+
+/// A reader that comes too late is told from where it can read, never served silence.
+pub async fn a_read_from_before_the_start_says_so<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+    let fixture = make(partitions(2)).await;
+    let log = fixture.log();
+    let end = store(&*log, P0, samples(&*log, P0, 0, 5)).await;
+    fixture.expire(P0).await;
+    let range = within("a range", log.range(P0)).await.expect("range");
+    assert!(range.start >= end, "retention has passed {end}: {range:?}");
+    match within("a read", log.read(P0, Position::START, 1 << 20)).await {
+        Err(LogError::Expired { partition, wanted, start }) => {
+            assert_eq!((partition, wanted, start), (P0, Position::START, range.start));
+        }
+        other => panic!("{other:?}"),
+    }
+    let next = samples(&*log, P0, 5, 2);
+    store(&*log, P0, next.clone()).await;
+    assert_eq!(read_all(&*log, P0, range.start, 1 << 20).await, next);
+}
+
+/// Retention that overtakes a group is an error, never a jump.
+pub async fn a_consumer_that_is_sent_before_the_start_is_told<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+    let fixture = make(partitions(2)).await;
+    let log = fixture.log();
+    store(&*log, P0, samples(&*log, P0, 0, 5)).await;
+    fixture.expire(P0).await;
+    store(&*log, P0, samples(&*log, P0, 5, 1)).await;
+    let mut member = Member::join(&log, "group").await;
+    while !member.owned.contains_key(&P0) {
+        member.step().await;
+    }
+    member.seek(P0, Position::START);
+    let told = loop {
+        match within("an event of the group", member.consumer.next()).await {
+            Ok(ConsumerEvent::Assigned { .. }) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(told, Err(LogError::Expired { partition: P0, .. })), "{told:?}");
+}

@@ -1,0 +1,139 @@
+//! What waits, and what the mailbox says when it does not have it.
+
+use nimbus_core::{PartitionCount, Position, ports::mailbox::Page};
+
+use super::{MailboxFixture, world::World};
+
+/// Trimming raises a floor: an expired mailbox must not pass for "nothing missed".
+pub async fn rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let claimed = world.claim(&world.sdk(1, 1, 1)).await;
+    let limit = world.fixture.client_records();
+    let own = world.origin("alice", 1);
+    let mut offsets = Vec::new();
+    // More than twice what fits, in batches that do not divide it.
+    let mut seqs = 1..=(2 * limit as u64 + 5);
+    loop {
+        let some: Vec<_> = seqs.by_ref().take(limit / 3 + 1).collect();
+        if some.is_empty() {
+            break;
+        }
+        offsets.extend(world.answers(&own, some));
+        world.route().await;
+    }
+    let floor = world.waiting(claimed.start).await.expect_err("it cannot have all of this");
+    let kept: Vec<_> = offsets.iter().copied().filter(|offset| !floor.covers(*offset)).collect();
+    assert!(!kept.is_empty() && kept.len() <= limit, "{} records are kept", kept.len());
+    assert_eq!(world.waiting(floor).await, Ok(kept), "from the floor on it is complete");
+    let other = world.waiting_for(&world.other, Position::START).await;
+    assert!(other.is_err() || other == Ok(vec![]), "another client's trimming is not its own");
+}
+
+/// Silence is right above the partition's floor, and only there.
+pub async fn rule_14_a_client_that_nobody_knows_has_nothing_waiting<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let own = world.origin("alice", 1);
+    world.answers(&own, 1..=3);
+    world.route().await;
+    match world.page(&world.other, world.end(), 9).await {
+        Page::Records { records, through, complete } => {
+            assert!(records.is_empty() && complete && through >= world.end());
+        }
+        Page::BelowFloor { floor } => panic!("the end of the log is below the floor {floor}"),
+    }
+}
+
+/// A client that was told "you have everything before this" is not sent to the log for it, however quiet it is.
+pub async fn rule_15_a_bookmark_is_above_the_floor<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
+    let mut world = World::new(make).await;
+    world.claim(&world.sdk(1, 1, 1)).await;
+    let others = crate::support::origin(&world.other, "alice", 1);
+    for seq in 1..=20 {
+        world.answers(&others, [seq]);
+        world.route().await;
+        let bookmark = world.applied().await;
+        assert_eq!(world.waiting(bookmark).await, Ok(vec![]));
+    }
+}
+
+/// Whatever the router's own commits say.
+pub async fn rule_17_applied_is_where_the_router_goes_on<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
+    let mut world = World::new(make).await;
+    assert_eq!(world.applied().await, Position::START);
+    let own = world.origin("alice", 1);
+    for seq in 1..=3 {
+        world.answers(&own, [seq]);
+        world.route().await;
+        assert_eq!(world.applied().await, world.end());
+    }
+    // A batch of erased records moves it as well.
+    let mut empty = world.batch(world.end());
+    empty.next = Position(world.end().0 + 10);
+    world.apply(&empty).await;
+    assert_eq!(world.applied().await, empty.next);
+}
+
+/// Acknowledged records may go; what was not acknowledged stays, and a stale session's word counts for nothing.
+pub async fn rule_22_an_ack_takes_away_nothing_that_is_still_needed<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let claimed = world.claim(&world.sdk(1, 1, 1)).await;
+    let own = world.origin("alice", 1);
+    let offsets = world.answers(&own, 1..=6);
+    world.route().await;
+    world.claim(&world.sdk(1, 2, 2)).await;
+    world.ack(1, world.end()).await;
+    assert_eq!(world.waiting(claimed.start).await, Ok(offsets.clone()), "a stale session's word");
+    let position = offsets[2].position_after();
+    world.ack(2, position).await;
+    assert_eq!(world.waiting(position).await, Ok(offsets[3..].to_vec()));
+    match world.waiting(claimed.start).await {
+        Ok(all) => assert_eq!(all, offsets),
+        Err(floor) => assert!(floor <= position, "the floor {floor} is beyond what was acknowledged"),
+    }
+    world.ack(2, Position(world.end().0 + 100)).await;
+    let later = world.answers(&own, 7..=8);
+    world.route().await;
+    assert_eq!(world.waiting(Position(later[0].0)).await, Ok(later));
+}
+
+/// Some records at a time, each once, and no page claims more than it has.
+pub async fn rule_23_a_mailbox_is_read_by_position_page_by_page<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let claimed = world.claim(&world.sdk(1, 1, 1)).await;
+    let own = world.origin("alice", 1);
+    let mut offsets = Vec::new();
+    for round in 0..4 {
+        offsets.extend(world.answers(&own, round * 5 + 1..=round * 5 + 5));
+        world.route().await;
+    }
+    for size in [1, 2, 3, 7, 20, 100] {
+        let mut at = claimed.start;
+        let mut got = Vec::new();
+        loop {
+            let Page::Records { records, through, complete } = world.page(&world.client, at, size).await else {
+                panic!("{at} is below a floor")
+            };
+            assert!(records.len() <= size);
+            got.extend(records.iter().map(|stored| stored.offset));
+            at = through;
+            let missing = offsets.iter().any(|offset| through.covers(*offset) && !got.contains(offset));
+            assert!(!missing, "a page of {size} claims to be complete through {through}");
+            if complete {
+                assert!(through >= world.end());
+                break;
+            }
+        }
+        assert_eq!(got, offsets);
+    }
+    for (at, offset) in offsets.iter().enumerate() {
+        assert_eq!(world.waiting(offset.position_after()).await, Ok(offsets[at + 1..].to_vec()));
+    }
+}

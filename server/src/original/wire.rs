@@ -134,3 +134,88 @@ impl Wire for OriginalWire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use nimbus_core::{ClientId, Event, Lane, Offset, Origin, PrincipalId, clock::UnixMillis};
+
+    use super::*;
+
+    const MINE: OutboxId = OutboxId::new([1; 16]);
+
+    fn wire() -> OriginalWire {
+        OriginalWire::new("server-1".to_owned(), MINE)
+    }
+
+    /// The answer to the event that a request became, as its executor would log and answer it.
+    fn results(wire: &mut OriginalWire, seq: u64, outbox: OutboxId, kinds: &[PartKind]) -> Vec<ResultRecord> {
+        let request = EventRequest { event_name: "sq".to_owned(), number: seq as i32, client_sequence: 100 + seq };
+        let new = wire.event(request, seq);
+        let origin =
+            Origin { client: ClientId::try_new("c").unwrap(), principal: PrincipalId::try_new("p").unwrap(), outbox };
+        let event = Event {
+            origin: Arc::new(origin),
+            seq,
+            name: new.name.unwrap(),
+            payload: new.payload,
+            content_type: new.content_type,
+            attributes: new.attributes,
+            deadline: None,
+            traceparent: String::new(),
+            received: UnixMillis(1_500),
+            replay_no: 0,
+            refused: None,
+            edge_context: new.edge_context,
+        };
+        let record = |kind: &PartKind| {
+            let mut record = ResultRecord::answering(&event, Offset(seq), Lane::Jobs, *kind, UnixMillis(2_750));
+            record.payload = Bytes::from((seq * seq).to_string());
+            record
+        };
+        kinds.iter().map(record).collect()
+    }
+
+    fn deliver(wire: &mut OriginalWire, offset: u64, record: ResultRecord) -> Vec<(i32, i32, Option<Position>)> {
+        let mut out = Vec::new();
+        wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }), &mut out);
+        out.into_iter().map(|out| (out.frame.number, out.frame.result, out.position)).collect()
+    }
+
+    #[test]
+    fn answers_follow_the_order_of_the_requests_and_count_as_handed_over_together() {
+        let mut wire = wire();
+        let mut answer = |seq| results(&mut wire, seq, MINE, &[PartKind::Final]).remove(0);
+        let (one, two, three) = (answer(1), answer(2), answer(3));
+        assert_eq!(deliver(&mut wire, 10, three), []);
+        assert_eq!(deliver(&mut wire, 11, one), [(1, 1, None)]);
+        let both = deliver(&mut wire, 12, two);
+        assert_eq!(both, [(2, 4, Some(Position(13))), (3, 9, Some(Position(13)))]);
+    }
+
+    #[test]
+    fn results_of_an_earlier_stream_come_at_once() {
+        let mut wire = wire();
+        let old = results(&mut wire, 7, OutboxId::new([9; 16]), &[PartKind::Final]).remove(0);
+        assert_eq!(deliver(&mut wire, 3, old), [(7, 49, Some(Position(4)))]);
+    }
+
+    #[test]
+    fn what_an_executor_logged_comes_with_its_answer() {
+        let mut wire = wire();
+        let kinds = [PartKind::Log, PartKind::Progress, PartKind::Part, PartKind::Final];
+        let mut out = Vec::new();
+        for (offset, record) in (0..).zip(results(&mut wire, 1, MINE, &kinds)) {
+            wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }), &mut out);
+        }
+        assert_eq!(out.len(), 1);
+        let answer = &out[0].frame;
+        assert_eq!((answer.event_name.as_str(), answer.number, answer.client_sequence), ("sq", 1, 101));
+        let steps = &answer.log.as_ref().unwrap().step;
+        let messages: Vec<_> = steps.iter().map(|step| (step.message.as_str(), step.method_name.as_str())).collect();
+        assert_eq!(messages, [("1", "sq"), ("answered", "sq")]);
+        let timestamp = steps[0].timestamp.as_ref().unwrap();
+        assert_eq!((timestamp.seconds, timestamp.nanos), (2, 750_000_000));
+    }
+}

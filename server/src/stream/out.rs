@@ -220,3 +220,64 @@ impl<T> Drop for OutStream<T> {
 fn as_gauge(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt as _, StreamExt as _};
+
+    use super::*;
+
+    fn frame(n: u64) -> OutFrame<u64> {
+        OutFrame { frame: n, bytes: 10, position: Some(Position(n)) }
+    }
+
+    #[tokio::test]
+    async fn frames_come_out_in_order_and_what_was_taken_is_known() {
+        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
+        handle.push(&mut vec![frame(1), frame(2)]);
+        assert_eq!((handle.progress().queue.messages, handle.progress().queue.bytes), (2, 20));
+        assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+        handle.taken().await;
+        let progress = handle.progress();
+        assert_eq!((progress.queue.messages, progress.handed_over), (0, Position(2)));
+        handle.push(&mut vec![frame(3)]);
+        handle.end(Ok(()), false);
+        handle.push(&mut vec![frame(4)]);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 2);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 3);
+        assert!(!handle.progress().ended);
+        assert!(stream.next().await.is_none(), "nothing follows the end");
+        assert!(handle.progress().ended);
+    }
+
+    #[tokio::test]
+    async fn an_end_at_once_throws_away_what_nobody_reads() {
+        let gauge = Gauge::default();
+        let (handle, mut stream) = outgoing::<u64>(gauge.clone());
+        handle.push(&mut vec![frame(1), frame(2)]);
+        assert_eq!(gauge.get(), 20);
+        handle.end(Err(Status::unavailable("gone")), true);
+        assert_eq!(gauge.get(), 0);
+        assert_eq!(stream.next().await.unwrap().unwrap_err().message(), "gone");
+    }
+
+    #[tokio::test]
+    async fn a_dropped_session_ends_the_stream_with_an_error() {
+        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
+        assert!(stream.next().now_or_never().is_none());
+        drop(handle);
+        assert!(stream.next().await.unwrap().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_is_noticed_and_its_bytes_are_given_back() {
+        let gauge = Gauge::default();
+        let (handle, stream) = outgoing::<u64>(gauge.clone());
+        handle.push(&mut vec![frame(1)]);
+        drop(stream);
+        handle.taken().await;
+        assert!(handle.progress().gone);
+        handle.push(&mut vec![frame(2)]);
+        assert_eq!(gauge.get(), 0);
+    }
+}

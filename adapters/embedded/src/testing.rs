@@ -1,14 +1,22 @@
 //! Helpers of this crate's tests.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, Event, EventName, Offset, Origin, OutboxId, Partition, PrincipalId,
+    ClientId, ContentType, Event, EventName, Offset, Origin, OutboxId, Partition, PartitionCount, PrincipalId,
     clock::{Clock, UnixMillis},
+};
+use prometheus_client::registry::Registry;
+
+use crate::{
+    Embedded, EmbeddedConfig, MIN_SEGMENT_BYTES, OpenError, disk::simulated::SimulatedDisk, embedded::AllMetrics,
 };
 
 /// A clock that a test moves.
@@ -56,6 +64,21 @@ pub(crate) fn event_of(origin: &Arc<Origin>, seq: u64, payload: usize) -> Event 
         replay_no: 0,
         refused: None,
         edge_context: Bytes::new(),
+    }
+}
+
+/// Opens a log on a disk in memory.
+pub(crate) fn open_on(disk: &SimulatedDisk, config: EmbeddedConfig) -> Result<Embedded, OpenError> {
+    let metrics = AllMetrics::register(&mut Registry::default());
+    Embedded::open_on(Arc::new(disk.clone()), config, Arc::new(TestClock::default()), metrics)
+}
+
+/// Two partitions, the smallest segments.
+pub(crate) fn small() -> EmbeddedConfig {
+    EmbeddedConfig {
+        partitions: PartitionCount(NonZeroU32::new(2).expect("not 0")),
+        segment_bytes: MIN_SEGMENT_BYTES,
+        ..EmbeddedConfig::new("in-memory")
     }
 }
 

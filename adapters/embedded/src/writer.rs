@@ -124,6 +124,10 @@ impl Writer {
     pub(crate) fn run(mut self) -> Option<End> {
         let shared = Arc::clone(&self.shared);
         let mut items = Vec::new();
+        if self.active.end == self.active.synced {
+            // Recovery has read and synced everything before.
+            self.mark();
+        }
         loop {
             let deadline = self.broken.as_ref().map(|broken| broken.retry);
             let taken = shared.queue.take(&mut items, deadline, || self.events_refused());

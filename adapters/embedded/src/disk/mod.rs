@@ -3,6 +3,8 @@
 //! Paths are relative to the data directory, with `/`. Nothing here retries.
 
 mod real;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 use std::{fmt::Debug, io, sync::Arc};
 

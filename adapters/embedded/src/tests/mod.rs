@@ -1,3 +1,5 @@
 //! The whole log, through its ports.
 
 mod basics;
+mod faults;
+mod power;

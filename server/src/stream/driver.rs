@@ -201,7 +201,7 @@ impl<W: Wire> Driver<W> {
     fn frames(&mut self, first: Option<Result<W::In, Status>>) -> bool {
         let mut next = first;
         let mut bytes = 0;
-        for _ in 0..FRAMES_PER_ROUND {
+        for taken in 1..=FRAMES_PER_ROUND {
             match next {
                 Some(Ok(frame)) => bytes += self.frame(frame),
                 Some(Err(status)) => return self.broken(&status),
@@ -211,7 +211,8 @@ impl<W: Wire> Driver<W> {
                     return false;
                 }
             }
-            if bytes >= BYTES_PER_ROUND || !self.session.wants_frames() {
+            // Before the next frame is taken out of the stream: what is taken must be handled.
+            if taken == FRAMES_PER_ROUND || bytes >= BYTES_PER_ROUND || !self.session.wants_frames() {
                 break;
             }
             match self.inbound.next().now_or_never() {

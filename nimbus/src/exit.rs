@@ -81,15 +81,7 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_code() {
-        let all = [
-            Exit::Done,
-            Exit::Failed,
-            Exit::Usage,
-            Exit::Data,
-            Exit::Unavailable,
-            Exit::Io,
-            Exit::Interrupted,
-        ];
+        let all = [Exit::Done, Exit::Failed, Exit::Usage, Exit::Data, Exit::Unavailable, Exit::Io, Exit::Interrupted];
         let listed: Vec<u8> = HELP.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok()).collect();
         assert_eq!(listed, all.map(Exit::code));
     }

@@ -3,7 +3,10 @@
 //! It has a listener of its own, so that neither load nor back-pressure on the product's port hides how the process is.
 //! `/live` says only that the runtime turns: restarting a process because something else is down makes nothing better.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{
     Router,
@@ -30,8 +33,8 @@ const INDEX: &str = "nimbus admin endpoint\n\n\
 pub struct Admin {
     /// Behind `/ready`.
     pub readiness: Readiness,
-    /// Behind `/metrics`.
-    pub registry: Arc<Registry>,
+    /// Behind `/metrics`. Set when everything has registered: the endpoint is up before that, while a store opens.
+    pub registry: Arc<OnceLock<Registry>>,
 }
 
 /// Serves until `stop` is cancelled, then until the requests under way are answered.
@@ -58,8 +61,11 @@ async fn ready(State(admin): State<Admin>) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    let Some(registry) = admin.registry.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n").into_response();
+    };
     let mut body = String::new();
-    match text::encode(&mut body, &admin.registry) {
+    match text::encode(&mut body, registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], body).into_response(),
         Err(error) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n")).into_response()
@@ -99,7 +105,8 @@ mod tests {
         let latch = readiness.latch("embedded store");
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let admin = Admin { readiness, registry: Arc::new(registry) };
+        let admin = Admin { readiness, registry: Arc::default() };
+        let late = Arc::clone(&admin.registry);
         let server = tokio::spawn(serve(listener, admin, stop.clone()));
 
         assert!(request(address, "/live").await.starts_with("HTTP/1.1 200"));
@@ -109,6 +116,8 @@ mod tests {
         assert!(request(address, "/ready").await.starts_with("HTTP/1.1 200"));
         ending.cancel();
         assert!(request(address, "/ready").await.contains("shutdown"));
+        assert!(request(address, "/metrics").await.starts_with("HTTP/1.1 503"));
+        late.set(registry).unwrap();
         let metrics = request(address, "/metrics").await;
         assert!(metrics.contains("openmetrics-text") && metrics.contains("nimbus_things_total 1"), "{metrics}");
         assert!(metrics.ends_with("# EOF\n"), "{metrics}");

@@ -1,7 +1,9 @@
 //! The command line. Help teaches: each command says what it is for and shows a line to copy.
 
+pub(crate) mod client;
 pub(crate) mod config;
-pub(crate) mod style;
+pub(crate) mod serve;
+mod style;
 
 use std::path::PathBuf;
 
@@ -14,18 +16,23 @@ use crate::exit;
 #[command(
     version,
     max_term_width = 100,
-    after_help = "First steps:
+    after_help = after_help()
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const FIRST_STEPS: &str = "First steps:
   nimbus dev                        a server on this machine, in one process, data in ./data
   nimbus client --start 1 --end 10  sends 1 to 10 to it and prints their squares
   nimbus client send echo hello     sends one event and prints its answer
   nimbus config                     shows every setting, its value and where that came from
 
-Every setting is an environment variable; .env.example explains each. A file .env in the working directory is read.",
-    after_long_help = exit::HELP
-)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
+Every setting is an environment variable; .env.example explains each. A file .env in the working directory is read.";
+
+fn after_help() -> String {
+    format!("{FIRST_STEPS}\n\n{}", exit::HELP)
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,16 +48,14 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
     /// The same as standalone, with a banner that says what to try next
     Dev(ServeArgs),
     /// Talks to a server: sends numbers, sends events, or listens
-    #[command(
-        args_conflicts_with_subcommands = false,
-        after_help = "Examples:
+    #[command(after_help = "Examples:
   nimbus client --start 1 --end 10              sends 1 to 10 to `sq` and prints the squares as they come
   nimbus client --client_id phone-1             start and end are 0: stands by and prints what comes
   nimbus client send echo hello                 sends one event, prints its answer
   nimbus client send sq 7 8 9                   one event for each payload
   nimbus client --outbox ./phone.outbox --start 1 --end 1000
-                                                keeps its place in a file: killed and started again, it goes on"
-    )]
+                                                keeps its place in a file: killed and started again, it goes on
+                                                (begin a new file for another range)")]
     Client(ClientArgs),
     /// Shows every setting, its value, and where that came from
     #[command(after_help = "Examples:
@@ -101,6 +106,9 @@ pub(crate) struct Connection {
     /// Keeps what is sent and not yet answered in this file, so that a killed client goes on where it was
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) outbox: Option<PathBuf>,
+    /// Also writes each answer to this file as one JSON line, exactly once, however often the client is killed
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
     /// Prints one JSON object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,

@@ -1,0 +1,118 @@
+//! `nimbus standalone` and `nimbus dev`: the same server; `dev` greets.
+
+use std::{
+    io::{self, Write},
+    net::{IpAddr, SocketAddr},
+};
+
+use nimbus_config::{Config, Loaded};
+use nimbus_telemetry::{LogFormat, init_logs};
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::{ServeArgs, style::Style};
+use crate::{
+    compose::{self, Listeners, Signals, Up},
+    exit::{Exit, Failure, OrExit},
+};
+
+/// How a server that is up says so on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// One line.
+    Line,
+    /// One JSON line, for programs.
+    Json,
+    /// What to try next.
+    Banner,
+}
+
+impl Greeting {
+    pub(crate) const fn of(args: &ServeArgs, is_dev: bool) -> Self {
+        match (args.json, is_dev) {
+            (true, _) => Self::Json,
+            (false, true) => Self::Banner,
+            (false, false) => Self::Line,
+        }
+    }
+}
+
+/// Runs the server until it is told to end.
+pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Failure> {
+    let config = &loaded.config;
+    let format = match config.telemetry.log_format {
+        nimbus_config::LogFormat::Text => LogFormat::Text,
+        nimbus_config::LogFormat::Json => LogFormat::Json,
+    };
+    init_logs(&config.telemetry.log, format).or_exit(Exit::Usage)?;
+    let signals = Signals::of_process().or_exit(Exit::Io)?;
+    let listeners = Listeners::bind(config).await?;
+    for warning in &loaded.warnings {
+        warn!(setting = warning.name, why = warning.message, "a setting is odd");
+    }
+    compose::run(config, listeners, signals, |up| {
+        info!(server = %up.server, grpc = %up.grpc, "ready");
+        let text = match greeting {
+            Greeting::Line => format!("nimbus {} listens on {}", env!("CARGO_PKG_VERSION"), up.grpc),
+            Greeting::Json => json_of(up),
+            Greeting::Banner => banner(up, config, Style::of_stdout()),
+        };
+        // Nobody has to read it: a server whose standard output is closed still serves.
+        if let Err(error) = writeln!(io::stdout(), "{text}") {
+            warn!(%error, "nobody reads standard output");
+        }
+    })
+    .await
+}
+
+fn json_of(up: &Up) -> String {
+    let admin = up.admin.map(|address| address.to_string());
+    json!({ "kind": "ready", "server": up.server.as_str(), "grpc": up.grpc.to_string(), "admin": admin }).to_string()
+}
+
+/// As it was started, so that the lines below can be copied.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "nimbus".to_owned())
+}
+
+/// Where a client on this machine finds a listener.
+fn local(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let loopback = match address.ip() {
+            IpAddr::V4(_) => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(_) => IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]),
+        };
+        address.set_ip(loopback);
+    }
+    address
+}
+
+fn banner(up: &Up, config: &Config, style: Style) -> String {
+    let address = local(up.grpc).to_string();
+    let program = program();
+    let addr = if address == config.client.addr { String::new() } else { format!(" --addr {address}") };
+    let mut lines = vec![
+        String::new(),
+        format!("  {} {}", style.bold("nimbus"), style.good("is up")),
+        String::new(),
+        format!("    gRPC    {}", up.grpc),
+    ];
+    if let Some(admin) = up.admin {
+        lines.push(format!("    admin   http://{admin}  {}", style.dim("/live /ready /metrics")));
+    }
+    lines.push(format!("    data    {}", config.storage.dir.display()));
+    lines.extend([String::new(), "  Now type, in another terminal:".to_owned(), String::new()]);
+    for (command, what) in [
+        ("client --start 1 --end 10", "sends 1 to 10, prints their squares"),
+        ("client send echo hello", "sends one event, prints its answer"),
+        ("client --help", "what else there is"),
+    ] {
+        lines.push(format!("    {}   {}", style.bold(&format!("{program} {command}{addr}")), style.dim(what)));
+    }
+    lines.extend([
+        String::new(),
+        format!("  {}", style.dim("ctrl-c ends it: at once if you press it twice")),
+        String::new(),
+    ]);
+    lines.join("\n")
+}

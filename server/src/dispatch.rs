@@ -146,3 +146,6 @@ impl Dispatcher {
         self.shared.registry.missed(partition);
     }
 }
+
+#[cfg(test)]
+mod tests;

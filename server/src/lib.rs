@@ -16,6 +16,8 @@ mod scan;
 mod shared;
 mod status;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod v1;
 
 pub use config::EdgeConfig;

@@ -190,3 +190,6 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

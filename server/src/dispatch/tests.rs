@@ -1,0 +1,132 @@
+//! The chain of notifications: breaks, last messages that never came, and bookmarks.
+
+use std::sync::Arc;
+
+use nimbus_core::{
+    Offset, Partition, Position, SessionId,
+    ports::{
+        log::Stored,
+        notifier::{ClientResults, Notification},
+    },
+    registry::{Mail, Registration},
+};
+use nimbus_embedded::Embedded;
+use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use super::run;
+use crate::{
+    shared::Shared,
+    testing::{Channel, Heads, answer, client, shared, store},
+};
+
+struct Fixture {
+    shared: Arc<Shared>,
+    heads: Arc<Heads>,
+    notify: UnboundedSender<Notification>,
+    phone: Registration,
+    partition: Partition,
+    _running: tokio_util::sync::DropGuard,
+    _store: (TempDir, Embedded),
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let store = store().await;
+        let heads = Arc::new(Heads::default());
+        let (channel, notify) = Channel::new();
+        let shared = shared(&store.1, Arc::clone(&heads) as _, channel);
+        let phone = shared.registry.register(client("phone"), SessionId(Ulid(1)));
+        let partition = shared.ports.results.partitions().partition_of(&client("phone"));
+        let stop = CancellationToken::new();
+        tokio::spawn(run(Arc::clone(&shared), stop.clone()));
+        Self { shared, heads, notify, phone, partition, _running: stop.drop_guard(), _store: store }
+    }
+
+    fn results(&self, previous: u64, seq: u64) {
+        let stored = Stored { offset: Offset(seq), record: answer("phone", seq) };
+        let results = ClientResults { client: client("phone"), results: Arc::from([stored]) };
+        let notification = Notification::Results {
+            partition: self.partition,
+            previous: Position(previous),
+            last: Position(seq + 1),
+            clients: vec![results],
+        };
+        self.notify.send(notification).unwrap();
+    }
+
+    async fn mail(&self) -> Mail {
+        loop {
+            if let Some(mail) = self.phone.inbox().take() {
+                return mail;
+            }
+            self.phone.inbox().arrived().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_20_a_break_in_the_chain_is_told_with_what_lies_behind_it() {
+    let fixture = Fixture::new().await;
+    fixture.results(0, 5);
+    assert!(!fixture.mail().await.missed, "nothing came before the first");
+    fixture.results(6, 6);
+    assert!(!fixture.mail().await.missed, "the chain holds");
+    fixture.results(9, 9);
+    let mail = fixture.mail().await;
+    // Told before or together with the results, never after them.
+    assert!(mail.missed);
+    fixture.results(3, 3);
+    let mut missed = false;
+    while !missed {
+        missed = fixture.mail().await.missed;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_20_the_last_message_before_a_silence_is_missed_within_two_checks() {
+    let fixture = Fixture::new().await;
+    fixture.results(0, 5);
+    assert!(!fixture.mail().await.missed);
+    // The mailbox notified up to 9, and nothing came.
+    fixture.heads.set(fixture.partition.0, 9, 9);
+    let asked = tokio::time::Instant::now();
+    assert!(fixture.mail().await.missed);
+    assert!(asked.elapsed() <= 2 * fixture.shared.config.repair_interval, "{:?}", asked.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notification_that_is_merely_on_its_way_is_not_taken_for_lost() {
+    let fixture = Fixture::new().await;
+    fixture.heads.set(fixture.partition.0, 6, 6);
+    tokio::time::sleep(fixture.shared.config.repair_interval / 2).await;
+    fixture.results(0, 5);
+    assert!(!fixture.mail().await.missed);
+    tokio::time::sleep(fixture.shared.config.repair_interval * 3).await;
+    assert!(fixture.phone.inbox().take().is_none());
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_bookmark_never_runs_ahead_of_the_inboxes() {
+    let fixture = Fixture::new().await;
+    fixture.heads.set(fixture.partition.0, 40, 0);
+    tokio::time::sleep(fixture.shared.config.repair_interval * 2).await;
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(40), "none of it was for this server");
+    fixture.heads.set(fixture.partition.0, 60, 50);
+    tokio::time::sleep(fixture.shared.config.repair_interval + std::time::Duration::from_millis(1)).await;
+    let before = fixture.shared.bookmarks.get(fixture.partition);
+    assert_eq!(before, Position(40), "a notification up to 50 has not come");
+}
+
+#[tokio::test]
+async fn a_superseded_session_is_told() {
+    let fixture = Fixture::new().await;
+    let session = SessionId(Ulid(1));
+    fixture.notify.send(Notification::Superseded { client: client("phone"), session }).unwrap();
+    assert!(fixture.mail().await.superseded);
+    fixture.notify.send(Notification::MayHaveMissed).unwrap();
+    assert!(fixture.mail().await.missed);
+}

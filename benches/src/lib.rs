@@ -1,1 +1,0 @@
-//! Benchmarks: baselines measured in the same run as Nimbus.

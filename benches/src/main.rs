@@ -1,0 +1,80 @@
+//! `nimbus-bench`: what Nimbus costs, in ratios to a baseline that is measured in the same run.
+//!
+//! - `nimbus-bench run`: the benchmark that `make bench` runs;
+//! - `nimbus-bench baseline`: the baseline server alone, for a look of one's own.
+
+mod baseline;
+mod bench;
+
+use std::{io::Write, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+
+/// What Nimbus costs, in ratios to a baseline that is measured in the same run.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures a Nimbus binary and the baseline in turn, prints a table and writes a JSON file.
+    Run(bench::Plan),
+    /// Serves the baseline: raw tonic and one fdatasync per batch.
+    Baseline {
+        /// Where its file goes.
+        #[arg(long)]
+        directory: PathBuf,
+    },
+    /// Makes one load and prints its report as JSON.
+    Load {
+        /// Such as http://127.0.0.1:50051.
+        #[arg(long)]
+        address: String,
+        /// The original protocol instead of v1.
+        #[arg(long)]
+        original: bool,
+        /// How many streams.
+        #[arg(long, default_value_t = 1)]
+        streams: usize,
+        /// Over how many connections.
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Events outstanding per stream.
+        #[arg(long, default_value_t = 1)]
+        window: usize,
+        /// Seconds to measure.
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Run(plan) => bench::run(&plan).await,
+        Command::Baseline { directory } => {
+            baseline::serve(&directory, |address| {
+                // Read by whoever started this process.
+                println!("{}{address}", bench::LISTENING);
+                drop(std::io::stdout().flush());
+            })
+            .await
+        }
+        Command::Load { address, original, streams, connections, window, seconds } => {
+            use nimbus_loadtest::{Limit, LoadConfig, Protocol};
+            let protocol = if original { Protocol::Original } else { Protocol::V1 };
+            let limit = Limit::Duration(std::time::Duration::from_secs_f64(seconds));
+            let config = LoadConfig { streams, connections, window, limit, ..LoadConfig::new(address, protocol) };
+            let report = nimbus_loadtest::run(&config, |progress| {
+                eprintln!("{:.0} events/s", progress.events_per_second);
+            })
+            .await?;
+            println!("{}", serde_json::to_string_pretty(&report)?);
+            anyhow::ensure!(report.is_clean(), "the load was not clean");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What a load found out.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use crate::{LoadConfig, Protocol};
+
+/// Latency from the moment an event was handed to the transport until its answer was read, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_us: f64,
+    /// 90 %.
+    pub p90_us: f64,
+    /// 99 %.
+    pub p99_us: f64,
+    /// 99.9 %.
+    pub p999_us: f64,
+    /// The worst.
+    pub max_us: f64,
+}
+
+/// What a load found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadReport {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// How many streams.
+    pub streams: usize,
+    /// Over how many connections.
+    pub connections: usize,
+    /// Events outstanding per stream.
+    pub window: usize,
+    /// How long was measured, in seconds.
+    pub seconds: f64,
+    /// Events sent, warm-up included.
+    pub sent: u64,
+    /// Events answered, warm-up included.
+    pub answered: u64,
+    /// Answers in the measured time, per second.
+    pub events_per_second: f64,
+    /// Of the events sent and answered in the measured time.
+    pub latency: Latency,
+    /// Sent and never answered.
+    pub lost: u64,
+    /// Answered more than once.
+    pub duplicates: u64,
+    /// Answered after an event that was sent later.
+    pub out_of_order: u64,
+    /// Answered with something that is not the right answer, or answers to nothing.
+    pub wrong: u64,
+    /// Answered with an error.
+    pub failed: u64,
+    /// Refused for a while and sent again.
+    pub rejected: u64,
+    /// What went wrong with streams, and how often.
+    pub errors: BTreeMap<String, u64>,
+}
+
+/// A look at a load that runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadProgress {
+    /// Since the first event.
+    pub elapsed: Duration,
+    /// Answers so far.
+    pub answered: u64,
+    /// Answers per second since the last look.
+    pub events_per_second: f64,
+    /// Streams that have ended early.
+    pub broken_streams: u64,
+}
+
+impl LoadReport {
+    /// Whether nothing was lost, repeated, reordered, wrong, failed or broken.
+    pub fn is_clean(&self) -> bool {
+        let counts = [self.lost, self.duplicates, self.out_of_order, self.wrong, self.failed];
+        counts.into_iter().all(|count| count == 0) && self.errors.is_empty()
+    }
+}
+
+impl fmt::Display for LoadReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latency = &self.latency;
+        writeln!(
+            f,
+            "{} x {} over {} connections: {:.0} events/s, {} answered of {} sent in {:.1} s measured",
+            self.streams, self.window, self.connections, self.events_per_second, self.answered, self.sent, self.seconds
+        )?;
+        writeln!(
+            f,
+            "latency us: p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0}",
+            latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
+        )?;
+        write!(
+            f,
+            "lost {}, duplicates {}, out of order {}, wrong {}, failed {}, rejected {}",
+            self.lost, self.duplicates, self.out_of_order, self.wrong, self.failed, self.rejected
+        )?;
+        for (error, count) in &self.errors {
+            write!(f, "\n{count} x {error}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Most different errors that are kept; the rest is counted under one name.
+const MAX_ERRORS: usize = 10;
+/// Longest latency that is told apart, in nanoseconds: ten minutes.
+const LONGEST: u64 = 600_000_000_000;
+
+/// What is counted while a load runs, by each stream for itself.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) measured: u64,
+    pub(crate) lost: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) wrong: u64,
+    pub(crate) failed: u64,
+    pub(crate) rejected: u64,
+    errors: BTreeMap<String, u64>,
+    latencies: Histogram<u64>,
+}
+
+impl Tally {
+    pub(crate) fn new() -> Self {
+        let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants that fit");
+        Self {
+            sent: 0,
+            answered: 0,
+            measured: 0,
+            lost: 0,
+            duplicates: 0,
+            out_of_order: 0,
+            wrong: 0,
+            failed: 0,
+            rejected: 0,
+            errors: BTreeMap::new(),
+            latencies,
+        }
+    }
+
+    pub(crate) fn latency(&mut self, nanos: u64) {
+        self.latencies.saturating_record(nanos.max(1));
+    }
+
+    pub(crate) fn error(&mut self, error: String) {
+        self.errors(error, 1);
+    }
+
+    fn errors(&mut self, error: String, count: u64) {
+        let full = self.errors.len() >= MAX_ERRORS && !self.errors.contains_key(&error);
+        let name = if full { "other errors".to_owned() } else { error };
+        *self.errors.entry(name).or_default() += count;
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.measured += other.measured;
+        self.lost += other.lost;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+        self.wrong += other.wrong;
+        self.failed += other.failed;
+        self.rejected += other.rejected;
+        for (error, count) in other.errors {
+            self.errors(error, count);
+        }
+        self.latencies.add(&other.latencies).expect("every tally has the same bounds");
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn report(self, config: &LoadConfig, measured: Duration) -> LoadReport {
+        let at = |quantile: f64| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        let latency = if self.latencies.is_empty() {
+            Latency::default()
+        } else {
+            Latency {
+                p50_us: at(0.5),
+                p90_us: at(0.9),
+                p99_us: at(0.99),
+                p999_us: at(0.999),
+                max_us: self.latencies.max() as f64 / 1000.0,
+            }
+        };
+        let seconds = measured.as_secs_f64();
+        LoadReport {
+            protocol: config.protocol,
+            streams: config.streams,
+            connections: config.connections.min(config.streams),
+            window: config.window,
+            seconds,
+            sent: self.sent,
+            answered: self.answered,
+            events_per_second: if seconds > 0.0 { self.measured as f64 / seconds } else { 0.0 },
+            latency,
+            lost: self.lost,
+            duplicates: self.duplicates,
+            out_of_order: self.out_of_order,
+            wrong: self.wrong,
+            failed: self.failed,
+            rejected: self.rejected,
+            errors: self.errors,
+        }
+    }
+}

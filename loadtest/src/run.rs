@@ -1,0 +1,183 @@
+//! Runs a load from its first connection to its report.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nimbus_proto::v1;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::{
+    Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
+    answers::Inputs,
+    report::Tally,
+    stream::{
+        Common, Lane,
+        dialect::{Dialect, Original, V1},
+    },
+    transport,
+};
+
+/// How often progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How many streams are opened at the same time.
+const OPENING_AT_ONCE: usize = 64;
+
+/// Runs a load. `on_progress` is called once a second.
+///
+/// All connections and v1 sessions are open before the first event. After the end of sending, everything outstanding is
+/// waited for, and every stream must end with OK after its half-close. Cancel safe in that dropping it ends the load;
+/// nothing is reported then.
+///
+/// # Errors
+/// [`LoadError`], when it cannot begin. What goes wrong later is in the report.
+pub async fn run(config: &LoadConfig, on_progress: impl FnMut(LoadProgress)) -> Result<LoadReport, LoadError> {
+    config.check()?;
+    let inputs = Arc::new(Inputs::new(&config.event_name, config.payload_bytes));
+    let name = Bytes::copy_from_slice(config.event_name.as_bytes());
+    match config.protocol {
+        Protocol::Original => {
+            let make = |_: &str| Original { name: name.clone(), inputs: Arc::clone(&inputs) };
+            run_dialect(config, make, on_progress).await
+        }
+        Protocol::V1 => {
+            let make = |client_id: &str| V1 {
+                hello: hello(client_id, config.window),
+                name: name.clone(),
+                inputs: Arc::clone(&inputs),
+            };
+            run_dialect(config, make, on_progress).await
+        }
+    }
+}
+
+pub(crate) fn hello(client_id: &str, window: usize) -> v1::Hello {
+    v1::Hello {
+        client_id: client_id.to_owned(),
+        outbox_id: Bytes::copy_from_slice(&rand::random::<[u8; 16]>()),
+        session_no: 1,
+        first_unaccepted: 1,
+        resume: None,
+        // Room for twice what is outstanding, so that credit is never what is waited for, where the server grants it.
+        receive_window: u32::try_from(window * 2).unwrap_or(u32::MAX).max(128),
+        sdk: concat!("nimbus-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+async fn run_dialect<D: Dialect>(
+    config: &LoadConfig,
+    make: impl Fn(&str) -> D,
+    mut on_progress: impl FnMut(LoadProgress),
+) -> Result<LoadReport, LoadError> {
+    let connections = config.connections.min(config.streams);
+    let channels: Vec<Channel> = stream::iter(0..connections)
+        .map(|_| transport::connect(&config.address))
+        .buffered(OPENING_AT_ONCE)
+        .try_collect()
+        .await?;
+    let common = Arc::new(Common {
+        window: config.window,
+        token: config.token.clone(),
+        drain_timeout: config.drain_timeout,
+        stop: CancellationToken::new(),
+        base: Instant::now(),
+        measure_from: AtomicU64::new(u64::MAX),
+        measure_until: AtomicU64::new(u64::MAX),
+        answered: AtomicU64::new(0),
+        broken: AtomicU64::new(0),
+    });
+
+    let run_no: u32 = rand::random();
+    let lanes = (0..config.streams).map(|number| {
+        let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
+        let last = share(config.limit, config.streams as u64, number as u64);
+        let channel = channels[number % connections].clone();
+        let mut lane = Lane::new(Arc::clone(&common), make(&client_id), channel, client_id, last);
+        async move { lane.open().await.map(|()| lane) }
+    });
+    let lanes: Vec<Lane<D>> =
+        stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await.map_err(|status| LoadError::Connect {
+            address: config.address.clone(),
+            why: format!("{:?}: {}", status.code(), status.message()),
+        })?;
+
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let from = common.base.elapsed() + config.warmup;
+    common.measure_from.store(nanos(from), Ordering::Relaxed);
+    let stop_at = match config.limit {
+        Limit::Duration(time) => {
+            common.measure_until.store(nanos(from + time), Ordering::Relaxed);
+            Some(tokio::time::Instant::now() + config.warmup + time)
+        }
+        Limit::Events(_) => None,
+    };
+    // Dropped together with this future.
+    let mut streams = JoinSet::new();
+    for lane in lanes {
+        streams.spawn(lane.run());
+    }
+    let tally = gather(&mut streams, &common, stop_at, &mut on_progress).await;
+    let measured = match config.limit {
+        Limit::Duration(time) => time,
+        Limit::Events(_) => common.base.elapsed().saturating_sub(from),
+    };
+    Ok(tally.report(config, measured))
+}
+
+/// Waits for all streams; tells progress meanwhile and ends the sending in time.
+async fn gather(
+    streams: &mut JoinSet<Tally>,
+    common: &Common,
+    stop_at: Option<tokio::time::Instant>,
+    on_progress: &mut impl FnMut(LoadProgress),
+) -> Tally {
+    let mut tally = Tally::new();
+    let began = Instant::now();
+    let mut last = (Duration::ZERO, 0);
+    let first_tick = tokio::time::Instant::now() + PROGRESS_INTERVAL;
+    let mut ticks = tokio::time::interval_at(first_tick, PROGRESS_INTERVAL);
+    loop {
+        let stopping = async {
+            match stop_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            joined = streams.join_next() => match joined {
+                None => return tally,
+                Some(Ok(more)) => tally.add(more),
+                Some(Err(error)) => tally.error(format!("a stream panicked: {error}")),
+            },
+            () = stopping, if !common.stop.is_cancelled() => common.stop.cancel(),
+            _ = ticks.tick() => {
+                let (elapsed, answered) = (began.elapsed(), common.answered.load(Ordering::Relaxed));
+                #[allow(clippy::cast_precision_loss)]
+                let rate = (answered - last.1) as f64 / (elapsed - last.0).as_secs_f64();
+                last = (elapsed, answered);
+                on_progress(LoadProgress {
+                    elapsed,
+                    answered,
+                    events_per_second: rate,
+                    broken_streams: common.broken.load(Ordering::Relaxed),
+                });
+            }
+        }
+    }
+}
+
+/// The last event of one stream.
+fn share(limit: Limit, streams: u64, number: u64) -> u64 {
+    match limit {
+        Limit::Duration(_) => u64::MAX,
+        Limit::Events(events) => events / streams + u64::from(number < events % streams),
+    }
+}

@@ -1,0 +1,139 @@
+//! The two protocols, as far as a load cares.
+
+use std::{fmt::Debug, time::Duration};
+
+use bytes::Bytes;
+use nimbus_proto::v1::{self, PartKind};
+use prost::Message;
+
+use crate::{
+    answers::{self, Inputs},
+    wire,
+};
+
+/// What a message says.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// An answer. `seq` 0: the server does not say to which event, so it is the next one.
+    Answer { seq: u64, right: bool, failed: bool, position: u64 },
+    /// The session is open; deliveries that may be unacknowledged.
+    Open { receive_window: u32 },
+    /// Send from this event again, after a while.
+    Rejected { seq: u64, after: Duration },
+    /// Wants a pong.
+    Ping,
+    /// Nothing that matters here.
+    Other,
+}
+
+/// One protocol.
+pub(crate) trait Dialect: Debug + Send + Sync + Sized + 'static {
+    type Up: Message + 'static;
+    type Down: Message + Default + 'static;
+    const PATH: &'static str;
+    /// Whether events must wait for [`Heard::Open`].
+    const OPENS: bool;
+
+    fn opening(&self) -> Option<Self::Up>;
+    fn event(&self, seq: u64) -> Self::Up;
+    fn ack(&self, position: u64) -> Option<Self::Up>;
+    fn pong(&self) -> Option<Self::Up>;
+    /// `expected`: the event that comes next if the server does not say.
+    fn hear(&self, message: Self::Down, expected: u64) -> Heard;
+}
+
+/// `nimbus.v1.Gateway/Session`.
+#[derive(Debug)]
+pub(crate) struct V1 {
+    pub(crate) hello: v1::Hello,
+    pub(crate) name: Bytes,
+    pub(crate) inputs: std::sync::Arc<Inputs>,
+}
+
+const JSON: Bytes = Bytes::from_static(b"application/json");
+
+impl Dialect for V1 {
+    type Up = wire::ClientFrame;
+    type Down = wire::ServerFrame;
+    const PATH: &'static str = "/nimbus.v1.Gateway/Session";
+    const OPENS: bool = true;
+
+    fn opening(&self) -> Option<Self::Up> {
+        Some(wire::ClientFrame { hello: Some(Box::new(self.hello.clone())), ..wire::ClientFrame::default() })
+    }
+
+    fn event(&self, seq: u64) -> Self::Up {
+        let event = wire::Event { seq, name: self.name.clone(), payload: self.inputs.payload(seq), content_type: JSON };
+        wire::ClientFrame { event: Some(event), ..wire::ClientFrame::default() }
+    }
+
+    fn ack(&self, position: u64) -> Option<Self::Up> {
+        Some(wire::ClientFrame { ack: Some(v1::Ack { position }), ..wire::ClientFrame::default() })
+    }
+
+    fn pong(&self) -> Option<Self::Up> {
+        Some(wire::ClientFrame { pong: Some(v1::Pong {}), ..wire::ClientFrame::default() })
+    }
+
+    fn hear(&self, message: Self::Down, _: u64) -> Heard {
+        if let Some(delivery) = message.delivery {
+            let failed = match PartKind::try_from(delivery.kind) {
+                Ok(PartKind::Final) => false,
+                Ok(PartKind::Error) => true,
+                _ => return Heard::Other,
+            };
+            let seq = delivery.result.map_or(0, |result| result.seq);
+            let right = !failed && self.inputs.is_right(seq, &delivery.payload);
+            return Heard::Answer { seq, right, failed, position: delivery.position };
+        }
+        if message.ping.is_some() {
+            return Heard::Ping;
+        }
+        if let Some(rejected) = message.rejected {
+            let after = Duration::from_millis(u64::from(rejected.retry_after_ms.max(1)));
+            return Heard::Rejected { seq: rejected.seq, after };
+        }
+        if let Some(welcome) = message.welcome {
+            let receive_window = welcome.limits.map_or(0, |limits| limits.receive_window);
+            return Heard::Open { receive_window };
+        }
+        Heard::Other
+    }
+}
+
+/// `nimbus.NimbusService/ProcessEvent`.
+#[derive(Debug)]
+pub(crate) struct Original {
+    pub(crate) name: Bytes,
+    pub(crate) inputs: std::sync::Arc<Inputs>,
+}
+
+impl Dialect for Original {
+    type Up = wire::OriginalRequest;
+    type Down = wire::OriginalResponse;
+    const PATH: &'static str = "/nimbus.NimbusService/ProcessEvent";
+    const OPENS: bool = false;
+
+    fn opening(&self) -> Option<Self::Up> {
+        None
+    }
+
+    fn event(&self, seq: u64) -> Self::Up {
+        wire::OriginalRequest { event_name: self.name.clone(), number: answers::number(seq), client_sequence: seq }
+    }
+
+    fn ack(&self, _: u64) -> Option<Self::Up> {
+        None
+    }
+
+    fn pong(&self) -> Option<Self::Up> {
+        None
+    }
+
+    fn hear(&self, message: Self::Down, expected: u64) -> Heard {
+        let seq = if message.client_sequence == 0 { expected } else { message.client_sequence };
+        let failed = message.error.is_some();
+        let right = !failed && self.inputs.is_right_number(seq, message.number, message.result);
+        Heard::Answer { seq, right, failed, position: 0 }
+    }
+}

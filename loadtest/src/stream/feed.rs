@@ -1,0 +1,169 @@
+//! The sending side of a stream: a request stream that makes frames as the transport asks for them, told what it may send
+//! by a few atomics. Frames that may be sent at the same time leave in one piece.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use futures_util::{Stream, task::AtomicWaker};
+
+use super::dialect::Dialect;
+
+/// What the receiving side tells the sending side. Every change is followed by [`wake`](Self::wake).
+#[derive(Debug)]
+pub(crate) struct Feed {
+    /// The last event that may be sent.
+    allowed: AtomicU64,
+    /// The last event that was made, however often.
+    sent: AtomicU64,
+    /// The last event there will be.
+    last: AtomicU64,
+    /// Go back to this event; 0 = no.
+    rewind: AtomicU64,
+    ack: AtomicU64,
+    pongs: AtomicU64,
+    ends: AtomicBool,
+    /// When the event with this number modulo the window was sent, in nanoseconds since `base`.
+    stamps: Box<[AtomicU64]>,
+    base: Instant,
+    waker: AtomicWaker,
+}
+
+impl Feed {
+    pub(crate) fn new(window: usize, last: u64, base: Instant) -> Self {
+        Self {
+            allowed: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            last: AtomicU64::new(last),
+            rewind: AtomicU64::new(0),
+            ack: AtomicU64::new(0),
+            pongs: AtomicU64::new(0),
+            ends: AtomicBool::new(false),
+            stamps: (0..window).map(|_| AtomicU64::new(0)).collect(),
+            base,
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.base.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub(crate) fn allow(&self, through: u64) {
+        self.allowed.store(through, Ordering::Release);
+    }
+
+    /// No event after those that were sent.
+    pub(crate) fn stop(&self) {
+        self.last.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn everything_sent(&self) -> bool {
+        self.sent() >= self.last.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn sent_at(&self, seq: u64) -> u64 {
+        self.stamps[self.slot(seq)].load(Ordering::Acquire)
+    }
+
+    pub(crate) fn ack(&self, position: u64) {
+        self.ack.store(position, Ordering::Release);
+    }
+
+    pub(crate) fn pong(&self) {
+        self.pongs.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn rewind(&self, seq: u64) {
+        self.rewind.store(seq, Ordering::Release);
+    }
+
+    /// Closes the sending side.
+    pub(crate) fn end(&self) {
+        self.ends.store(true, Ordering::Release);
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    const fn slot(&self, seq: u64) -> usize {
+        (seq % self.stamps.len() as u64) as usize
+    }
+}
+
+/// The request stream.
+#[derive(Debug)]
+pub(crate) struct Requests<D> {
+    feed: Arc<Feed>,
+    dialect: Arc<D>,
+    opening_sent: bool,
+    next: u64,
+    acked: u64,
+}
+
+impl<D: Dialect> Requests<D> {
+    pub(crate) const fn new(feed: Arc<Feed>, dialect: Arc<D>) -> Self {
+        Self { feed, dialect, opening_sent: false, next: 1, acked: 0 }
+    }
+
+    fn frame(&mut self) -> Poll<Option<D::Up>> {
+        let feed = &*self.feed;
+        if !std::mem::replace(&mut self.opening_sent, true)
+            && let Some(opening) = self.dialect.opening()
+        {
+            return Poll::Ready(Some(opening));
+        }
+        if feed.pongs.load(Ordering::Acquire) > 0 {
+            feed.pongs.fetch_sub(1, Ordering::AcqRel);
+            return Poll::Ready(self.dialect.pong());
+        }
+        let ack = feed.ack.load(Ordering::Acquire);
+        if ack > self.acked {
+            self.acked = ack;
+            return Poll::Ready(self.dialect.ack(ack));
+        }
+        if feed.rewind.load(Ordering::Acquire) > 0 {
+            self.next = feed.rewind.swap(0, Ordering::AcqRel).min(self.next);
+        }
+        let sent = feed.sent.load(Ordering::Acquire);
+        // What was sent once may be sent again after the end.
+        let limit = feed.last.load(Ordering::Acquire).max(sent).min(feed.allowed.load(Ordering::Acquire));
+        if self.next <= limit {
+            let seq = self.next;
+            self.next += 1;
+            if seq > sent {
+                // An event that is sent again keeps its first stamp: the wait is part of its latency.
+                feed.stamps[feed.slot(seq)].store(feed.now(), Ordering::Release);
+                feed.sent.store(seq, Ordering::Release);
+            }
+            return Poll::Ready(Some(self.dialect.event(seq)));
+        }
+        if feed.ends.load(Ordering::Acquire) { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl<D: Dialect> Stream for Requests<D> {
+    type Item = D::Up;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<D::Up>> {
+        let polled = self.frame();
+        if polled.is_ready() {
+            return polled;
+        }
+        self.feed.waker.register(cx.waker());
+        // Something may have changed between the look and the registration.
+        self.frame()
+    }
+}

@@ -1,0 +1,271 @@
+//! One stream of the load: keeps its window full, judges every answer.
+
+pub(crate) mod dialect;
+pub(crate) mod feed;
+pub(crate) mod tracker;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming, transport::Channel};
+
+use self::{
+    dialect::{Dialect, Heard},
+    feed::{Feed, Requests},
+    tracker::{Tracker, Verdict},
+};
+use crate::{
+    report::Tally,
+    transport::{self, Caller},
+};
+
+/// Most answers that are judged in one go.
+const BATCH: usize = 512;
+
+/// What all streams of a load share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) window: usize,
+    pub(crate) token: Option<String>,
+    pub(crate) drain_timeout: Duration,
+    /// Sending ends.
+    pub(crate) stop: CancellationToken,
+    pub(crate) base: std::time::Instant,
+    /// From when on answers count, in nanoseconds since `base`; `u64::MAX` until the load begins.
+    pub(crate) measure_from: AtomicU64,
+    /// Until when.
+    pub(crate) measure_until: AtomicU64,
+    pub(crate) answered: AtomicU64,
+    pub(crate) broken: AtomicU64,
+}
+
+/// One stream, before it runs.
+#[derive(Debug)]
+pub(crate) struct Lane<D: Dialect> {
+    common: Arc<Common>,
+    dialect: Arc<D>,
+    feed: Arc<Feed>,
+    channel: Channel,
+    client_id: String,
+    stream: Option<Streaming<D::Down>>,
+    receive_window: u32,
+    tracker: Tracker,
+    tally: Tally,
+    unacked: u32,
+    position: u64,
+    /// Send again from this event at that time.
+    resend: Option<(Instant, u64)>,
+}
+
+impl<D: Dialect> Lane<D> {
+    pub(crate) fn new(common: Arc<Common>, dialect: D, channel: Channel, client_id: String, last: u64) -> Self {
+        let feed = Arc::new(Feed::new(common.window, last, common.base));
+        Self {
+            tracker: Tracker::new(common.window),
+            common,
+            dialect: Arc::new(dialect),
+            feed,
+            channel,
+            client_id,
+            stream: None,
+            receive_window: 0,
+            tally: Tally::new(),
+            unacked: 0,
+            position: 0,
+            resend: None,
+        }
+    }
+
+    /// Opens the stream where the protocol has an opening. The original one begins with its first event.
+    pub(crate) async fn open(&mut self) -> Result<(), Status> {
+        if !D::OPENS {
+            return Ok(());
+        }
+        let mut stream = self.call().await?;
+        let opening = tokio::time::timeout(self.common.drain_timeout, stream.message()).await;
+        let first = opening.map_err(|_| Status::deadline_exceeded("no welcome in time"))??;
+        match first.map(|message| self.dialect.hear(message, 0)) {
+            Some(Heard::Open { receive_window }) => self.receive_window = receive_window,
+            _ => return Err(Status::internal("the session did not begin with a welcome")),
+        }
+        self.stream = Some(stream);
+        Ok(())
+    }
+
+    async fn call(&self) -> Result<Streaming<D::Down>, Status> {
+        let caller = Caller { client_id: &self.client_id, token: self.common.token.as_deref() };
+        let requests = Requests::new(Arc::clone(&self.feed), Arc::clone(&self.dialect));
+        transport::open(self.channel.clone(), D::PATH, caller, requests).await
+    }
+
+    /// Runs until everything is answered after the end of sending, or the stream breaks.
+    pub(crate) async fn run(mut self) -> Tally {
+        self.feed.allow(self.tracker.allowed());
+        self.feed.wake();
+        if let Err(error) = self.exchange().await {
+            self.common.broken.fetch_add(1, Ordering::Relaxed);
+            self.tally.error(error);
+        }
+        self.tally.sent = self.feed.sent();
+        self.tally.lost = self.tracker.outstanding(self.tally.sent);
+        self.tally
+    }
+
+    async fn exchange(&mut self) -> Result<(), String> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.call().await.map_err(|status| describe(&status))?,
+        };
+        let mut batch = Vec::with_capacity(BATCH.min(self.common.window));
+        let mut give_up = None;
+        loop {
+            if self.common.stop.is_cancelled() && give_up.is_none() {
+                self.feed.stop();
+                give_up = Some(Instant::now() + self.common.drain_timeout);
+            }
+            if self.feed.everything_sent() && self.tracker.low() > self.feed.sent() {
+                return self.leave(stream).await;
+            }
+            if self.feed.everything_sent() {
+                give_up.get_or_insert_with(|| Instant::now() + self.common.drain_timeout);
+            }
+            let resend_at = self.resend.map(|(at, _)| at);
+            tokio::select! {
+                ended = next(&mut stream, &mut batch) => {
+                    self.judge(&mut batch);
+                    match ended {
+                        Some(Ok(())) => return Err("the server ended the stream".to_owned()),
+                        Some(Err(status)) => return Err(describe(&status)),
+                        None => {}
+                    }
+                }
+                () = at(resend_at) => {
+                    if let Some((_, seq)) = self.resend.take() {
+                        self.feed.rewind(seq);
+                        self.feed.wake();
+                    }
+                }
+                () = self.common.stop.cancelled(), if give_up.is_none() => {}
+                () = at(give_up) => return Err("not everything was answered in time".to_owned()),
+            }
+        }
+    }
+
+    /// Closes the sending side; the server must end the stream with OK, and send nothing that was answered before.
+    async fn leave(&mut self, mut stream: Streaming<D::Down>) -> Result<(), String> {
+        let timeout = self.common.drain_timeout;
+        self.feed.end();
+        self.feed.wake();
+        let mut batch = Vec::new();
+        let ending = async {
+            loop {
+                let ended = next(&mut stream, &mut batch).await;
+                self.judge(&mut batch);
+                if let Some(ended) = ended {
+                    return ended.map_err(|status| describe(&status));
+                }
+            }
+        };
+        let ended = tokio::time::timeout(timeout, ending).await;
+        ended.unwrap_or_else(|_| Err("the server did not end the stream after the half-close".to_owned()))
+    }
+
+    /// Judges a batch of messages and lets as many events follow.
+    fn judge(&mut self, batch: &mut Vec<D::Down>) {
+        if batch.is_empty() {
+            return;
+        }
+        let now = self.feed.now();
+        let measure_from = self.common.measure_from.load(Ordering::Relaxed);
+        let in_time = now >= measure_from && now < self.common.measure_until.load(Ordering::Relaxed);
+        let sent = self.feed.sent();
+        let mut answered = 0;
+        let mut wakes = false;
+        for message in batch.drain(..) {
+            match self.dialect.hear(message, self.tracker.low()) {
+                Heard::Answer { seq, right, failed, position } => {
+                    self.position = self.position.max(position);
+                    self.unacked += 1;
+                    let Verdict::First { in_order } = self.tracker.answer(seq, sent) else {
+                        let known = seq > 0 && seq <= sent;
+                        self.tally.duplicates += u64::from(known);
+                        self.tally.wrong += u64::from(!known);
+                        continue;
+                    };
+                    answered += 1;
+                    self.tally.out_of_order += u64::from(!in_order);
+                    self.tally.failed += u64::from(failed);
+                    self.tally.wrong += u64::from(!right && !failed);
+                    if in_time {
+                        self.tally.measured += 1;
+                        let sent_at = self.feed.sent_at(seq);
+                        if sent_at >= measure_from {
+                            self.tally.latency(now.saturating_sub(sent_at));
+                        }
+                    }
+                }
+                Heard::Rejected { seq, after } => {
+                    self.tally.rejected += 1;
+                    self.resend = Some((Instant::now() + after, seq));
+                }
+                Heard::Ping => {
+                    self.feed.pong();
+                    wakes = true;
+                }
+                Heard::Open { .. } | Heard::Other => {}
+            }
+        }
+        if self.unacked * 4 >= self.receive_window.max(4) && self.position > 0 {
+            self.unacked = 0;
+            self.feed.ack(self.position);
+            wakes = true;
+        }
+        if answered > 0 {
+            self.tally.answered += answered;
+            self.common.answered.fetch_add(answered, Ordering::Relaxed);
+            self.feed.allow(self.tracker.allowed());
+            wakes = true;
+        }
+        if wakes {
+            self.feed.wake();
+        }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Gathers what is there, at least one message. `Some` when the stream has ended. Cancel safe.
+async fn next<M>(stream: &mut Streaming<M>, batch: &mut Vec<M>) -> Option<Result<(), Status>> {
+    let mut more = stream.message().await;
+    loop {
+        match more {
+            Ok(Some(message)) => batch.push(message),
+            Ok(None) => return Some(Ok(())),
+            Err(status) => return Some(Err(status)),
+        }
+        if batch.len() >= BATCH {
+            return None;
+        }
+        match stream.message().now_or_never() {
+            Some(next) => more = next,
+            None => return None,
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}

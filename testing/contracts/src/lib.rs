@@ -25,10 +25,11 @@ pub use support::{DEADLINE, within};
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __contract_tests {
-    ([$($suite:tt)*], $make:expr; $($name:ident)+) => {
+    ($suite:path, $make:expr; $($name:ident)+) => {
         $(#[tokio::test]
         async fn $name() {
-            $($suite)*::$name($make).await;
+            use $suite as suite;
+            suite::$name($make).await;
         })+
     };
 }

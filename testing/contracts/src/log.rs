@@ -58,7 +58,7 @@ pub trait LogFaults: LogFixture {
 #[macro_export]
 macro_rules! log_contract {
     ($make:expr) => {
-        $crate::each_log_promise!($crate::__contract_tests, [$crate::log], $make);
+        $crate::each_log_promise!($crate::__contract_tests, $crate::log, $make);
     };
 }
 
@@ -67,7 +67,7 @@ macro_rules! log_contract {
 #[macro_export]
 macro_rules! log_fault_contract {
     ($make:expr) => {
-        $crate::each_log_fault_promise!($crate::__contract_tests, [$crate::log], $make);
+        $crate::each_log_fault_promise!($crate::__contract_tests, $crate::log, $make);
     };
 }
 

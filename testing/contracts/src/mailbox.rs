@@ -48,7 +48,7 @@ pub trait MailboxFixture: Send + Sync {
 #[macro_export]
 macro_rules! mailbox_contract {
     ($make:expr) => {
-        $crate::each_mailbox_promise!($crate::__contract_tests, [$crate::mailbox], $make);
+        $crate::each_mailbox_promise!($crate::__contract_tests, $crate::mailbox, $make);
     };
 }
 

@@ -25,7 +25,7 @@ pub trait NotifierFixture: Send + Sync {
 #[macro_export]
 macro_rules! notifier_contract {
     ($make:expr) => {
-        $crate::each_notifier_promise!($crate::__contract_tests, [$crate::notifier], $make);
+        $crate::each_notifier_promise!($crate::__contract_tests, $crate::notifier, $make);
     };
 }
 

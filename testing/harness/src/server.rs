@@ -234,7 +234,7 @@ impl Process {
             .context("nimbus could not be started")?;
         let output = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().context("stderr is piped")?);
-        tokio::spawn(keep(stderr.lines(), Arc::clone(&output)));
+        let errors = tokio::spawn(keep(stderr.lines(), Arc::clone(&output)));
         let mut stdout = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
         let ready = timeout(PATIENCE, stdout.next_line()).await;
         let line = match ready {
@@ -243,6 +243,7 @@ impl Process {
         };
         let Some(line) = line else {
             let status = child.wait().await?;
+            errors.await?;
             bail!("the server ended with {status} before it was ready:\n{}", text(&output));
         };
         tokio::spawn(keep(stdout, Arc::clone(&output)));

@@ -124,14 +124,16 @@ impl RawSession {
         frame.context("the stream ended")?.kind.context("an empty frame")
     }
 
-    /// The next delivery; other frames are passed over.
+    /// The next delivery; pings are answered, other frames are passed over.
     ///
     /// # Errors
     /// The stream ended, or nothing came in time.
     pub async fn delivery(&mut self) -> anyhow::Result<v1::Delivery> {
         loop {
-            if let Down::Delivery(delivery) = self.next().await? {
-                return Ok(delivery);
+            match self.next().await? {
+                Down::Delivery(delivery) => return Ok(delivery),
+                Down::Ping(_) => self.send(Up::Pong(v1::Pong {})).await?,
+                _ => {}
             }
         }
     }

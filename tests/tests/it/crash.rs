@@ -1,7 +1,11 @@
 //! Kill -9 at any instant: every accepted event is answered exactly once, in order.
 
-use nimbus_harness::TestNimbus;
+use std::{path::Path, process::Stdio, time::Duration};
+
+use anyhow::Context as _;
+use nimbus_harness::{TestNimbus, nimbus_binary};
 use rand::RngExt as _;
+use tokio::process::Command;
 
 use crate::ledger::Load;
 
@@ -29,47 +33,64 @@ async fn guarantee_5_a_server_killed_under_load_loses_repeats_and_reorders_nothi
     books.balance()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_dies_goes_on_from_its_outbox_file() -> anyhow::Result<()> {
-    use nimbus_client::{Client, Event, Incoming, Outbox};
-
+#[tokio::test]
+async fn a_client_killed_again_and_again_goes_on_from_its_outbox_file() -> anyhow::Result<()> {
+    const TOTAL: u64 = 3_000;
     let nimbus = TestNimbus::builder().start().await?;
     let dir = tempfile::tempdir()?;
-    let path = dir.path().join("outbox");
-    let connect = || Client::builder(nimbus.url()).client_id("phone").outbox(Outbox::file(&path)).connect();
-    let total = 2_000_u64;
-    let mut answers = Vec::new();
-    for round in 0..5 {
-        let client = connect().await?;
-        let sender = async {
-            while client.last_seq() < total && client.last_seq() < (round + 1) * total / 5 {
-                let number = client.last_seq() + 1;
-                client.send(Event::new("sq", number.to_string())).await?;
-            }
-            anyhow::Ok(())
-        };
-        let receiver = async {
-            let goal = ((round + 1) * total / 5).saturating_sub(50);
-            while answers.last().is_none_or(|last| *last < goal) {
-                let Some((incoming, receipt)) = client.recv_unacked().await? else { break };
-                if let Incoming::Answer(answer) = incoming {
-                    answers.push(answer.seq.get());
+    let results = dir.path().join("results");
+    let mut kills = 0;
+    loop {
+        let mut client = Command::new(nimbus_binary()?)
+            .args(["client", "--client_id", "phone", "--start", "1", "--end"])
+            .arg(TOTAL.to_string())
+            .arg("--addr")
+            .arg(nimbus.addr().to_string())
+            .arg("--outbox")
+            .arg(dir.path().join("outbox"))
+            .arg("--results")
+            .arg(&results)
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        // Killed once it has written some more results, as long as enough are left to kill it in the middle.
+        let goal = lines(&results) + rand::rng().random_range(1..600);
+        let ended = loop {
+            tokio::select! {
+                status = client.wait() => break Some(status?),
+                () = tokio::time::sleep(Duration::from_millis(1)) => {
+                    if (goal..TOTAL - 100).contains(&lines(&results)) {
+                        break None;
+                    }
                 }
-                client.ack(receipt).await?;
             }
-            anyhow::Ok(())
         };
-        tokio::try_join!(sender, receiver)?;
-        // Dropped in the middle, with answers outstanding: no goodbye, no close.
-        drop(client);
-    }
-    let client = connect().await?;
-    client.goodbye();
-    while let Some(incoming) = client.recv().await? {
-        if let Incoming::Answer(answer) = incoming {
-            answers.push(answer.seq.get());
+        match ended {
+            Some(status) => {
+                assert!(status.success(), "{status}");
+                break;
+            }
+            None => {
+                client.kill().await?;
+                kills += 1;
+            }
         }
     }
-    assert_eq!(answers, (1..=total).collect::<Vec<_>>());
+    println!("killed {kills} times");
+    assert!(kills > 0, "the client was never killed");
+    let text = std::fs::read_to_string(&results)?;
+    let answers: Vec<(u64, u64)> = text
+        .lines()
+        .map(|line| {
+            let answer: serde_json::Value = serde_json::from_str(line)?;
+            Ok((answer["seq"].as_u64().context("seq")?, answer["result"].as_u64().context("result")?))
+        })
+        .collect::<anyhow::Result<_>>()?;
+    assert_eq!(answers, (1..=TOTAL).map(|n| (n, n * n)).collect::<Vec<_>>());
     Ok(())
+}
+
+/// How many whole lines a file has; none when it is not there yet.
+fn lines(path: &Path) -> u64 {
+    std::fs::read(path).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count() as u64)
 }

@@ -46,7 +46,7 @@ async fn a_draining_server_says_so_before_it_ends_a_stream() -> anyhow::Result<(
 #[tokio::test]
 async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
     let mut nimbus = TestNimbus::builder()
-        .env("NIMBUS_SHUTDOWN_TIMEOUT_SEC", "50")
+        .env("NIMBUS_SHUTDOWN_TIMEOUT_SEC", "80")
         .env("NIMBUS_SHUTDOWN_DRAIN_WINDOW", "40s")
         .start()
         .await?;

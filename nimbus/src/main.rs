@@ -44,6 +44,11 @@ fn run(command: Command) -> Result<Exit, Failure> {
             let config = nimbus_config::load_client(&environment).or_exit(Exit::Usage)?;
             block_on(async { cli::client::run(args, config, interrupted()?).await })
         }
+        Command::Load(args) => {
+            let config = nimbus_config::load_client(&environment).or_exit(Exit::Usage)?;
+            block_on(async { cli::load::run(args, config, interrupted()?).await })
+        }
+        Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;
             for warning in &loaded.warnings {

@@ -2,6 +2,8 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod load;
 pub(crate) mod serve;
 mod style;
 
@@ -57,6 +59,14 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
                                                 keeps its place in a file: killed and started again, it goes on
                                                 (begin a new file for another range)")]
     Client(ClientArgs),
+    /// Loads a server with events and checks every answer
+    #[command(after_help = "Examples:
+  nimbus load                                     16 streams with 64 events each outstanding, for 10 seconds
+  nimbus load --streams 1 --window 1              what one event takes from end to end
+  nimbus load --protocol original --json          a client of the original protocol; the report as JSON
+
+The exit code is 1 if anything was lost, repeated, out of order or wrong.")]
+    Load(load::LoadArgs),
     /// Shows every setting, its value, and where that came from
     #[command(after_help = "Examples:
   nimbus config
@@ -64,6 +74,9 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
 
 Secrets are never shown. Wrong settings are listed all at once, and the exit code is 64.")]
     Config(ConfigArgs),
+    /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
+    #[command(hide = true)]
+    Demo,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,4 @@
-//! Receives, shows, keeps, and then acknowledges: in this order, so that a client that is killed in between gets again
+//! Receives, keeps, shows, and then acknowledges: in this order, so that a client that is killed in between gets again
 //! what it has not kept, and [`Sink`] knows what it has.
 
 use std::{
@@ -58,10 +58,11 @@ impl<'a> Receiver<'a> {
             for incoming in batch {
                 self.take(incoming).or_exit(Exit::Io)?;
             }
-            self.output.flush().or_exit(Exit::Io)?;
             if let Some(sink) = &mut self.sink {
                 sink.flush().or_exit(Exit::Io)?;
             }
+            // After it is kept: a kill in between leaves an answer unshown, never one that is shown twice.
+            self.output.flush().or_exit(Exit::Io)?;
             match self.client.ack(receipt).await {
                 // It has finished meanwhile: what is left comes out above, and closing keeps what was handed out.
                 Ok(()) | Err(Error::Closed) => {}

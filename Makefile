@@ -1,0 +1,75 @@
+# Targets for people and for CI. Cargo does the work; this only knows what belongs together.
+# One crate: make test CRATE=nimbus-core
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Where rustup puts cargo, for shells that were open before it was installed.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+CARGO ?= cargo
+PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
+VENV := target/python
+PYTHON_PACKAGES := grpcio grpcio-tools
+
+help: ## This list
+	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-8s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
+
+demo: tools ## Shows it: squares arrive, client and server are killed in mid-run, nothing is lost or repeated
+	$(CARGO) build --package nimbus
+	@target/debug/nimbus demo
+
+run: tools ## Starts a server on this machine and leaves it running (quick build, data in ./data)
+	$(CARGO) build --package nimbus
+	@exec target/debug/nimbus dev
+
+test: tools fmt-check lint python ## Everything: format, lint, every test
+	$(CARGO) test $(PACKAGES)
+
+lint: tools ## Clippy with warnings as errors, and the lint over architecture, files and documents
+	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
+	$(CARGO) test --quiet --package nimbus-tests --test lint
+
+fmt: tools ## Formats the code
+	$(CARGO) fmt --all
+
+fmt-check: tools
+	$(CARGO) fmt --all -- --check
+
+bench: tools ## Measures Nimbus against its baselines, in one run
+	$(CARGO) run --release --package nimbus-benches -- run
+
+build: tools ## Builds the release binary: target/release/nimbus
+	$(CARGO) build --release --package nimbus
+
+doc: tools ## Builds the API documentation: target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PACKAGES) --no-deps
+
+clean: ## Removes what was built; ./data stays
+	@if command -v $(CARGO) > /dev/null; then $(CARGO) clean; else rm -rf target; fi
+
+# What a build needs, each missing thing in one line.
+tools:
+	@command -v $(CARGO) > /dev/null \
+		|| { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 69; }
+	@command -v cc > /dev/null \
+		|| { echo "a C compiler is missing: install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 69; }
+
+# For the test that speaks the original protocol with another language's gRPC.
+python: $(VENV)/.installed
+
+$(VENV)/.installed:
+	@mkdir -p target
+	@if ! command -v python3 > /dev/null; then \
+		echo "python3 is missing: the test with Python's gRPC is skipped (Debian, Ubuntu: apt-get install python3 python3-venv)" >&2; \
+		[ -z "$${CI:-}" ] || exit 69; \
+	elif ! { rm -rf $(VENV) && python3 -m venv $(VENV) && $(VENV)/bin/pip install --quiet --disable-pip-version-check $(PYTHON_PACKAGES); }; then \
+		echo "$(PYTHON_PACKAGES) could not be installed: the test with Python's gRPC is skipped (needs python3-venv and a package index)" >&2; \
+		rm -rf $(VENV); \
+		[ -z "$${CI:-}" ] || exit 69; \
+	else \
+		touch $@; \
+	fi
+
+.PHONY: help demo run test lint fmt fmt-check bench build doc clean tools python

@@ -1,0 +1,150 @@
+//! `nimbus load`: a closed loop that checks every answer.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use nimbus_config::ClientConfig;
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{Exit, Failure, OrExit};
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
+    #[arg(long)]
+    addr: Option<String>,
+    /// Which protocol to speak
+    #[arg(long, value_enum, default_value_t = Protocol::V1)]
+    protocol: Protocol,
+    /// How many streams, each with a client id of its own
+    #[arg(long, default_value_t = 16)]
+    streams: usize,
+    /// How many events of a stream are outstanding
+    #[arg(long, default_value_t = 64)]
+    window: usize,
+    /// Over how many connections the streams are spread [default: one each]
+    #[arg(long)]
+    connections: Option<usize>,
+    /// How long to measure, such as 10s or 5m
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// How long to run before that without measuring
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    warmup: Duration,
+    /// How many events to send altogether, instead of for a time
+    #[arg(long, conflicts_with = "duration")]
+    events: Option<u64>,
+    /// Which event: answers of `sq` and `echo` are checked for what they say
+    #[arg(long, default_value = "sq")]
+    event: String,
+    /// v1: pads each payload to this many bytes
+    #[arg(long, default_value_t = 0)]
+    payload_bytes: usize,
+    /// What the client ids begin with
+    #[arg(long, default_value = "load")]
+    client_id_prefix: String,
+    /// Prints the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Protocol {
+    /// nimbus.v1.Gateway/Session
+    V1,
+    /// nimbus.NimbusService/ProcessEvent
+    Original,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 10s"))
+}
+
+/// Runs the load to its end, or until `interrupted`.
+pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: CancellationToken) -> Result<Exit, Failure> {
+    let config = config(&args, client);
+    let mut progress = Progress::new(&args);
+    let report = tokio::select! {
+        report = nimbus_loadtest::run(&config, |now| progress.show(now)) => report.map_err(failure)?,
+        () = interrupted.cancelled() => return Ok(Exit::Interrupted),
+    };
+    progress.end();
+    let text = if args.json { serde_json::to_string(&report).or_exit(Exit::Failed)? } else { report.to_string() };
+    writeln!(io::stdout(), "{text}").or_exit(Exit::Io)?;
+    Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
+}
+
+fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
+    let protocol = match args.protocol {
+        Protocol::V1 => nimbus_loadtest::Protocol::V1,
+        Protocol::Original => nimbus_loadtest::Protocol::Original,
+    };
+    let addr = args.addr.as_deref().unwrap_or(&client.addr);
+    let address = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
+    LoadConfig {
+        streams: args.streams,
+        connections: args.connections.unwrap_or(args.streams),
+        window: args.window,
+        limit: args.events.map_or(Limit::Duration(args.duration), Limit::Events),
+        warmup: args.warmup,
+        payload_bytes: args.payload_bytes,
+        event_name: args.event.clone(),
+        token: client.token.map(|token| token.expose().to_owned()),
+        client_id_prefix: args.client_id_prefix.clone(),
+        ..LoadConfig::new(address, protocol)
+    }
+}
+
+fn failure(error: LoadError) -> Failure {
+    match error {
+        LoadError::Config(_) => Failure::new(Exit::Usage, error),
+        LoadError::Connect { .. } => {
+            Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
+        }
+    }
+}
+
+/// To standard error: a spinner on a terminal, a line every second in a pipe, nothing with `--json`.
+enum Progress {
+    Spinner(ProgressBar),
+    Lines,
+    Silent,
+}
+
+impl Progress {
+    fn new(args: &LoadArgs) -> Self {
+        if args.json {
+            return Self::Silent;
+        }
+        if !io::stderr().is_terminal() {
+            return Self::Lines;
+        }
+        let style = ProgressStyle::with_template("{spinner} {elapsed}  {msg}");
+        Self::Spinner(ProgressBar::new_spinner().with_style(style.expect("a constant that is a valid template")))
+    }
+
+    fn show(&mut self, now: LoadProgress) {
+        let broken =
+            if now.broken_streams == 0 { String::new() } else { format!(", {} streams broken", now.broken_streams) };
+        let text = format!("{} answers, {:.0} a second{broken}", now.answered, now.events_per_second);
+        match self {
+            Self::Spinner(bar) => {
+                bar.set_message(text);
+                bar.tick();
+            }
+            Self::Lines => eprintln!("{:.0} s: {text}", now.elapsed.as_secs_f64()),
+            Self::Silent => {}
+        }
+    }
+
+    fn end(&mut self) {
+        if let Self::Spinner(bar) = self {
+            bar.finish_and_clear();
+        }
+    }
+}

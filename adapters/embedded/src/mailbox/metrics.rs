@@ -1,13 +1,15 @@
 //! What the mailbox counts.
 
+use std::fmt::{self, Write as _};
+
 use prometheus_client::{
-    encoding::{EncodeLabelSet, EncodeLabelValue},
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
 /// What became of a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     /// New: waits for its client.
     Fresh,
@@ -17,8 +19,18 @@ pub(super) enum Outcome {
     Foreign,
 }
 
+impl EncodeLabelValue for Outcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Fresh => "fresh",
+            Self::Duplicate => "duplicate",
+            Self::Foreign => "foreign",
+        })
+    }
+}
+
 /// How a claim ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum ClaimOutcome {
     /// The session holds the client.
     Granted,
@@ -28,6 +40,17 @@ pub(super) enum ClaimOutcome {
     WrongToken,
     /// It could not be made durable.
     Unavailable,
+}
+
+impl EncodeLabelValue for ClaimOutcome {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(match self {
+            Self::Granted => "granted",
+            Self::Stale => "stale",
+            Self::WrongToken => "wrong_token",
+            Self::Unavailable => "unavailable",
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

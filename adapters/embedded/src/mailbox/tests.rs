@@ -191,7 +191,8 @@ async fn positions_of_original_clients_are_noted_once_a_call() {
     fixture.mailbox.claim(claim(ClaimKind::Original)).await.unwrap();
     let written = || fixture.journal.written.lock().unwrap().len();
     assert_eq!(written(), 1);
-    let ack = |position| MailboxAck { position: Position(position), session: SessionId(Ulid(1)), client: sdk(1).client };
+    let ack =
+        |position| MailboxAck { position: Position(position), session: SessionId(Ulid(1)), client: sdk(1).client };
     fixture.mailbox.ack(&[ack(1), ack(2), ack(2)]).await.unwrap();
     assert_eq!(written(), 2);
     fixture.mailbox.ack(&[ack(2), ack(1)]).await.unwrap();
@@ -235,12 +236,12 @@ async fn the_metrics_tell_what_happened() {
     };
     let now = text(&registry);
     for line in [
-        r#"nimbus_mailbox_results_total{outcome="Fresh"} 1"#,
-        r#"nimbus_mailbox_results_total{outcome="Duplicate"} 1"#,
-        r#"nimbus_mailbox_results_total{outcome="Foreign"} 1"#,
-        r#"nimbus_mailbox_claims_total{outcome="Granted"} 1"#,
-        r#"nimbus_mailbox_claims_total{outcome="Stale"} 1"#,
-        r#"nimbus_mailbox_claims_total{outcome="WrongToken"} 0"#,
+        r#"nimbus_mailbox_results_total{outcome="fresh"} 1"#,
+        r#"nimbus_mailbox_results_total{outcome="duplicate"} 1"#,
+        r#"nimbus_mailbox_results_total{outcome="foreign"} 1"#,
+        r#"nimbus_mailbox_claims_total{outcome="granted"} 1"#,
+        r#"nimbus_mailbox_claims_total{outcome="stale"} 1"#,
+        r#"nimbus_mailbox_claims_total{outcome="wrong_token"} 0"#,
         "nimbus_mailbox_clients 1",
     ] {
         assert!(now.contains(line), "{line} is not in\n{now}");

@@ -1,5 +1,8 @@
 //! The whole log, through its ports.
 
 mod basics;
+mod contracts;
+mod damage;
 mod faults;
+mod mailbox;
 mod power;

@@ -193,7 +193,7 @@ impl Embedded {
 #[error("the log could not be closed in good order, nothing acknowledged is lost: {0}")]
 pub struct CloseError(String);
 
-fn read_or_create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
+pub(crate) fn read_or_create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
     let dir = || config.data_dir.clone();
     let found = Meta::read(disk).map_err(|error| match error {
         MetaError::Version(found) if found > crate::meta::FORMAT_VERSION => {

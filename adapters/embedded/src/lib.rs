@@ -15,6 +15,7 @@ mod frame;
 mod groups;
 mod keeper;
 mod log;
+mod machines;
 mod mailbox;
 mod members;
 mod meta;

@@ -68,7 +68,7 @@ impl Meta {
         };
         let (body, checksum) = text.split_at(body_length);
         if checksum != format!("crc32 = {:08x}\n", crc32fast::hash(body)).as_bytes() {
-            return Err(damaged(body_length, "the checksum does not fit the text before it"));
+            return Err(damaged(0, "the checksum does not fit the text"));
         }
         // The checksum fits: from here on the text is what some version of Nimbus wrote.
         let body = str::from_utf8(body).map_err(|error| damaged(error.valid_up_to(), "it is not text"))?;

@@ -11,7 +11,7 @@ use nimbus_core::{
 use crate::{
     Embedded, EmbeddedConfig,
     disk::simulated::SimulatedDisk,
-    testing::{P0, event, event_of, open_on, origin, read_all, small},
+    testing::{P0, P1, event, event_of, open_on, origin, read_all, small},
 };
 
 async fn sequences(log: &EventLog) -> Vec<u64> {
@@ -50,6 +50,29 @@ async fn a_full_disk_refuses_and_works_again_when_there_is_room() {
     for seed in 0..20 {
         let log = open_on(&disk.after_power_loss(seed), small()).unwrap();
         assert_eq!(sequences(&*log.events()).await, [1, 3, 2], "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_a_write_that_did_not_fit_comes_back() {
+    let disk = SimulatedDisk::new();
+    let log = open_on(&disk, small()).unwrap();
+    let events = log.events();
+    // While the first write is held, the next two gather into one: the first of them fits, the second does not.
+    disk.hold_syncs();
+    let first = events.append(P0, vec![event(1)]);
+    disk.await_held_sync();
+    let fits = events.append(P0, vec![event(2)]);
+    let does_not = events.append(P1, vec![event_of(&origin("client"), 3, 3000)]);
+    disk.set_capacity(Some(disk.used() + 1000));
+    disk.release_syncs();
+    first.await.unwrap();
+    assert!(matches!(fits.await, Err(LogError::Full(_))));
+    assert!(matches!(does_not.await, Err(LogError::Full(_))));
+
+    for crashed in (0..20).map(|seed| disk.after_power_loss(seed)).chain([disk.after_kill()]) {
+        let log = open_on(&crashed, small()).unwrap();
+        assert_eq!(sequences(&*log.events()).await, [1]);
     }
 }
 

@@ -1,3 +1,5 @@
+//! The embedded mailbox passes the contract suite from whatever snapshot it comes back; and its state as bytes.
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,

@@ -1,3 +1,5 @@
+//! The bus passes the contract suite; and its bounds.
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! The mailbox on the log it belongs to: what a kill, a restart and retention leave of it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use nimbus_contracts::Sample as _;
 use nimbus_core::{
@@ -103,7 +103,7 @@ async fn no_answer_is_forgotten_over_many_segments() {
         }
         // Taken by a thread of its own, so the kill comes between a snapshot and what was applied after it.
         while !disk.files().keys().any(|file| file.starts_with("snapshots/") && file.ends_with(".snap")) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
         disk = disk.after_kill();
         log = open_on(&disk, small()).unwrap();

@@ -1,3 +1,5 @@
+//! The fold, rule by rule.
+
 use super::support::{NOW, answer, job_answer, origin, outbox, record};
 use crate::{
     Lane, Offset, PartKind, ResultRecord,

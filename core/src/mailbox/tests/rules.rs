@@ -1,3 +1,5 @@
+//! The rules of one partition, one by one.
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -13,6 +13,7 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
 
 use super::{Disk, DiskFile, Entry, LockGuard, Space};
+use crate::segment;
 
 const SECTOR: usize = 512;
 
@@ -154,12 +155,12 @@ impl SimulatedDisk {
         state.power_off_at = Some(state.operations + operations);
     }
 
-    /// The next fsync of a file fails; what it should have made durable never will be, though readers still see it.
+    /// The next fsync of a segment fails; what it should have made durable never will be, though readers still see it.
     pub(crate) fn fail_next_sync(&self) {
         self.lock().fail_sync = true;
     }
 
-    /// Lets no fsync through until [`release_syncs`](Self::release_syncs).
+    /// Lets no fsync of a segment through until [`release_syncs`](Self::release_syncs).
     pub(crate) fn hold_syncs(&self) {
         self.gate.held.lock().expect("no test panics in here").closed = true;
     }
@@ -276,14 +277,16 @@ impl Disk for SimulatedDisk {
         let inode = state.inodes.len();
         state.inodes.push(Inode::default());
         state.name(Naming::Put { name: path.into(), inode });
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
+        let is_segment = path.starts_with(segment::DIR);
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), inode, is_segment }))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
         state.operate()?;
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
+        let is_segment = path.starts_with(segment::DIR);
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), inode, is_segment }))
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
@@ -353,6 +356,7 @@ impl Drop for SimulatedLock {
 struct SimulatedFile {
     disk: SimulatedDisk,
     inode: usize,
+    is_segment: bool,
 }
 
 impl SimulatedFile {
@@ -399,10 +403,12 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.gate.pass();
+        if self.is_segment {
+            self.disk.gate.pass();
+        }
         let mut state = self.disk.lock();
         state.operate()?;
-        let fail = std::mem::take(&mut state.fail_sync);
+        let fail = self.is_segment && std::mem::take(&mut state.fail_sync);
         let inode = &mut state.inodes[self.inode];
         let pending = std::mem::take(&mut inode.pending);
         if fail {

@@ -80,6 +80,8 @@ async fn logs() -> [Files; 2] {
     while disk.list("snapshots").unwrap().is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    // So that the last segment has a record, whatever was written in between.
+    events.append(P0, vec![event(100)]).await.unwrap();
     let killed = disk.files();
     log.close().await.unwrap();
     [killed, disk.files()]

@@ -237,7 +237,7 @@ impl Session {
             ClientFrame::Event(event) if self.phase == Phase::Open => {
                 match self.up.take(event, &self.limits, admission, now) {
                     Taken::Yes | Taken::Discarded => {}
-                    Taken::Rejected(rejected) => self.send(ServerFrame::Rejected(rejected), actions),
+                    Taken::Rejected(rejected) => self.reject(rejected, actions),
                     Taken::Violation(close) => {
                         // What was taken before stands: it is made durable, though nobody will hear of it here.
                         if let Some(batch) = self.up.take_batch() {
@@ -258,6 +258,21 @@ impl Session {
         }
     }
 
+    /// The original protocol has no frame for a refusal that passes, and a client that hears nothing never sends again: its
+    /// stream ends.
+    fn reject(&mut self, rejected: Rejected, actions: &mut Vec<Action>) {
+        match self.dialect {
+            Dialect::V1 => self.send(ServerFrame::Rejected(rejected), actions),
+            Dialect::Original => {
+                if let Some(batch) = self.up.take_batch() {
+                    actions.push(Action::Append(batch));
+                }
+                let Rejected { reason, message, retry_after, .. } = rejected;
+                self.close(Close { reason: Some(reason), message, retry_after: Some(retry_after) }, actions);
+            }
+        }
+    }
+
     fn half_close(&mut self) {
         self.up.close();
         self.liveness.half_closed();
@@ -267,7 +282,7 @@ impl Session {
     fn appended(&mut self, outcome: Result<(), crate::ports::log::LogError>, actions: &mut Vec<Action>) {
         match self.up.settled(outcome) {
             Ok(Settled::Accepted(seq)) => self.send(ServerFrame::Accepted(seq), actions),
-            Ok(Settled::Rejected(rejected)) => self.send(ServerFrame::Rejected(rejected), actions),
+            Ok(Settled::Rejected(rejected)) => self.reject(rejected, actions),
             Ok(Settled::Nothing) => {}
             Err(close) => {
                 self.send(ServerFrame::GoAway(GoAwayReason::Reset), actions);

@@ -225,21 +225,55 @@ fn a_drain_waits_for_appends_and_a_superseded_session_does_not() {
     assert_eq!(closed_because(&actions), Some(Reason::Superseded));
 }
 
+/// There is no frame to say it with; silence would lose the event without a word.
 #[test]
-fn results_of_the_original_protocol_count_as_delivered_after_a_keepalive() {
-    let limits = Limits { original_ack_delay: Duration::from_secs(20), ..Limits::default() };
-    let (_, _, mut now) = open(limits.clone(), &hello(0), opened(0, 100)).unwrap();
-    let mut actions = Vec::new();
-    let hello = hello(0);
-    let start = Start {
+fn a_transient_refusal_ends_a_stream_of_the_original_protocol() {
+    let (_, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    for (inputs, reason) in [
+        (vec![frame(1), Input::Appended(Err(LogError::Full("full".into())))], Reason::StorageFull),
+        (vec![frame(1), Input::Frame(ClientFrame::Event(event(2)))], Reason::RateLimited),
+    ] {
+        let (mut actions, hello) = (Vec::new(), hello(0));
+        let mut session = Session::open(original(&hello), now, &mut actions).unwrap();
+        let mut admission = OneEvent(false);
+        for input in inputs {
+            session.handle(input, &mut admission, now, &mut actions);
+            if reason == Reason::StorageFull {
+                session.settle(&mut actions);
+            }
+        }
+        session.settle(&mut actions);
+        assert_eq!(closed_because(&actions), Some(reason));
+        assert_eq!(appended(&actions), [1], "what came before the refusal stands");
+    }
+}
+
+/// Admits one event.
+struct OneEvent(bool);
+
+impl Admission for OneEvent {
+    fn admit(&mut self) -> Result<(), Duration> {
+        if std::mem::replace(&mut self.0, true) { Err(Duration::from_secs(1)) } else { Ok(()) }
+    }
+}
+
+fn original(hello: &Hello) -> Start<'_> {
+    Start {
         dialect: Dialect::Original,
-        limits,
+        limits: Limits { original_ack_delay: Duration::from_secs(20), ..Limits::default() },
         id: SessionId(ulid::Ulid(1)),
         origin: std::sync::Arc::new(super::world::origin()),
-        hello: &hello,
+        hello,
         opened: opened(0, 100),
-    };
-    let mut session = Session::open(start, now, &mut actions).unwrap();
+    }
+}
+
+#[test]
+fn results_of_the_original_protocol_count_as_delivered_after_a_keepalive() {
+    let (_, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    let hello = hello(0);
+    let mut session = Session::open(original(&hello), now, &mut actions).unwrap();
     assert!(actions.iter().all(|action| matches!(action, Action::Fetch(_))), "no Welcome: {actions:?}");
     assert_eq!(session.deadline(), None);
     actions.clear();

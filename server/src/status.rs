@@ -26,9 +26,14 @@ pub(crate) fn status(close: &Close) -> Option<Status> {
     Some(Status::with_error_details(Code::from_i32(reason.class().code()), close.message.clone(), details))
 }
 
+/// The status of a refusal. (A clean end is none; taking it for one is a fault of this server.)
+pub(crate) fn refused(close: &Close) -> Status {
+    status(close).unwrap_or_else(|| Status::internal("a refusal without a reason"))
+}
+
 /// The status of a reason and what happened.
 pub(crate) fn refuse(reason: Reason, message: impl Into<String>) -> Status {
-    status(&Close::because(reason, message)).unwrap_or_else(|| Status::internal("a refusal without a reason"))
+    refused(&Close::because(reason, message))
 }
 
 pub(crate) fn from_auth(error: &AuthError) -> Close {

@@ -36,7 +36,7 @@ impl Entrance {
     /// The status that refuses it: the server drains, or has too many streams.
     pub(crate) fn enter(shared: &Arc<Shared>, dialect: Dialect) -> Result<Self, Status> {
         if shared.draining.is_cancelled() {
-            return Err(status::refuse(Reason::Draining, "the server shuts down; reconnect, any server will do"));
+            return Err(status::refused(&draining()));
         }
         let Some(permit) = shared.admit_stream() else {
             let limit = shared.config.max_streams;
@@ -56,11 +56,17 @@ impl Entrance {
         let session = async move {
             let _held = (permit, open);
             // Boxed, so that what opening needs does not stay in the task for as long as the stream is open.
-            let opened = Box::pin(async {
+            let opening = Box::pin(async {
                 let (wire, inbound, opening) = begin.await?;
                 Ok((wire, inbound, opening.run(&shared).await?))
             });
-            match opened.await {
+            let opened = tokio::select! {
+                biased;
+                // A stream that has not said Hello yet must not hold a shutdown up.
+                () = shared.draining.cancelled() => Err(Some(draining())),
+                opened = opening => opened,
+            };
+            match opened {
                 Ok((wire, inbound, ready)) => {
                     if let Some(driver) = Driver::open(Arc::clone(&shared), wire, inbound, out, ready).await {
                         driver.run().await;
@@ -73,6 +79,10 @@ impl Entrance {
         tasks.spawn(session.instrument(tracing::debug_span!("stream")));
         Response::new(stream)
     }
+}
+
+fn draining() -> Close {
+    Close::because(Reason::Draining, "the server shuts down; reconnect, any server will do")
 }
 
 /// Counts one open stream for as long as it lives.

@@ -16,6 +16,7 @@ async fn sigterm_under_load_loses_nothing_and_ends_within_the_limit() -> anyhow:
         load.progress(2_000).await?;
         // Streams that say nothing must not hold the server up either.
         let (_idle, _) = RawSession::welcome(nimbus.connect().await?, hello("idle")).await?;
+        let _silent = RawSession::open(nimbus.connect().await?).await?;
         nimbus.terminate()?;
         let status = nimbus.wait(limit).await?;
         assert!(status.success(), "{status}:\n{}", nimbus.output());

@@ -56,7 +56,8 @@ pub struct LoadConfig {
     pub token: Option<String>,
     /// Client ids are this, a random number for the run, and the stream's number.
     pub client_id_prefix: String,
-    /// How long to wait for what is outstanding at the end before it counts as lost.
+    /// How long a stream waits for its next answer before what is outstanding counts as lost, and for a server to welcome
+    /// it or to end it.
     pub drain_timeout: Duration,
 }
 

@@ -18,6 +18,9 @@ mod stream;
 mod transport;
 pub mod wire;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::{
     config::{Limit, LoadConfig, Protocol},
     error::LoadError,

@@ -61,6 +61,8 @@ pub(crate) struct Lane<D: Dialect> {
     tally: Tally,
     unacked: u32,
     position: u64,
+    /// When the last answer or refusal came.
+    heard_at: Instant,
     /// Send again from this event at that time.
     resend: Option<(Instant, u64)>,
 }
@@ -80,6 +82,7 @@ impl<D: Dialect> Lane<D> {
             tally: Tally::new(),
             unacked: 0,
             position: 0,
+            heard_at: Instant::now(),
             resend: None,
         }
     }
@@ -108,6 +111,7 @@ impl<D: Dialect> Lane<D> {
 
     /// Runs until everything is answered after the end of sending, or the stream breaks.
     pub(crate) async fn run(mut self) -> Tally {
+        self.heard_at = Instant::now();
         self.feed.allow(self.tracker.allowed());
         self.feed.wake();
         if let Err(error) = self.exchange().await {
@@ -125,19 +129,17 @@ impl<D: Dialect> Lane<D> {
             None => self.call().await.map_err(|status| describe(&status))?,
         };
         let mut batch = Vec::with_capacity(BATCH.min(self.common.window));
-        let mut give_up = None;
+        let mut stopped = false;
         loop {
-            if self.common.stop.is_cancelled() && give_up.is_none() {
+            if self.common.stop.is_cancelled() && !stopped {
+                stopped = true;
                 self.feed.stop();
-                give_up = Some(Instant::now() + self.common.drain_timeout);
             }
             if self.feed.everything_sent() && self.tracker.low() > self.feed.sent() {
                 return self.leave(stream).await;
             }
-            if self.feed.everything_sent() {
-                give_up.get_or_insert_with(|| Instant::now() + self.common.drain_timeout);
-            }
             let resend_at = self.resend.map(|(at, _)| at);
+            let give_up_at = self.heard_at + self.common.drain_timeout;
             tokio::select! {
                 ended = next(&mut stream, &mut batch) => {
                     self.judge(&mut batch);
@@ -153,8 +155,8 @@ impl<D: Dialect> Lane<D> {
                         self.feed.wake();
                     }
                 }
-                () = self.common.stop.cancelled(), if give_up.is_none() => {}
-                () = at(give_up) => return Err("not everything was answered in time".to_owned()),
+                () = self.common.stop.cancelled(), if !stopped => {}
+                () = tokio::time::sleep_until(give_up_at) => return Err("no answer for too long".to_owned()),
             }
         }
     }
@@ -214,7 +216,8 @@ impl<D: Dialect> Lane<D> {
                 }
                 Heard::Rejected { seq, after } => {
                     self.tally.rejected += 1;
-                    self.resend = Some((Instant::now() + after, seq));
+                    self.heard_at = Instant::now() + after;
+                    self.resend = Some((self.heard_at, seq));
                 }
                 Heard::Ping => {
                     self.feed.pong();
@@ -229,6 +232,7 @@ impl<D: Dialect> Lane<D> {
             wakes = true;
         }
         if answered > 0 {
+            self.heard_at = Instant::now();
             self.tally.answered += answered;
             self.common.answered.fetch_add(answered, Ordering::Relaxed);
             self.feed.allow(self.tracker.allowed());

@@ -38,8 +38,11 @@ pub trait MailboxFixture: Send + Sync {
     /// How many unacknowledged records it keeps for one client.
     fn client_records(&self) -> usize;
 
-    /// Ends what the process holds of the mailbox and opens it again. `logs` is what the results log holds then, by
-    /// partition.
+    /// Lets so much time pass that what waits unacknowledged has waited too long.
+    async fn outlive_window(&self);
+
+    /// Ends what the process holds of the mailbox in good order and opens it again. `logs` is what the results log holds
+    /// then, by partition.
     async fn restart(&mut self, logs: Vec<Range>);
 }
 
@@ -69,6 +72,7 @@ macro_rules! each_mailbox_promise {
             a_result_of_another_principal_is_delivered_to_nobody
             a_claim_tells_what_was_answered
             rule_10_a_batch_that_would_leave_a_hole_is_refused
+            rule_10_a_hole_of_one_record_is_a_hole
             rule_10_a_batch_that_overlaps_is_applied_once
             rule_11_the_first_answer_on_the_ordered_lane_stands
             rule_11_jobs_are_answered_once_in_any_order
@@ -76,6 +80,7 @@ macro_rules! each_mailbox_promise {
             rule_11_outboxes_count_apart
             rule_9_a_replay_is_an_extra
             rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor
+            rule_14_a_mailbox_that_expired_is_below_a_floor
             rule_14_a_client_that_nobody_knows_has_nothing_waiting
             rule_15_a_bookmark_is_above_the_floor
             rule_17_applied_is_where_the_router_goes_on
@@ -91,6 +96,7 @@ macro_rules! each_mailbox_promise {
             rule_26_a_stale_session_moves_nothing
             rule_26_the_position_outlives_a_restart
             claims_outlive_a_restart
+            a_change_of_hands_outlives_a_restart
             rule_16_a_restart_is_never_silent_about_what_it_lost
             rule_16_a_restart_forgets_no_answer
             rule_28_a_mailbox_ahead_of_its_log_skips_nothing

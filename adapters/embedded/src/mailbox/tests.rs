@@ -66,6 +66,7 @@ enum Snapshots {
 }
 
 struct Fixture {
+    clock: Arc<TestClock>,
     partitions: PartitionCount,
     mailbox: Arc<EmbeddedMailbox>,
     notifier: EmbeddedNotifier,
@@ -75,7 +76,10 @@ struct Fixture {
 }
 
 fn closed(partitions: PartitionCount, notifier: &EmbeddedNotifier) -> Arc<EmbeddedMailbox> {
-    let clock = Arc::new(TestClock::default());
+    closed_with(partitions, notifier, Arc::default())
+}
+
+fn closed_with(partitions: PartitionCount, notifier: &EmbeddedNotifier, clock: Arc<TestClock>) -> Arc<EmbeddedMailbox> {
     Arc::new(EmbeddedMailbox::new(partitions, LIMITS, clock, notifier.clone(), MailboxMetrics::default()))
 }
 
@@ -85,10 +89,11 @@ fn empty(partitions: PartitionCount) -> Vec<Range> {
 
 fn fixture(partitions: PartitionCount, snapshots: Snapshots) -> Fixture {
     let notifier = EmbeddedNotifier::new(NotifierConfig::default(), NotifierMetrics::default());
-    let mailbox = closed(partitions, &notifier);
+    let clock = Arc::default();
+    let mailbox = closed_with(partitions, &notifier, Arc::clone(&clock));
     let journal = Records::default();
     mailbox.start(journal.clone(), &empty(partitions));
-    Fixture { partitions, mailbox, notifier, journal, snapshots, snapshot: None }
+    Fixture { clock, partitions, mailbox, notifier, journal, snapshots, snapshot: None }
 }
 
 #[async_trait]
@@ -105,6 +110,11 @@ impl MailboxFixture for Fixture {
         LIMITS.client_records
     }
 
+    async fn outlive_window(&self) {
+        self.clock.advance(LIMITS.window * 2);
+        self.mailbox.sweep(|_| LogStarts { events: Position::START, results: Position::START });
+    }
+
     async fn restart(&mut self, logs: Vec<Range>) {
         let now = self.mailbox.snapshot();
         let found = match self.snapshots {
@@ -112,7 +122,7 @@ impl MailboxFixture for Fixture {
             Snapshots::Stale => self.snapshot.replace(now),
             Snapshots::Fresh => Some(now),
         };
-        self.mailbox = closed(self.partitions, &self.notifier);
+        self.mailbox = closed_with(self.partitions, &self.notifier, Arc::clone(&self.clock));
         if let Some(snapshot) = found {
             self.mailbox.restore(&snapshot).unwrap();
         }

@@ -119,7 +119,8 @@ pub async fn a_client_id_that_changes_hands_starts_empty<X: MailboxFixture>(make
         principal: principal("bob"),
         ..world.sdk(number, session_no, id)
     };
-    let claimed = world.claim(&bobs(&world, 1, 2, 2)).await;
+    // Bob's server asked for the log's end before Alice's last results came.
+    let claimed = world.claim(&Claim { log_end: before, ..bobs(&world, 1, 2, 2) }).await;
     assert_eq!(claimed.answered, 0, "what was answered to Alice says nothing about Bob");
     assert!(claimed.token != alices.token && claimed.start >= world.end());
     assert!(world.waiting(before).await.is_err(), "from before the change there is nothing to have");

@@ -31,6 +31,29 @@ pub async fn rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor<X: Mail
     assert!(other.is_err() || other == Ok(vec![]), "another client's trimming is not its own");
 }
 
+/// A client that was away for too long is told so as well.
+pub async fn rule_14_a_mailbox_that_expired_is_below_a_floor<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let start = world.claim(&world.sdk(1, 1, 1)).await.start;
+    let own = world.origin("alice", 1);
+    let mut offsets = world.answers(&own, 1..=3);
+    world.route().await;
+    world.fixture.outlive_window().await;
+    for round in 0..2 {
+        match world.waiting(start).await {
+            Ok(waiting) => assert_eq!(waiting, offsets, "it may be late with trimming, but not silent"),
+            Err(floor) => {
+                let above: Vec<_> = offsets.iter().copied().filter(|offset| !floor.covers(*offset)).collect();
+                assert_eq!(world.waiting(floor).await, Ok(above));
+            }
+        }
+        offsets.extend(world.answers(&own, [4 + round]));
+        world.route().await;
+    }
+}
+
 /// Silence is right above the partition's floor, and only there.
 pub async fn rule_14_a_client_that_nobody_knows_has_nothing_waiting<X: MailboxFixture>(
     make: impl AsyncFn(PartitionCount) -> X,
@@ -70,11 +93,15 @@ pub async fn rule_17_applied_is_where_the_router_goes_on<X: MailboxFixture>(make
         world.route().await;
         assert_eq!(world.applied().await, world.end());
     }
-    // A batch of erased records moves it as well.
-    let mut empty = world.batch(world.end());
-    empty.next = Position(world.end().0 + 10);
-    world.apply(&empty).await;
-    assert_eq!(world.applied().await, empty.next);
+    // Erased records move it as well, behind others and on their own.
+    let from = world.applied().await;
+    world.answers(&own, [4]);
+    for hole in [5, 10] {
+        let mut batch = world.batch(from);
+        batch.next = Position(world.end().0 + hole);
+        world.apply(&batch).await;
+        assert_eq!(world.applied().await, batch.next);
+    }
 }
 
 /// Acknowledged records may go; what was not acknowledged stays, and a stale session's word counts for nothing.

@@ -27,6 +27,20 @@ pub async fn rule_10_a_batch_that_would_leave_a_hole_is_refused<X: MailboxFixtur
     assert_eq!(world.waiting(claimed.start).await, Ok([first, lost, later].concat()));
 }
 
+/// However small.
+pub async fn rule_10_a_hole_of_one_record_is_a_hole<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
+    let mut world = World::new(make).await;
+    let own = world.origin("alice", 1);
+    for seq in 1..=9 {
+        let applied = world.applied().await;
+        world.answers(&own, [seq]);
+        let mut ahead = world.batch(world.end());
+        ahead.from = Position(applied.0 + 1);
+        assert_eq!(world.apply(&ahead).await, Applied::Hole { applied });
+        assert_eq!(world.route().await, (1, 0));
+    }
+}
+
 /// A router that begins further back than it must does no harm.
 pub async fn rule_10_a_batch_that_overlaps_is_applied_once<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
     let mut world = World::new(make).await;

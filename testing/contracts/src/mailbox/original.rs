@@ -59,4 +59,9 @@ pub async fn rule_26_the_position_outlives_a_restart<X: MailboxFixture>(make: im
     let back = world.claim(&world.original(3)).await;
     assert_eq!((back.start, back.known), (position, true));
     assert!(position > first.start);
+    // In good order nothing at all is lost.
+    world.route().await;
+    world.ack(3, world.end()).await;
+    world.restart().await;
+    assert_eq!(world.claim(&world.original(4)).await.start, world.end());
 }

@@ -41,6 +41,29 @@ pub async fn claims_outlive_a_restart<X: MailboxFixture>(make: impl AsyncFn(Part
     assert_eq!(world.waiting(start).await, Ok(vec![]));
 }
 
+/// What was answered to one holder says nothing about the next one, also where both had an outbox of the same name.
+pub async fn a_change_of_hands_outlives_a_restart<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
+    let mut world = World::new(make).await;
+    world.claim(&world.sdk(1, 1, 1)).await;
+    let (hers, his) = (world.origin("alice", 1), world.origin("bob", 1));
+    world.answers(&hers, 1..=3);
+    world.route().await;
+    // Whatever is written down at a restart is from Alice's time.
+    world.restart().await;
+    world.route().await;
+    let bob = Claim { principal: principal("bob"), ..world.sdk(1, 2, 2) };
+    let start = world.claim(&bob).await.start;
+    world.restart().await;
+    world.route().await;
+    let late = world.answers(&hers, 4..=5);
+    let own = world.answers(&his, 1..=2);
+    assert_eq!(world.route().await, (2, 0), "Alice's late results are nobody's");
+    assert_eq!(world.waiting(start).await, Ok(own));
+    assert!(late.iter().all(|offset| !start.covers(*offset)));
+    let back = world.claim(&Claim { principal: principal("bob"), ..world.sdk(1, 3, 3) }).await;
+    assert_eq!((back.start, back.known, back.answered), (start, true, 2));
+}
+
 /// It may have lost what waited, and even how far it was; then a floor says so, and the log gives it back.
 pub async fn rule_16_a_restart_is_never_silent_about_what_it_lost<X: MailboxFixture>(
     make: impl AsyncFn(PartitionCount) -> X,

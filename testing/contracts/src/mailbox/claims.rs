@@ -131,6 +131,9 @@ pub async fn a_client_id_that_changes_hands_starts_empty<X: MailboxFixture>(make
     assert_eq!(world.waiting(claimed.start).await, Ok(offsets));
     let kind = ClaimKind::Sdk { outbox: outbox(3), session_no: 1, token: Some(alices.token) };
     assert_eq!(world.refused(&Claim { kind, ..bobs(&world, 3, 1, 3) }).await, ClaimError::WrongToken);
+    let carol = Claim { principal: principal("carol"), log_end: before, ..world.sdk(4, 1, 4) };
+    let claimed = world.claim(&carol).await;
+    assert!(!claimed.known && claimed.start >= world.end(), "also with an outbox that nobody had");
 }
 
 /// The former holder's events may still be running; their results are for nobody (invariant 4).

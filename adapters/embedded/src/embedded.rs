@@ -116,7 +116,8 @@ impl Embedded {
         let machines: Vec<Arc<dyn StateMachine>> =
             vec![Arc::clone(&groups) as Arc<dyn StateMachine>, Arc::clone(&mailbox) as Arc<dyn StateMachine>];
         let borrowed: Vec<&dyn StateMachine> = machines.iter().map(|machine| &**machine).collect();
-        let recovered = recovery::recover(&*disk, &meta, &borrowed)?;
+        let recovered = recovery::examine(&*disk, &meta, &borrowed)?;
+        recovered.settle(&*disk)?;
         CleanMark::remove(&*disk).map_err(OpenError::io("remove clean"))?;
         if let Some(bytes) = recovered.torn {
             tracing::info!(bytes, "an unfinished write was cut off the end of the log");

@@ -8,25 +8,23 @@
 //! 3. State is the newest snapshot that reads, and the state records of its segment and all later ones.
 //! 4. The log reaches at least as far as the clean mark and every snapshot say.
 
+mod reading;
+
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
 use crate::{
-    body::{self, RecordsOf},
     clean::CleanMark,
     disk::{Disk, TEMPORARY, read_file},
     error::OpenError,
-    frame::{HEADER_BYTES, Header, Kind, Salt},
     meta::Meta,
-    scan::{Scanner, Step},
     segment::{self, NotASegment, SegmentHeader, SegmentId},
     segments::{Segment, Segments},
     shelf::FrameAt,
     snapshot::{self, Snapshot},
-    state::{StateKind, StateMachine},
+    state::StateMachine,
     writer::Start,
 };
+use reading::Reading;
 
 /// What was found.
 #[derive(Debug)]
@@ -37,6 +35,8 @@ pub(crate) struct Recovered {
     pub(crate) start: Start,
     /// Bytes of a torn tail that were cut off.
     pub(crate) torn: Option<u64>,
+    /// Before this byte the last segment is known to have been synced.
+    vouched: u64,
     /// The newest snapshot that reads.
     pub(crate) snapshot: Option<SegmentId>,
 }
@@ -49,8 +49,28 @@ pub(crate) struct RecoveredStrand {
     pub(crate) frames: VecDeque<FrameAt>,
 }
 
-/// Reads everything, hands their state to `machines`, and cuts a torn tail off.
-pub(crate) fn recover(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachine]) -> Result<Recovered, OpenError> {
+impl Recovered {
+    /// Brings the directory in order: cuts a torn tail off, and makes durable what a killed process left behind.
+    pub(crate) fn settle(&self, disk: &dyn Disk) -> Result<(), OpenError> {
+        let (last, path) = (&self.start.segment, segment::path(self.start.segment.header.id));
+        if self.torn.is_some() {
+            last.file.set_len(self.start.end).map_err(OpenError::io(format!("cut the torn tail off {path}")))?;
+        }
+        // The rest may be in the page cache only, and becomes visible now, so it must become durable now. If an fsync failed
+        // before the process was killed, the cache takes it for clean: only writing it anew makes the next fsync mean it.
+        let rewrite = || {
+            let mut unsure = vec![0; (self.start.end - self.vouched) as usize];
+            let read = last.file.read_at(&mut unsure, self.vouched)?;
+            last.file.write_at(&unsure[..read], self.vouched)?;
+            last.file.sync()
+        };
+        rewrite().map_err(OpenError::io(format!("sync {path}")))?;
+        remove_unfinished(disk)
+    }
+}
+
+/// Reads and checks everything, and hands their state to `machines`. Changes nothing.
+pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachine]) -> Result<Recovered, OpenError> {
     let headers = read_headers(disk, meta)?;
     let snapshot = newest_snapshot(disk, meta, &headers)?;
     if let Some(snapshot) = &snapshot {
@@ -59,7 +79,7 @@ pub(crate) fn recover(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
     let replay_from = snapshot.as_ref().map_or(0, |snapshot| snapshot.segment);
     let mut reading = Reading::new(meta, &headers[0], machines);
     let segments = Segments::default();
-    let (mut synced, mut end, mut torn) = (0, 0, None);
+    let (mut synced, mut end, mut vouched, mut torn) = (0, 0, 0, None);
     for (index, header) in headers.iter().enumerate() {
         let path = segment::path(header.id);
         let file = disk.open(&path).map_err(OpenError::io(format!("open {path}")))?;
@@ -76,19 +96,12 @@ pub(crate) fn recover(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
         reading.begin(header, &path)?;
         reading.replay = header.id >= replay_from;
         let read = reading.segment(header, &path, contents, next.is_none())?;
-        (synced, end, torn) = (read.synced, read.end, read.torn);
+        (synced, end, vouched, torn) = (read.synced, read.end, read.vouched.min(read.end), read.torn);
         segments.insert(Segment::new(header.clone(), file, end));
     }
     let last = segments.all().pop().expect("there is a header for each segment, and at least one");
     let path = segment::path(last.header.id);
     check_reach(disk, &snapshot, reading.sequence, &path, end)?;
-    // Nothing was changed up to here; from here on the directory is good.
-    if torn.is_some() {
-        last.file.set_len(end).map_err(OpenError::io(format!("cut the torn tail off {path}")))?;
-    }
-    // What a killed process left in the page cache becomes visible now, so it must be durable now.
-    last.file.sync().map_err(OpenError::io(format!("sync {path}")))?;
-    remove_unfinished(disk)?;
     let start = Start {
         segment: last,
         end,
@@ -96,7 +109,7 @@ pub(crate) fn recover(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
         next_sequence: reading.sequence,
         offsets: reading.strands.iter().map(|strand| strand.end).collect(),
     };
-    Ok(Recovered { segments, strands: reading.strands, start, torn, snapshot: snapshot.map(|s| s.segment) })
+    Ok(Recovered { segments, strands: reading.strands, start, torn, vouched, snapshot: snapshot.map(|s| s.segment) })
 }
 
 /// Files whose writing was interrupted before they got their name.
@@ -200,153 +213,3 @@ fn check_reach(
         Some(_) | None => Ok(()),
     }
 }
-
-/// How far one segment is good.
-#[derive(Debug)]
-struct Read {
-    /// Behind the last frame.
-    synced: u64,
-    /// Behind the last mark.
-    end: u64,
-    torn: Option<u64>,
-}
-
-/// The state of the walk over all segments.
-struct Reading<'a> {
-    salt: Salt,
-    header_bytes: usize,
-    machines: &'a [&'a dyn StateMachine],
-    sequence: u64,
-    /// A skip was seen: from here on offsets may jump ahead.
-    skipped: bool,
-    replay: bool,
-    strands: Vec<RecoveredStrand>,
-    partitions: usize,
-}
-
-impl<'a> Reading<'a> {
-    fn new(meta: &Meta, first: &SegmentHeader, machines: &'a [&'a dyn StateMachine]) -> Self {
-        let strand = |offset: &u64| RecoveredStrand { start: *offset, end: *offset, frames: VecDeque::new() };
-        Self {
-            salt: Salt::of(meta.log),
-            header_bytes: SegmentHeader::bytes(meta.partitions),
-            machines,
-            sequence: first.first_sequence,
-            skipped: false,
-            replay: false,
-            strands: first.offsets.iter().map(strand).collect(),
-            partitions: meta.partitions.len(),
-        }
-    }
-
-    /// A segment must go on where the one before it ended.
-    fn begin(&mut self, header: &SegmentHeader, path: &str) -> Result<(), OpenError> {
-        let offsets = || self.strands.iter().map(|strand| strand.end);
-        let continues = if self.skipped {
-            header.offsets.iter().zip(offsets()).all(|(begins, ended)| *begins >= ended)
-        } else {
-            header.offsets.iter().copied().eq(offsets())
-        };
-        if header.first_sequence != self.sequence || !continues {
-            let what = format!(
-                "it begins at frame {}, the segment before it ends at frame {}; frames are missing",
-                header.first_sequence, self.sequence
-            );
-            return Err(OpenError::damaged(path, 0, what));
-        }
-        for (strand, begins) in self.strands.iter_mut().zip(&header.offsets) {
-            strand.end = *begins;
-        }
-        Ok(())
-    }
-
-    fn segment(
-        &mut self,
-        header: &SegmentHeader,
-        path: &str,
-        contents: Vec<u8>,
-        is_last: bool,
-    ) -> Result<Read, OpenError> {
-        let contents = Bytes::from(contents);
-        let mut scanner = Scanner::new(&contents, self.header_bytes, self.salt);
-        let mut synced = self.header_bytes as u64;
-        let mut end = synced;
-        loop {
-            match scanner.step() {
-                Step::Frame { at, header: frame, body } => {
-                    self.frame(header.id, &frame, at, || contents.slice_ref(body))
-                        .map_err(|what| OpenError::damaged(path, at as u64, what))?;
-                    end = (at + frame.frame_bytes()) as u64;
-                    if frame.kind != Kind::Mark {
-                        synced = end;
-                    }
-                }
-                Step::Bad { .. } if is_last && !scanner.is_vouched_for() => {
-                    return Ok(Read { synced, end, torn: Some(contents.len() as u64 - end) });
-                }
-                Step::Bad { at, what } => return Err(OpenError::damaged(path, at as u64, what)),
-                Step::End => return Ok(Read { synced, end, torn: None }),
-            }
-        }
-    }
-
-    fn frame(
-        &mut self,
-        segment: SegmentId,
-        header: &Header,
-        at: usize,
-        body: impl FnOnce() -> Bytes,
-    ) -> Result<(), String> {
-        if header.sequence != self.sequence {
-            return Err(format!("frame {} stands where frame {} should be", header.sequence, self.sequence));
-        }
-        match header.kind {
-            Kind::Mark => {}
-            Kind::Skip => {
-                if header.base <= header.sequence {
-                    return Err("a skip leads backwards".into());
-                }
-                self.skipped = true;
-            }
-            Kind::State(kind) if self.replay => self.replay(kind, body())?,
-            Kind::State(_) => {}
-            Kind::Records(strand) => {
-                let known = (strand.partition.0 as usize) < self.partitions;
-                let Some(found) = known.then(|| &mut self.strands[strand.index(self.partitions)]) else {
-                    return Err(format!("it is of partition {}, which does not exist", strand.partition));
-                };
-                if header.base < found.end || (header.base > found.end && !self.skipped) {
-                    return Err(format!(
-                        "its first {} offset is {}, it should be {}",
-                        strand.topic.label(),
-                        header.base,
-                        found.end
-                    ));
-                }
-                found.end = header.base + u64::from(header.count);
-                found.frames.push_back(FrameAt {
-                    base: header.base,
-                    segment,
-                    at: at as u32,
-                    bytes: header.frame_bytes() as u32,
-                    count: header.count,
-                });
-            }
-        }
-        self.sequence = header.next_sequence();
-        Ok(())
-    }
-
-    fn replay(&self, kind: StateKind, body: Bytes) -> Result<(), String> {
-        let Some(machine) = self.machines.iter().find(|machine| machine.kind() == kind) else { return Ok(()) };
-        for record in RecordsOf(body) {
-            let record = record.map_err(|_| "the lengths of its records do not add up".to_string())?;
-            if !body::is_erased(&record) {
-                machine.replay(&record).map_err(|why| format!("its state cannot be read: {why}"))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-const _: () = assert!(HEADER_BYTES == 52, "the documented size of a frame header");

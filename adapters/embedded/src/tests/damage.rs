@@ -17,7 +17,7 @@ use crate::{
     embedded::read_or_create,
     frame::HEADER_BYTES,
     machines::Machines,
-    recovery::recover,
+    recovery::examine,
     testing::{P0, P1, event, open_on, small},
     topic::{Strand, Topic, TopicRecord as _},
 };
@@ -41,7 +41,8 @@ struct Contents {
 fn contents(disk: &SimulatedDisk) -> Result<Contents, OpenError> {
     let meta = read_or_create(disk, &tiny(), &SystemClock)?;
     let machines = Machines::new(meta.partitions);
-    let recovered = recover(disk, &meta, &machines.all())?;
+    let recovered = examine(disk, &meta, &machines.all())?;
+    recovered.settle(disk)?;
     let read = |partition| {
         let strand: Strand = Strand { topic: Topic::Events, partition };
         let mut found = Vec::new();

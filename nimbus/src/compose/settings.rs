@@ -137,6 +137,40 @@ mod tests {
         assert_eq!(debug(&ours), debug(&expected));
     }
 
+    /// Every metric that a document names exists: everything is registered as `run` does it, and looked up.
+    #[tokio::test]
+    async fn documents_name_metrics_that_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut registry = prometheus_client::registry::Registry::default();
+        nimbus_telemetry::register_process_metrics(&mut registry, "0");
+        let clock = Arc::new(nimbus_core::clock::SystemClock);
+        let embedded = EmbeddedConfig::new(directory.path());
+        let store = nimbus_embedded::Embedded::open(embedded, clock, &mut registry).await.unwrap();
+        nimbus_consumers::ExecutorMetrics::register(&mut registry);
+        nimbus_consumers::RouterMetrics::register(&mut registry);
+        nimbus_server::Metrics::register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        store.close().await.unwrap();
+        let mut missing = Vec::new();
+        for document in ["docs/operations.md", "docs/adr/0004-queues-and-overflow.md", "README.md"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+            let page = std::fs::read_to_string(path).unwrap();
+            let words = page.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+            for name in words.filter(|word| word.starts_with("nimbus_") && !word.ends_with('_')) {
+                let family = name.trim_end_matches("_total");
+                if !text.contains(&format!("# TYPE {family} ")) && !is_a_crate(name) {
+                    missing.push(format!("{document}: {name}"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    fn is_a_crate(name: &str) -> bool {
+        ["nimbus_core", "nimbus_client", "nimbus_server", "nimbus_executors", "nimbus_consumers"].contains(&name)
+    }
+
     #[test]
     fn consumers_settle_within_what_the_plan_leaves_them() {
         for (limit, expected) in [("20", 3400), ("5", 400), ("1", 100)] {

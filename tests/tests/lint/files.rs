@@ -11,12 +11,8 @@ const MAX_CODE_LINES: usize = 500;
 /// Longer tests go to a file of their own, so that the code stays easy to find.
 const MAX_INLINE_TEST_LINES: usize = 150;
 
-const README_HEADINGS: [&str; 4] = [
-    "## What it is for",
-    "## What it may depend on",
-    "## How a request passes through it (files in order)",
-    "## How to test it",
-];
+const README_HEADINGS: [&str; 4] =
+    ["## What it is for", "## What it may depend on", "## How a request passes through it", "## How to test it"];
 
 #[test]
 fn no_file_is_longer_than_one_can_read() {
@@ -49,7 +45,9 @@ fn every_crate_has_its_page() {
         match fs::read_to_string(directory.join("README.md")) {
             Ok(text) => {
                 let headings: Vec<_> = text.lines().filter(|line| line.starts_with("## ")).collect();
-                if headings != README_HEADINGS {
+                let is_right = headings.len() == README_HEADINGS.len()
+                    && headings.iter().zip(README_HEADINGS).all(|(heading, wanted)| heading.starts_with(wanted));
+                if !is_right {
                     found.push(format!("{directory}/README.md: its headings are {headings:?}"));
                 }
             }

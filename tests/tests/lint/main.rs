@@ -7,5 +7,6 @@ mod arrows;
 mod documents;
 mod files;
 mod logs;
+mod readme;
 mod sleeps;
 mod sources;

@@ -61,7 +61,7 @@ impl ExecutorConfig {
     pub const MAX_IN_HAND_BYTES: NonZeroUsize = at_least_one(64 << 20);
     /// As many as a client may have in flight towards the server by default.
     pub const MAX_IN_HAND_PER_CLIENT: NonZeroUsize = at_least_one(1_024);
-    /// With [`Self::RETRY`] about 13 s to 23 s from the first to the last.
+    /// With [`Self::RETRY`] 6 s to 13 s from the first to the last.
     pub const ATTEMPTS: NonZeroUsize = at_least_one(8);
     /// Fast enough for a hiccup, slow enough for a restart of whatever failed.
     pub const RETRY: Backoff = Backoff { base: Duration::from_millis(100), max: Duration::from_secs(10) };

@@ -7,6 +7,8 @@
 
 mod desk;
 mod seat;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -240,7 +242,10 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
                 self.metrics.pauses.inc();
                 self.consumer.pause(partition);
             }
-            Handed::Refused => self.consumer.seek(partition, expected),
+            Handed::Refused => {
+                self.consumer.pause(partition);
+                self.consumer.seek(partition, expected);
+            }
         }
     }
 
@@ -336,27 +341,27 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
         })
     }
 
+    async fn join_workers(&mut self, deadline: Instant) {
+        while let Ok(Some(joined)) = tokio::time::timeout_at(deadline, self.workers.join_next_with_id()).await {
+            if let Err(error) = self.ended(joined) {
+                warn!(group = self.config.name, %error, "a worker broke while the group was closing");
+            }
+        }
+    }
+
     /// Lets every worker settle, commits what they finished, flushes, leaves the group.
     async fn close(&mut self) {
         let deadline = Instant::now() + self.config.drain_limit;
         for seat in self.seats.values_mut() {
             seat.leave(Leaving::Revoked);
         }
-        while !self.workers.is_empty() {
-            match tokio::time::timeout_at(deadline, self.workers.join_next_with_id()).await {
-                Ok(Some(joined)) => {
-                    if let Err(error) = self.ended(joined) {
-                        warn!(group = self.config.name, %error, "a worker broke while the group was closing");
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => {
-                    let stragglers: Vec<_> = self.seats.keys().map(|partition| partition.0).collect();
-                    warn!(group = self.config.name, ?stragglers, "partitions did not settle in time");
-                    self.workers.abort_all();
-                    break;
-                }
-            }
+        self.join_workers(deadline).await;
+        if !self.workers.is_empty() {
+            let stragglers: Vec<_> = self.seats.keys().map(|partition| partition.0).collect();
+            warn!(group = self.config.name, ?stragglers, "partitions did not settle in time");
+            self.workers.abort_all();
+            // An aborted worker ends at its next suspension; only then is it certain to append nothing any more.
+            self.join_workers(Instant::now() + MIN_FLUSH).await;
         }
         match tokio::time::timeout_at(deadline.max(Instant::now() + MIN_FLUSH), self.consumer.flush()).await {
             Ok(Ok(())) => info!(group = self.config.name, "left the group"),

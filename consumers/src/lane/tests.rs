@@ -10,7 +10,6 @@ use std::{
 
 use nimbus_core::{
     ContentType, Event, Lane, PartKind, Partition, Position, ResultRecord,
-    clock::Clock as _,
     ports::{
         executor::{Executor, ExecutorError, InterimKind, Job, Output, Run},
         log::{Log as _, LogError},
@@ -25,6 +24,10 @@ use super::*;
 use crate::testing::{Client, Fate, MemoryLog, TokioClock, brief, soon};
 
 mod basics;
+mod faults;
+mod jobs;
+mod order;
+mod probe;
 
 /// The runtime and its logs.
 struct Bench {

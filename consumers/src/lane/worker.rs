@@ -18,6 +18,7 @@ use nimbus_core::{
 };
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
+use tracing::warn;
 
 use super::{
     appends::Appends,
@@ -116,10 +117,6 @@ impl<S: Schedule> Worker<S> {
                 Step::Batch(Some(batch)) => self.current = Some(Cursor { batch, index: 0 }),
                 Step::Take => self.take_round(),
                 Step::Scanned(Ok(batch)) => self.take_again(&batch),
-                Step::Scanned(Err(LogError::Unavailable(_))) => {
-                    // The place is kept; the next run that ends asks again.
-                    self.schedule.scanned(Position::START);
-                }
                 Step::Scanned(Err(error)) => return ended(error),
                 other => {
                     if let Err(error) = self.advance(other) {
@@ -196,11 +193,13 @@ impl<S: Schedule> Worker<S> {
     }
 
     fn may_take(&self) -> bool {
+        !self.full && self.appends.has_room() && self.has_room()
+    }
+
+    /// Whether the partition may have more in hand.
+    fn has_room(&self) -> bool {
         let config = &self.cx.runtime.config;
-        !self.full
-            && self.appends.has_room()
-            && self.schedule.in_hand() < config.max_in_hand.get()
-            && self.in_hand_bytes < config.max_in_hand_bytes.get()
+        self.schedule.in_hand() < config.max_in_hand.get() && self.in_hand_bytes < config.max_in_hand_bytes.get()
     }
 
     /// Takes some events of the current batch.
@@ -213,7 +212,7 @@ impl<S: Schedule> Worker<S> {
         if !self.cx.runtime.has_work(self.cx.lane) {
             cursor.index = records.len();
         }
-        while cursor.index < end {
+        while cursor.index < end && self.has_room() {
             let stored = &records[cursor.index];
             if let Some(route) = Route::of(&stored.record, self.cx.lane, catalogue) {
                 match self.schedule.offer(records, cursor.index, route) {
@@ -238,11 +237,9 @@ impl<S: Schedule> Worker<S> {
 
     /// Takes what parked clients can have of a batch that was read again.
     fn take_again(&mut self, batch: &Batch<Event>) {
-        let config = &self.cx.runtime.config;
         for (index, stored) in batch.records.iter().enumerate() {
             let Some(route) = Route::of(&stored.record, self.cx.lane, &self.cx.runtime.catalogue) else { continue };
-            let room = self.schedule.in_hand() < config.max_in_hand.get()
-                && self.in_hand_bytes < config.max_in_hand_bytes.get();
+            let room = self.has_room();
             if self.schedule.offer_again(&batch.records, index, route, room) == Taken::InHand {
                 self.in_hand_bytes += stored.record.weight();
             }
@@ -254,16 +251,29 @@ impl<S: Schedule> Worker<S> {
     }
 
     fn scan_from(&mut self, position: Position) {
-        let events = Arc::clone(&self.cx.runtime.ports.events);
-        let partition = self.cx.partition;
-        self.scan = Some(Box::pin(async move { events.read(partition, position, SCAN_BYTES).await }));
+        let (cx, mut failures) = (Arc::clone(&self.cx), 0);
+        self.scan = Some(Box::pin(async move {
+            let runtime = &cx.runtime;
+            loop {
+                match runtime.ports.events.read(cx.partition, position, SCAN_BYTES).await {
+                    Err(error @ LogError::Unavailable(_)) => {
+                        failures += 1;
+                        warn!(%error, failures, "events that were left in the log cannot be read just now");
+                        tokio::time::sleep(runtime.config.log_backoff.jittered(failures)).await;
+                    }
+                    read => return read,
+                }
+            }
+        }));
     }
 
     fn start_runs(&mut self) {
         while let Some((client, queue)) = self.schedule.start() {
             self.runs.push(Box::pin(run(Arc::clone(&self.cx), client, queue)));
         }
+        // Without room the reading would find nothing that may be taken, and begin anew, for ever.
         if self.scan.is_none()
+            && self.has_room()
             && let Some(position) = self.schedule.begin_scan()
         {
             self.scan_from(position);

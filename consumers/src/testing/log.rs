@@ -33,6 +33,9 @@ struct PartitionState<R> {
     records: Vec<Stored<R>>,
     /// Appended, and not durable.
     held: Vec<Stored<R>>,
+    /// How many failures were not reported yet: until then what is appended fails as well. Reported means that the caller
+    /// has seen it, or dropped the future; anything earlier would let an append slip in between.
+    unreported: usize,
 }
 
 #[derive(Debug, Default)]
@@ -47,9 +50,11 @@ struct Inner<R> {
     partitions: Vec<PartitionState<R>>,
     groups: BTreeMap<String, GroupState>,
     fates: VecDeque<Fate>,
-    /// A failure that was not reported yet: what is appended until then fails as well.
-    failing: Option<LogError>,
     hold: bool,
+    /// How many more times a consumer cannot be served.
+    failing_reads: usize,
+    /// The next batch wrongly begins here.
+    misread: Option<Position>,
     members: u64,
     appends: usize,
     batch_records: usize,
@@ -75,13 +80,15 @@ impl<R> Deref for MemoryLog<R> {
 
 impl<R: LogRecord> MemoryLog<R> {
     pub(crate) fn new(partitions: usize) -> Self {
-        let partition = |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new() };
+        let partition =
+            |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new(), unreported: 0 };
         let inner = Inner {
             partitions: (0..partitions).map(partition).collect(),
             groups: BTreeMap::new(),
             fates: VecDeque::new(),
-            failing: None,
             hold: false,
+            failing_reads: 0,
+            misread: None,
             members: 0,
             appends: 0,
             batch_records: 100,
@@ -136,6 +143,16 @@ impl<R: LogRecord> Shared<R> {
     /// How many records a consumer gets at once.
     pub(crate) fn set_batch(&self, records: usize) {
         self.change(|inner| inner.batch_records = records);
+    }
+
+    /// So many times consumers cannot be served.
+    pub(crate) fn fail_reads(&self, times: usize) {
+        self.change(|inner| inner.failing_reads = times);
+    }
+
+    /// The next batch wrongly begins here.
+    pub(crate) fn misread(&self, from: Position) {
+        self.change(|inner| inner.misread = Some(from));
     }
 
     /// Retention: what lies before `start` is gone.
@@ -253,35 +270,31 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
         assert!(!records.is_empty());
         let (end, failure) = self.change(|inner| {
             inner.appends += 1;
-            if let Some(failing) = &inner.failing {
-                return (None, Some(failing.clone()));
+            let hold = inner.hold;
+            let unreported = inner.partitions[partition.0 as usize].unreported;
+            let fate = if unreported > 0 { Some(Fate::Lost(BEHIND)) } else { inner.fates.pop_front() };
+            if let Some(Fate::Lost(error)) = fate {
+                inner.partitions[partition.0 as usize].unreported += 1;
+                return (None, Some(error));
             }
-            match inner.fates.pop_front() {
-                Some(Fate::Lost(error)) => {
-                    inner.failing = Some(error.clone());
-                    (None, Some(error))
-                }
+            let end = inner.store(partition, records).last().map(|last| last.position_after());
+            let state = &mut inner.partitions[partition.0 as usize];
+            if !hold {
+                state.records.append(&mut state.held);
+            }
+            match fate {
                 Some(Fate::Landed(error)) => {
-                    inner.store(partition, records);
-                    inner.failing = Some(error.clone());
-                    let state = &mut inner.partitions[partition.0 as usize];
-                    state.records.append(&mut state.held);
-                    (None, Some(error))
+                    state.unreported += 1;
+                    (end, Some(error))
                 }
-                None => {
-                    let end = inner.store(partition, records).last().map(|last| last.position_after());
-                    if !inner.hold {
-                        let state = &mut inner.partitions[partition.0 as usize];
-                        state.records.append(&mut state.held);
-                    }
-                    (end, None)
-                }
+                _ => (end, None),
             }
         });
         let log = self.clone();
+        let unreported = failure.is_some().then(|| Unreported { log: self.clone(), partition });
         Box::pin(async move {
             if let Some(error) = failure {
-                log.change(|inner| inner.failing = None);
+                drop(unreported);
                 return Err(error);
             }
             let end = end.expect("stored");
@@ -322,6 +335,21 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
     }
 }
 
+/// What an append behind a failed one is told.
+const BEHIND: LogError = LogError::Unavailable(String::new());
+
+/// A failure that its caller has not seen yet.
+struct Unreported<R: LogRecord> {
+    log: MemoryLog<R>,
+    partition: Partition,
+}
+
+impl<R: LogRecord> Drop for Unreported<R> {
+    fn drop(&mut self) {
+        self.log.change(|inner| inner.partitions[self.partition.0 as usize].unreported -= 1);
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct MemberSeat {
     next: Position,
@@ -348,7 +376,12 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
         let (group, member, seats) = (&self.group, self.member, &mut self.seats);
         self.log
             .wait(|inner| {
+                if inner.failing_reads > 0 {
+                    inner.failing_reads -= 1;
+                    return Some(Err(LogError::Unavailable("test".to_owned())));
+                }
                 let batch = inner.batch_records;
+                let misread = inner.misread.take();
                 let state = inner.groups.get_mut(group).expect("joined");
                 for (number, log) in inner.partitions.iter().enumerate() {
                     let partition = Partition(number as u32);
@@ -366,6 +399,9 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
                             return Some(Ok(ConsumerEvent::Revoked { partition }));
                         }
                         Some(seat) if !seat.paused && !seat.revoked => {
+                            if let Some(wrong) = misread {
+                                seat.next = wrong;
+                            }
                             if seat.next < log.start {
                                 let (wanted, start) = (seat.next, log.start);
                                 return Some(Err(LogError::Expired { partition, wanted, start }));

@@ -50,6 +50,10 @@ impl Client {
         Self { origin: Arc::new(origin), seq: 0 }
     }
 
+    pub(crate) fn event_client(&self) -> ClientId {
+        self.origin.client.clone()
+    }
+
     pub(crate) fn event(&mut self, name: &str, payload: &str) -> Event {
         self.seq += 1;
         Event {

@@ -1,0 +1,96 @@
+//! The jobs lane.
+
+use super::{probe::Probe, *};
+
+fn seqs(answers: &[ResultRecord]) -> Vec<u64> {
+    answers.iter().map(|record| record.seq).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_of_one_client_run_side_by_side_and_may_overtake() {
+    let probe = Probe::jobs("job");
+    let bench = Bench::new(1).with(probe.clone());
+    let mut client = Client::new("c");
+    for payload in ["later 3000", "later 1000", "later 2000"] {
+        bench.events.put(client.event("job", payload));
+    }
+    bench.events.put(client.event("sq", "5"));
+    let began = Instant::now();
+    let running = bench.start();
+    let answers = bench.answers(4).await;
+    assert_eq!(seqs(&answers), [4, 2, 3, 1]);
+    assert_eq!(began.elapsed().as_secs(), 3);
+    assert!(answers.iter().all(|answer| (answer.lane == Lane::Jobs) == (answer.event_name.as_str() == "job")));
+    bench.settled().await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_job_does_not_hold_up_the_ordered_lane_or_its_commits() {
+    let bench = Bench::new(1).with(Probe::jobs("job"));
+    let mut client = Client::new("c");
+    let job = bench.events.put(client.event("job", "later 3600000"));
+    for number in 0..50 {
+        bench.events.put(client.event("sq", &number.to_string()));
+    }
+    let running = bench.start();
+    bench.answers(50).await;
+    soon(bench.events.until_committed(ORDERED_GROUP, Partition(0), bench.events.end(Partition(0)))).await;
+    assert_eq!(bench.events.committed_by(JOBS_GROUP, Partition(0)).position, Position(job.0));
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_answered_beyond_an_open_one_are_not_executed_again_after_a_crash() {
+    let probe = Probe::jobs("job");
+    let bench = Bench::new(1).with(probe.clone());
+    let mut client = Client::new("c");
+    for payload in ["later 60000", "now", "later 50", "now"] {
+        bench.events.put(client.event("job", payload));
+    }
+    let running = bench.start();
+    bench.answers(3).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!bench.events.committed_by(JOBS_GROUP, Partition(0)).metadata.is_empty());
+    running.kill().await;
+    let running = bench.start();
+    assert_eq!(seqs(&bench.answers(4).await), [2, 4, 3, 1]);
+    assert_eq!([1, 2, 3, 4].map(|seq| probe.runs("c", seq)), [2, 1, 1, 1]);
+    bench.settled().await;
+    assert!(bench.events.committed_by(JOBS_GROUP, Partition(0)).metadata.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_window_stops_the_lane_until_the_oldest_job_ends() {
+    let probe = Probe::jobs("job");
+    let bench = Bench::new(1).with(probe.clone()).configured(|config| config.jobs_window = 5.try_into().unwrap());
+    let (mut slow, mut quick) = (Client::new("slow"), Client::new("quick"));
+    bench.events.put(slow.event("job", "later 60000"));
+    for _ in 0..20 {
+        bench.events.put(quick.event("job", "now"));
+    }
+    let running = bench.start();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(bench.results.all().len(), 4);
+    assert_eq!(probe.runs("quick", 5), 0);
+    let answers = bench.answers(21).await;
+    assert_eq!(answers[4].origin.client.as_str(), "slow");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_under_way_are_bounded() {
+    let probe = Probe::jobs("job");
+    let bench = Bench::new(1).with(probe.clone()).configured(|config| config.concurrency = 4.try_into().unwrap());
+    let mut client = Client::new("c");
+    for _ in 0..20 {
+        bench.events.put(client.event("job", "later 1000"));
+    }
+    let began = Instant::now();
+    let running = bench.start();
+    bench.answers(20).await;
+    assert_eq!(probe.most(), 4);
+    assert_eq!(began.elapsed().as_secs(), 5);
+    running.stop().await;
+}

@@ -277,6 +277,7 @@ async fn over_the_rate_limit_the_client_goes_back_and_loses_nothing() -> anyhow:
     };
     assert_eq!((rejected.seq, rejected.reason.as_str()), (6, "RATE_LIMITED"));
     assert_eq!(rejected.code, tonic::Code::ResourceExhausted as i32);
+    // sleep: the server said how long.
     tokio::time::sleep(Duration::from_millis(u64::from(rejected.retry_after_ms) + 1)).await;
     session.square(6, 1).await?;
     session.accepted(6).await

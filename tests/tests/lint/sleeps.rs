@@ -1,5 +1,8 @@
 //! Tests wait for the event itself. A sleep on the real clock is a guess: too short on a busy machine, too long on all
 //! others. On the paused clock it is exact and takes no time.
+//!
+//! Not a guess, and allowed: a pause in a loop that looks again until the event is there, and what a comment `// sleep: why`
+//! in the line above explains.
 
 use super::sources::{self, Source, expect_none};
 
@@ -14,7 +17,8 @@ fn no_test_sleeps_on_the_real_clock() {
         for (number, line) in source.test_lines() {
             let code = line.split("//").next().unwrap_or_default();
             let sleeps = ASYNC.iter().any(|name| code.contains(name)) && !code.trim_start().starts_with("use ");
-            if code.contains(BLOCKING) || (sleeps && !runs_on_the_paused_clock(&source, number)) {
+            let allowed = || runs_on_the_paused_clock(&source, number) || polls(&source, number);
+            if (code.contains(BLOCKING) || sleeps && !allowed()) && !explained(&source, number) {
                 found.push(format!("{}:{number}: {}", source.path, line.trim()));
             }
         }
@@ -35,4 +39,43 @@ fn runs_on_the_paused_clock(source: &Source, number: usize) -> bool {
             attributes.peek().is_some() && attributes.all(is_paused)
         }
     }
+}
+
+/// How far above a pause its loop may begin.
+const LOOP_LINES: usize = 15;
+
+/// Whether a line stands within a loop: a `loop` or `while` above it that is indented less, in the same function.
+fn polls(source: &Source, number: usize) -> bool {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines: Vec<_> = source.text.lines().take(number).collect();
+    let Some((pause, above)) = lines.split_last() else { return false };
+    let mut enclosing = indent(pause);
+    for line in above.iter().rev().take(LOOP_LINES).filter(|line| !line.trim().is_empty()) {
+        if indent(line) >= enclosing {
+            continue;
+        }
+        enclosing = indent(line);
+        let text = line.trim_start();
+        if text.contains("fn ") {
+            return false;
+        }
+        if text.starts_with("loop {") || text.contains("= loop {") || text.starts_with("while ") {
+            return true;
+        }
+    }
+    false
+}
+
+fn explained(source: &Source, number: usize) -> bool {
+    number >= 2 && source.text.lines().nth(number - 2).is_some_and(|line| line.trim_start().starts_with("// sleep: "))
+}
+
+#[test]
+fn the_check_tells_a_guess_from_a_loop_that_looks_again() {
+    let source = |text: &str| Source { path: String::new(), text: text.to_owned(), code_lines: 0 };
+    let guess = source("fn f() {\n    sleep(x);\n}");
+    assert!(!polls(&guess, 2) && !explained(&guess, 2));
+    assert!(polls(&source("fn f() {\n    loop {\n        look();\n        sleep(x);\n    }\n}"), 4));
+    assert!(!polls(&source("fn f() {\n    loop {\n        look();\n    }\n    sleep(x);\n}"), 5));
+    assert!(explained(&source("fn f() {\n    // sleep: the server said how long\n    sleep(x);\n}"), 3));
 }

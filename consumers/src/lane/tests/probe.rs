@@ -82,6 +82,7 @@ impl Probe {
         let _under = Under::way(&self.seen, job.event.origin.client.to_string());
         let output = |text: String| Output::new(text, ContentType::default());
         match word {
+            // sleep: its tests pause the clock.
             "later" => tokio::time::sleep(Duration::from_millis(number)).await,
             "panic-later" => {
                 tokio::task::yield_now().await;

@@ -73,9 +73,9 @@ fn explained(source: &Source, number: usize) -> bool {
 #[test]
 fn the_check_tells_a_guess_from_a_loop_that_looks_again() {
     let source = |text: &str| Source { path: String::new(), text: text.to_owned(), code_lines: 0 };
-    let guess = source("fn f() {\n    sleep(x);\n}");
+    let guess = source("fn f() {\n    nap(x);\n}");
     assert!(!polls(&guess, 2) && !explained(&guess, 2));
-    assert!(polls(&source("fn f() {\n    loop {\n        look();\n        sleep(x);\n    }\n}"), 4));
-    assert!(!polls(&source("fn f() {\n    loop {\n        look();\n    }\n    sleep(x);\n}"), 5));
-    assert!(explained(&source("fn f() {\n    // sleep: the server said how long\n    sleep(x);\n}"), 3));
+    assert!(polls(&source("fn f() {\n    loop {\n        look();\n        nap(x);\n    }\n}"), 4));
+    assert!(!polls(&source("fn f() {\n    loop {\n        look();\n    }\n    nap(x);\n}"), 5));
+    assert!(explained(&source("fn f() {\n    // sleep: the server said how long\n    nap(x);\n}"), 3));
 }

@@ -10,11 +10,12 @@ MAKEFLAGS += --no-print-directory
 export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
+ROUNDS ?= 50
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 
 help: ## This list
-	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-8s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
+	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-10s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Shows it: squares arrive, client and server are killed in mid-run, nothing is lost or repeated
 	$(CARGO) build --package nimbus
@@ -26,6 +27,9 @@ run: tools ## Starts a server on this machine and leaves it running (quick build
 
 test: tools fmt-check lint python ## Everything: format, lint, every test
 	$(CARGO) test $(PACKAGES)
+
+crash-loop: tools ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
+	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
 
 lint: tools ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
@@ -72,4 +76,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help demo run test lint fmt fmt-check bench build doc clean tools python
+.PHONY: help demo run test crash-loop lint fmt fmt-check bench build doc clean tools python

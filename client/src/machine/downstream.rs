@@ -102,12 +102,15 @@ impl Downstream {
         self.inbox.take_freed();
     }
 
-    pub(super) fn has_suspects(&self) -> bool {
-        self.suspects > 0 && self.settled.missing_through(self.suspects).next().is_some()
+    /// Whether an accepted event may have lost its answer.
+    pub(super) fn has_suspects(&self, accepted: u64) -> bool {
+        self.suspects > 0 && self.settled.missing_through(self.suspects.min(accepted)).next().is_some()
     }
 
-    /// The server cannot serve everything. `false` when what it lacks was received before.
-    pub(super) fn gap(&mut self, gap: Gap, token: Bytes, accepted: u64) -> bool {
+    /// The server cannot serve everything. `false` when what it lacks was received before. Every event that was ever sent
+    /// may have had its answer there, also one that is not known to be accepted: sent again, it is a duplicate to the
+    /// server, and the answer that was lost was its only one.
+    pub(super) fn gap(&mut self, gap: Gap, token: Bytes, sent: u64) -> bool {
         // A token names the log that positions belong to: another one means that they began anew, perhaps lower.
         let same_log = token == self.token;
         if same_log && gap.to <= self.received {
@@ -116,7 +119,7 @@ impl Downstream {
         let from = if same_log { gap.from.max(self.received) } else { gap.from };
         self.token = token.clone();
         self.received = gap.to;
-        self.suspects = self.suspects.max(accepted);
+        self.suspects = self.suspects.max(sent);
         self.gaps += 1;
         let mark =
             Mark { position: Some(gap.to), gap: Some(GapMark { token, suspects: self.suspects }), ..Mark::default() };

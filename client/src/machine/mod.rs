@@ -18,6 +18,8 @@ pub(crate) mod record;
 mod seqset;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -236,7 +238,7 @@ impl Machine {
             (Phase::Live(live), kind) => {
                 live.last_heard = now;
                 match kind {
-                    Down::Accepted(accepted) => self.accepted(accepted.up_to_seq),
+                    Down::Accepted(accepted) => self.accepted(now, accepted.up_to_seq),
                     Down::Rejected(rejected) => live.rejected(now, &rejected, &self.up),
                     Down::Delivery(delivery) => self.delivery(now, delivery),
                     Down::Ping(ping) => {
@@ -269,7 +271,7 @@ impl Machine {
             self.phase = Phase::Ended(Some(error));
             return;
         }
-        self.accepted(welcome.accepted_seq);
+        self.accepted(now, welcome.accepted_seq);
         let resumed = self.resume(&welcome);
         let limits = welcome.limits.unwrap_or_default();
         let or = |given: u32, default: u32| if given == 0 { default } else { given };
@@ -318,7 +320,7 @@ impl Machine {
                 return Resumed::Complete;
             }
         };
-        if self.down.gap(gap, token, self.up.accepted()) { Resumed::WithGap } else { Resumed::Complete }
+        if self.down.gap(gap, token, self.up.sent()) { Resumed::WithGap } else { Resumed::Complete }
     }
 
     fn go_away(&mut self, now: Instant, go_away: &v1::GoAway) {
@@ -343,7 +345,7 @@ impl Machine {
             Phase::Waiting { until, .. } | Phase::Opening { until, .. } => Some(*until),
             Phase::Live(live) => {
                 let silence = live.silence_ends();
-                let suspects = self.down.has_suspects().then_some(live.suspects_until);
+                let suspects = self.down.has_suspects(self.up.accepted()).then_some(live.suspects_until);
                 let leaving = live.leaving.map(|leaving| leaving.at);
                 [live.hold_until, leaving, live.done_at, suspects].into_iter().flatten().chain(silence).min()
             }
@@ -375,7 +377,7 @@ impl Machine {
                     }
                     self.retry(now, Duration::ZERO, "nothing was heard for two ping intervals".to_owned());
                 } else if live.suspects_until <= now {
-                    self.down.settle_suspects(u64::MAX, &mut self.records);
+                    self.down.settle_suspects(self.up.accepted() + 1, &mut self.records);
                 }
             }
             Phase::Waiting { .. } | Phase::Opening { .. } | Phase::Ended(_) => {}
@@ -423,7 +425,7 @@ impl Machine {
             && live.next_to_send <= sendable
             && live.next_to_send - self.up.accepted() <= live.max_in_flight;
         if may_send {
-            let event = self.up.event(live.next_to_send)?;
+            let event = self.up.take(live.next_to_send)?;
             live.next_to_send += 1;
             return Some(Up::Event(event));
         }

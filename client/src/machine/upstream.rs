@@ -19,6 +19,8 @@ pub(super) struct Upstream {
     /// The events after it.
     events: VecDeque<v1::Event>,
     recorded_accept: u64,
+    /// Every event up to this one may have reached a server, on whichever stream.
+    sent: u64,
     /// Room in the outbox that was freed since it was taken.
     freed: usize,
     /// What this server said.
@@ -26,8 +28,14 @@ pub(super) struct Upstream {
 }
 
 impl Upstream {
-    pub(super) const fn new(accepted: u64, events: VecDeque<v1::Event>) -> Self {
-        Self { accepted, events, recorded_accept: accepted, freed: 0, max_payload_bytes: None }
+    pub(super) fn new(accepted: u64, events: VecDeque<v1::Event>) -> Self {
+        // Which of them an earlier process had sent is not known.
+        let sent = accepted + events.len() as u64;
+        Self { accepted, events, recorded_accept: accepted, sent, freed: 0, max_payload_bytes: None }
+    }
+
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
     }
 
     pub(super) const fn accepted(&self) -> u64 {
@@ -46,9 +54,12 @@ impl Upstream {
         self.events.iter()
     }
 
-    pub(super) fn event(&self, seq: u64) -> Option<v1::Event> {
+    /// The event to send.
+    pub(super) fn take(&mut self, seq: u64) -> Option<v1::Event> {
         let index = usize::try_from(seq.checked_sub(self.accepted + 1)?).ok()?;
-        self.events.get(index).cloned()
+        let event = self.events.get(index).cloned();
+        self.sent = self.sent.max(seq);
+        event
     }
 
     pub(super) fn take_unrecorded_accept(&mut self) -> Option<u64> {
@@ -105,14 +116,19 @@ impl Machine {
     }
 
     /// Everything up to `through` is durable on the server.
-    pub(super) fn accepted(&mut self, through: u64) {
+    pub(super) fn accepted(&mut self, now: Instant, through: u64) {
         if through > self.up.last_seq() {
             let error = Error::OutboxOutdated { accepted: through, last: self.up.last_seq() };
             self.phase = Phase::Ended(Some(error));
             return;
         }
+        let progress = through > self.up.accepted;
         self.up.accept(through);
         if let Phase::Live(live) = &mut self.phase {
+            if progress {
+                // What was accepted only now needs its time too.
+                live.suspects_until = now + self.options.unknown_after;
+            }
             live.next_to_send = live.next_to_send.max(self.up.accepted + 1);
         }
     }

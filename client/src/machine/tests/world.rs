@@ -1,0 +1,509 @@
+//! A server, a network and an application around one machine, in the simplest form that follows the delivery rules. Every
+//! step checks what must hold; [`World::settle`] ends with everything connected and checks that everything arrived.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use nimbus_proto::v1::{
+    self, PartKind, ResumeOutcome, client_frame::Kind as Up, delivery::Source, server_frame::Kind as Down,
+};
+use tokio::time::Instant;
+
+use crate::{
+    Event, Incoming, Outcome,
+    machine::{Loss, Machine, Memory, Options, Record},
+};
+
+pub(super) const WINDOW: u32 = 8;
+pub(super) const MAX_IN_FLIGHT: u64 = 6;
+pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(60);
+const PING_INTERVAL_MS: u32 = 1_000_000;
+
+/// One record of the results log.
+#[derive(Debug, Clone)]
+struct Stored {
+    position: u64,
+    seq: u64,
+    kind: PartKind,
+    payload: Bytes,
+}
+
+/// The server's side of one stream.
+#[derive(Debug)]
+struct Session {
+    /// The next event that it takes.
+    expected: u64,
+    /// Events taken and not accepted.
+    taken: VecDeque<v1::Event>,
+    /// Everything before this was sent.
+    cursor: u64,
+    /// Positions sent and not acknowledged.
+    unacked: VecDeque<u64>,
+    acked: u64,
+    delivered: u64,
+    discarding: bool,
+    goodbye: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) machine: Machine,
+    options: Options,
+    now: Instant,
+    // The client's disk.
+    disk: Memory,
+    // The network: frames under way, and what is left of older streams.
+    up: VecDeque<v1::ClientFrame>,
+    down: VecDeque<v1::ServerFrame>,
+    stale: VecDeque<(u64, v1::ServerFrame)>,
+    generation: Option<u64>,
+    // The server.
+    session: Option<Session>,
+    events: BTreeMap<u64, Bytes>,
+    accepted: u64,
+    executed: u64,
+    results: Vec<Stored>,
+    next_position: u64,
+    floor: u64,
+    log_no: u8,
+    reject_next: bool,
+    last_session_no: u64,
+    // The application.
+    sent: BTreeMap<u64, Bytes>,
+    sends: u64,
+    outcomes: BTreeMap<u64, Outcome>,
+    last_answer: u64,
+    gaps: u64,
+    losses: u64,
+}
+
+impl World {
+    pub(super) fn new(keeps_records: bool) -> Self {
+        let options = Options {
+            client_id: "device-1".to_owned(),
+            outbox_id: Bytes::from_static(&[7; 16]),
+            sdk: String::new(),
+            receive_window: WINDOW,
+            unknown_after: UNKNOWN_AFTER,
+            keeps_records,
+            seed: 1,
+        };
+        let now = Instant::now();
+        Self {
+            machine: Machine::new(options.clone(), Memory::default(), now),
+            options,
+            now,
+            disk: Memory::default(),
+            up: VecDeque::new(),
+            down: VecDeque::new(),
+            stale: VecDeque::new(),
+            generation: None,
+            session: None,
+            events: BTreeMap::new(),
+            accepted: 0,
+            executed: 0,
+            results: Vec::new(),
+            next_position: 100,
+            floor: 0,
+            log_no: 0,
+            reject_next: false,
+            last_session_no: 0,
+            sent: BTreeMap::new(),
+            sends: 0,
+            outcomes: BTreeMap::new(),
+            last_answer: 0,
+            gaps: 0,
+            losses: 0,
+        }
+    }
+
+    // The application.
+
+    pub(super) fn app_sends(&mut self) {
+        // The capacity of the outbox, which the handle watches.
+        if self.machine.unaccepted() >= 20 {
+            return;
+        }
+        self.sends += 1;
+        let payload = Bytes::from(self.sends.to_string());
+        let seq = self.machine.send(Event::new("sq", payload.clone())).unwrap();
+        self.sent.insert(seq, payload);
+    }
+
+    /// Receives as `recv` does: what was handed out before is acknowledged.
+    pub(super) fn app_receives(&mut self) -> bool {
+        let receipt = self.machine.last_receipt();
+        self.machine.acknowledge(self.now, receipt);
+        let Some((item, _)) = self.machine.receive() else { return false };
+        match item {
+            Incoming::Answer(answer) => {
+                let seq = answer.seq.get();
+                match &answer.outcome {
+                    Outcome::Final(body) => {
+                        assert_eq!(body.payload, squared(&self.sent[&seq]), "the answer to {seq} is another one's");
+                    }
+                    Outcome::Unknown => assert!(self.losses > 0, "{seq} is unknown though nothing was lost"),
+                    Outcome::Error(_) => panic!("{answer:?}"),
+                }
+                assert!(seq > self.last_answer, "{seq} after {}", self.last_answer);
+                self.last_answer = seq;
+                let before = self.outcomes.insert(seq, answer.outcome);
+                assert!(before.is_none(), "{seq} has two outcomes");
+            }
+            Incoming::Part(part) => assert!(self.sent.contains_key(&part.seq.get())),
+            Incoming::Gap(_) => {
+                assert!(self.losses > 0, "a gap though nothing was lost");
+                self.gaps += 1;
+            }
+            Incoming::Extra(extra) => assert!(self.losses > 0, "{extra:?}"),
+            Incoming::Push(push) => panic!("{push:?}"),
+        }
+        true
+    }
+
+    // The client's disk.
+
+    /// Keeps records if they are due, all of them or, when the process dies in the middle, some.
+    pub(super) fn keep(&mut self, only: Option<usize>) {
+        let (records, checkpoint) = self.machine.take_records();
+        if !self.options.keeps_records {
+            assert!(records.is_empty());
+        }
+        let count = only.map_or(records.len(), |only| only.min(records.len()));
+        let whole = count == records.len();
+        for record in records.into_iter().take(count) {
+            self.disk.apply(record).unwrap();
+        }
+        if whole {
+            self.machine.recorded(checkpoint);
+            if self.options.keeps_records {
+                // What a rewrite of the file would leave is what is in it.
+                let mut rewritten = Memory::default();
+                self.machine.snapshot().into_iter().for_each(|record| rewritten.apply(record).unwrap());
+                assert_eq!(rewritten, self.disk);
+            }
+        }
+    }
+
+    /// `kill -9`, with a part of the last write on disk, and a new process on the same file.
+    pub(super) fn crash(&mut self, written: usize) {
+        if !self.options.keeps_records {
+            return;
+        }
+        self.keep(Some(written));
+        self.disconnect();
+        self.stale.clear();
+        let file = self.disk.snapshot();
+        let mut memory = Memory::default();
+        file.into_iter().for_each(|record: Record| memory.apply(record).unwrap());
+        // What was acknowledged and kept never comes again; everything else may, in order.
+        self.outcomes.retain(|seq, _| memory.place.answered.contains(*seq));
+        self.last_answer = 0;
+        let last = memory.last_seq();
+        self.sent.retain(|seq, _| *seq <= last);
+        assert_eq!(self.sent.len() as u64, last, "an event on disk was never sent");
+        self.now += Duration::from_secs(1);
+        self.machine = Machine::new(self.options.clone(), memory, self.now);
+    }
+
+    // The network.
+
+    pub(super) fn connect(&mut self) {
+        if !self.machine.should_connect(self.now) {
+            return;
+        }
+        let generation = self.machine.begin_connect(self.now);
+        self.keep(None);
+        self.generation = Some(generation);
+        self.up.clear();
+        self.down.clear();
+        let hello = self.machine.next_frame(self.now, generation).unwrap();
+        assert!(self.machine.next_frame(self.now, generation).is_none(), "something before the welcome");
+        let Some(Up::Hello(hello)) = hello.kind else { panic!("{hello:?}") };
+        self.server_welcomes(&hello);
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        let Some(generation) = self.generation.take() else { return };
+        // What is under way may still come, long after.
+        self.stale.extend(self.down.drain(..).map(|frame| (generation, frame)));
+        self.up.clear();
+        self.session = None;
+        self.machine.lost(self.now, generation, Loss::Retry { after: Duration::ZERO, why: String::new() });
+    }
+
+    pub(super) fn stale_frame_arrives(&mut self) {
+        if let Some((generation, frame)) = self.stale.pop_front() {
+            self.machine.frame(self.now, generation, frame);
+        }
+    }
+
+    pub(super) fn frames_leave(&mut self, count: usize) {
+        let Some(generation) = self.generation else { return };
+        for _ in 0..count {
+            let Some(frame) = self.machine.next_frame(self.now, generation) else { return };
+            if let Some(Up::Event(event)) = &frame.kind
+                && self.options.keeps_records
+            {
+                assert!(self.disk.last_seq() >= event.seq, "{} was sent before it was kept", event.seq);
+            }
+            self.up.push_back(frame);
+        }
+    }
+
+    pub(super) fn frames_arrive(&mut self, count: usize) {
+        let Some(generation) = self.generation else { return };
+        for _ in 0..count {
+            // As the connection task does.
+            if self.machine.is_full() {
+                return;
+            }
+            let Some(frame) = self.down.pop_front() else { return };
+            self.machine.frame(self.now, generation, frame);
+        }
+    }
+
+    pub(super) fn time_passes(&mut self, time: Duration) {
+        self.now += time;
+        self.machine.tick(self.now);
+    }
+
+    // The server.
+
+    fn server_welcomes(&mut self, hello: &v1::Hello) {
+        assert!(hello.session_no > self.last_session_no, "the session number did not rise");
+        self.last_session_no = hello.session_no;
+        let token = Bytes::copy_from_slice(&[self.log_no]);
+        let (outcome, gap, position) = match &hello.resume {
+            None => (ResumeOutcome::New, None, 100),
+            Some(resume) if resume.token != token || resume.position < self.floor => {
+                let to = if resume.token == token { self.floor } else { self.next_position };
+                (ResumeOutcome::Gap, Some(v1::Gap { from: resume.position, to }), to)
+            }
+            Some(resume) => (ResumeOutcome::Resumed, None, resume.position),
+        };
+        // A server that lost its tail continues where the client says.
+        self.accepted = self.accepted.max(hello.first_unaccepted - 1);
+        let accepted_seq = hello.first_unaccepted - 1;
+        self.session = Some(Session {
+            expected: accepted_seq + 1,
+            taken: VecDeque::new(),
+            cursor: position,
+            unacked: VecDeque::new(),
+            acked: 0,
+            delivered: 0,
+            discarding: false,
+            goodbye: false,
+        });
+        self.down.push_back(down(Down::Welcome(v1::Welcome {
+            accepted_seq,
+            resume_outcome: outcome as i32,
+            gap,
+            resume_token: token,
+            position,
+            limits: Some(v1::Limits {
+                max_payload_bytes: 1000,
+                max_in_flight: MAX_IN_FLIGHT as u32,
+                receive_window: WINDOW,
+            }),
+            ping_interval_ms: PING_INTERVAL_MS,
+            ..v1::Welcome::default()
+        })));
+    }
+
+    pub(super) fn server_takes(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(session) = &mut self.session else { return };
+            let Some(frame) = self.up.pop_front() else { return };
+            match frame.kind.unwrap() {
+                Up::Event(event) => {
+                    assert!(!session.goodbye, "an event after goodbye");
+                    if session.discarding && event.seq != session.expected {
+                        continue;
+                    }
+                    assert_eq!(event.seq, session.expected, "a hole");
+                    session.discarding = false;
+                    if std::mem::take(&mut self.reject_next) {
+                        session.discarding = true;
+                        let seq = event.seq;
+                        self.down.push_back(down(Down::Rejected(v1::Rejected {
+                            seq,
+                            retry_after_ms: 20,
+                            ..v1::Rejected::default()
+                        })));
+                        continue;
+                    }
+                    session.expected += 1;
+                    session.taken.push_back(event);
+                    assert!(session.taken.len() as u64 <= MAX_IN_FLIGHT, "more in flight than allowed");
+                }
+                Up::Ack(ack) => {
+                    assert!(ack.position > session.acked, "an ack that says nothing");
+                    assert!(ack.position <= session.delivered, "an ack beyond what was sent");
+                    session.acked = ack.position;
+                    while session.unacked.front().is_some_and(|first| *first <= ack.position) {
+                        session.unacked.pop_front();
+                    }
+                }
+                Up::Pong(_) => {}
+                Up::Goodbye(_) => session.goodbye = true,
+                Up::Hello(_) => panic!("a second hello"),
+            }
+        }
+    }
+
+    pub(super) fn server_rejects_next(&mut self) {
+        self.reject_next = true;
+    }
+
+    /// Makes events durable; they are as good as accepted, whether or not the client hears of it.
+    pub(super) fn server_accepts(&mut self, count: usize, tells: bool) {
+        let Some(session) = &mut self.session else { return };
+        let mut last = 0;
+        for event in session.taken.drain(..count.min(session.taken.len())) {
+            last = event.seq;
+            if let Some(before) = self.events.insert(event.seq, event.payload.clone()) {
+                assert_eq!(before, event.payload, "number {} was used twice", event.seq);
+            }
+        }
+        self.accepted = self.accepted.max(last);
+        if tells && last > 0 {
+            self.down.push_back(down(Down::Accepted(v1::Accepted { up_to_seq: last })));
+        }
+    }
+
+    pub(super) fn server_executes(&mut self) {
+        if self.executed >= self.accepted {
+            return;
+        }
+        self.executed += 1;
+        // Lost with the tail of the log.
+        let Some(payload) = self.events.get(&self.executed) else { return };
+        let payload = squared(payload);
+        for kind in [PartKind::Progress, PartKind::Final] {
+            // Not dense.
+            self.next_position += 1 + self.executed % 3;
+            let position = self.next_position;
+            self.results.push(Stored { position, seq: self.executed, kind, payload: payload.clone() });
+        }
+    }
+
+    pub(super) fn server_delivers(&mut self, count: usize) {
+        let Some(session) = &mut self.session else { return };
+        for _ in 0..count {
+            if !session.goodbye && session.unacked.len() >= WINDOW as usize {
+                return;
+            }
+            let next = self.results.iter().find(|stored| stored.position > session.cursor);
+            let Some(stored) = next else { return };
+            session.cursor = stored.position;
+            session.delivered = stored.position;
+            session.unacked.push_back(stored.position);
+            self.down.push_back(delivery(stored, &self.options.outbox_id));
+        }
+    }
+
+    /// What no server should do.
+    pub(super) fn server_repeats(&mut self, pick: usize) {
+        let Some(session) = &self.session else { return };
+        let sent: Vec<&Stored> = self.results.iter().filter(|stored| stored.position <= session.cursor).collect();
+        if session.delivered > 0 && !sent.is_empty() {
+            let stored = sent[pick % sent.len()];
+            if stored.position <= session.delivered {
+                self.down.push_back(delivery(stored, &self.options.outbox_id));
+            }
+        }
+    }
+
+    pub(super) fn server_pings(&mut self) {
+        if let Some(session) = &self.session {
+            self.down.push_back(down(Down::Ping(v1::Ping { bookmark: session.cursor })));
+        }
+    }
+
+    /// Retention takes results away that were not delivered, perhaps.
+    pub(super) fn server_forgets(&mut self, pick: usize) {
+        if self.session.is_some() || self.results.is_empty() {
+            return;
+        }
+        let floor = self.results[pick % self.results.len()].position;
+        self.results.retain(|stored| stored.position > floor);
+        self.floor = self.floor.max(floor);
+        self.losses += 1;
+    }
+
+    /// The log is an older one now: what came after its backup is gone, and positions begin anew.
+    pub(super) fn server_is_restored(&mut self, pick: usize) {
+        if self.session.is_some() || self.results.is_empty() {
+            return;
+        }
+        let keep = pick % self.results.len();
+        // At a border between two events.
+        let executed = self.results[keep].seq - 1;
+        self.results.retain(|stored| stored.seq <= executed);
+        self.events.retain(|seq, _| *seq <= executed);
+        self.accepted = executed;
+        self.executed = executed;
+        self.next_position = self.results.last().map_or(100, |stored| stored.position);
+        self.floor = self.floor.min(self.next_position);
+        self.log_no = self.log_no.wrapping_add(1);
+        self.losses += 1;
+    }
+
+    /// Lets everything happen that is still to happen, then checks that everything did.
+    pub(super) fn settle(&mut self) {
+        self.reject_next = false;
+        for round in 0.. {
+            assert!(round < 10_000, "it never settles: {self:#?}");
+            self.connect();
+            self.frames_leave(100);
+            self.server_takes(100);
+            self.server_accepts(100, true);
+            for _ in 0..100 {
+                self.server_executes();
+            }
+            self.server_delivers(100);
+            self.frames_arrive(100);
+            let received = self.app_receives();
+            self.keep(None);
+            self.time_passes(Duration::from_millis(60));
+            let outstanding = self.machine.unaccepted() + self.machine.unanswered();
+            if outstanding == 0 && !received && !self.machine.has_items() {
+                break;
+            }
+            if round > 1000 {
+                // Whoever waits for an answer that was lost waits for this.
+                self.time_passes(UNKNOWN_AFTER);
+            }
+        }
+        let answered: BTreeSet<u64> = self.outcomes.keys().copied().collect();
+        let sent: BTreeSet<u64> = self.sent.keys().copied().collect();
+        assert_eq!(answered, sent);
+        if self.losses == 0 {
+            assert!(self.outcomes.values().all(|outcome| matches!(outcome, Outcome::Final(_))));
+            assert_eq!(self.gaps, 0);
+        }
+    }
+}
+
+fn squared(payload: &Bytes) -> Bytes {
+    Bytes::from([b"square of ", &payload[..]].concat())
+}
+
+fn down(kind: Down) -> v1::ServerFrame {
+    v1::ServerFrame { kind: Some(kind) }
+}
+
+fn delivery(stored: &Stored, outbox_id: &Bytes) -> v1::ServerFrame {
+    let result = v1::ResultOf { outbox_id: outbox_id.clone(), seq: stored.seq, attempt: 1, ..v1::ResultOf::default() };
+    down(Down::Delivery(v1::Delivery {
+        position: stored.position,
+        source: Some(Source::Result(result)),
+        kind: stored.kind as i32,
+        payload: stored.payload.clone(),
+        ..v1::Delivery::default()
+    }))
+}

@@ -113,6 +113,9 @@ pub struct RouterConfig {
     /// How often finished positions are committed: a hint for retention and lag, the mailbox is the truth.
     /// Default [`Self::COMMIT_INTERVAL`].
     pub commit_interval: Duration,
+    /// How often a partition without traffic asks the mailbox whether it still is where it was: a mailbox that lost its
+    /// memory is filled again without waiting for a new result. Default [`Self::CHECK_INTERVAL`].
+    pub check_interval: Duration,
     /// How long the batch under way may take at a revoke or a shutdown. Default [`Self::DRAIN_LIMIT`].
     pub drain_limit: Duration,
     /// The wait between tries at a mailbox or a log that cannot be reached. Default [`Self::BACKOFF`].
@@ -124,6 +127,8 @@ impl RouterConfig {
     pub const MAX_BATCH: NonZeroUsize = at_least_one(4_096);
     /// Results are routed again after a crash at no cost but time.
     pub const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+    /// As the delivery rules promise (rule 20).
+    pub const CHECK_INTERVAL: Duration = Duration::from_secs(1);
     /// A batch takes milliseconds; the rest is patience with a mailbox that hangs.
     pub const DRAIN_LIMIT: Duration = Duration::from_secs(5);
     /// Short: every client of the partition waits.
@@ -135,6 +140,7 @@ impl Default for RouterConfig {
         Self {
             max_batch: Self::MAX_BATCH,
             commit_interval: Self::COMMIT_INTERVAL,
+            check_interval: Self::CHECK_INTERVAL,
             drain_limit: Self::DRAIN_LIMIT,
             backoff: Self::BACKOFF,
         }

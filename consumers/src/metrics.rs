@@ -336,6 +336,7 @@ pub struct RouterMetrics {
     pub(crate) records: Count,
     pub(crate) duplicates: Count,
     pub(crate) holes: Count,
+    pub(crate) regressions: Count,
     pub(crate) apply_failures: Count,
     pub(crate) apply: Histogram,
 }
@@ -349,6 +350,7 @@ impl RouterMetrics {
             records: Count::default(),
             duplicates: Count::default(),
             holes: Count::default(),
+            regressions: Count::default(),
             apply_failures: Count::default(),
             apply: Histogram::new(exponential_buckets(0.000_05, 2.0, 17)),
         };
@@ -372,6 +374,11 @@ impl RouterMetrics {
             "nimbus_router_holes",
             "Batches that the mailbox refused because they would have left a hole",
             metrics.holes.clone(),
+        );
+        registry.register(
+            "nimbus_router_regressions",
+            "Times the mailbox was found behind where it had been: it lost its memory and was filled again",
+            metrics.regressions.clone(),
         );
         registry.register(
             "nimbus_router_apply_failures",

@@ -114,6 +114,10 @@ impl Mailbox for Heads {
         Err(MailboxError::Unavailable("not in this test".to_owned()))
     }
 
+    async fn skip_to(&self, _: Partition, _: Position) -> Result<(), MailboxError> {
+        Err(MailboxError::Unavailable("not in this test".to_owned()))
+    }
+
     async fn read(&self, _: &ClientId, _: Position, _: usize, _: usize) -> Result<Page, MailboxError> {
         Err(MailboxError::Unavailable("not in this test".to_owned()))
     }

@@ -20,10 +20,11 @@ use async_trait::async_trait;
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::Clock,
-    mailbox::{ApplyOutcome, LogStarts, MailboxLimits, PartitionMailbox, TOKEN_BYTES},
+    mailbox::{ApplyOutcome, Granted, LogStarts, MailboxLimits, PartitionMailbox, TOKEN_BYTES, Undo},
     ports::{
         log::{Appending, Batch, Range},
         mailbox::{Applied, Claim, ClaimError, Claimed, Head, Mailbox, MailboxAck, MailboxError, Page},
+        notifier::Notification,
     },
 };
 
@@ -111,6 +112,14 @@ impl EmbeddedMailbox {
         self.measure();
     }
 
+    /// The session that held the client goes on, or is told that it cannot.
+    fn take_back(&self, client: &ClientId, partition: Partition, undo: Undo) {
+        let lost = self.state(partition).and_then(|mut state| state.undo(client, undo));
+        if let Some((server, session)) = lost {
+            self.notifier.send(&server, Notification::Superseded { client: client.clone(), session });
+        }
+    }
+
     fn measure(&self) {
         let (mut bytes, mut clients) = (0, 0);
         for state in &self.states {
@@ -154,35 +163,28 @@ impl Mailbox for EmbeddedMailbox {
         let token: [u8; TOKEN_BYTES] = rand::random();
         let decided = {
             let (mut state, journal) = self.serving(partition).map_err(unavailable)?;
-            state.claim(&claim, token, self.clock.now()).map(|(claimed, change)| {
+            state.claim(&claim, token, self.clock.now()).map(|Granted { claimed, change, undo }| {
                 // Under the lock: the journal has the claims of a client in the order in which they were made.
-                (claimed, journal.append(&codec::encode_changes(&[(partition, change)])))
+                (claimed, journal.append(&codec::encode_changes(&[(partition, change)])), undo)
             })
         };
-        match decided {
-            Ok((claimed, durable)) => match durable.await {
-                Ok(_) => {
-                    self.metrics.claim(ClaimOutcome::Granted);
-                    Ok(claimed)
-                }
+        let granted = match decided {
+            Ok((claimed, durable, undo)) => match durable.await {
+                Ok(_) => Ok(claimed),
                 Err(error) => {
-                    // The claim stands in memory and holds off older sessions; but this one will not go on.
-                    self.metrics.claim(ClaimOutcome::Unavailable);
-                    if let Some(mut state) = self.state(partition) {
-                        state.release(&claim.client, claim.session, self.clock.now());
-                    }
+                    self.take_back(&claim.client, partition, undo);
                     Err(ClaimError::Unavailable(error.to_string()))
                 }
             },
-            Err(error) => {
-                self.metrics.claim(match error {
-                    ClaimError::Stale { .. } => ClaimOutcome::Stale,
-                    ClaimError::WrongToken => ClaimOutcome::WrongToken,
-                    ClaimError::Unavailable(_) => ClaimOutcome::Unavailable,
-                });
-                Err(error)
-            }
-        }
+            Err(error) => Err(error),
+        };
+        self.metrics.claim(match &granted {
+            Ok(_) => ClaimOutcome::Granted,
+            Err(ClaimError::Stale { .. }) => ClaimOutcome::Stale,
+            Err(ClaimError::WrongToken) => ClaimOutcome::WrongToken,
+            Err(ClaimError::Unavailable(_)) => ClaimOutcome::Unavailable,
+        });
+        granted
     }
 
     async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), MailboxError> {
@@ -215,6 +217,15 @@ impl Mailbox for EmbeddedMailbox {
 
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError> {
         Ok(self.serving(partition)?.0.applied())
+    }
+
+    async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError> {
+        // Not written down: after a restart the log's start raises the floor again.
+        let (mut state, _) = self.serving(partition)?;
+        for server in state.skip_to(start) {
+            self.notifier.send(&server, Notification::MayHaveMissed);
+        }
+        Ok(())
     }
 
     async fn read(

@@ -221,6 +221,10 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
         let task = self.workers.spawn(work);
         self.by_task.insert(task.id(), partition);
         self.seats.insert(partition, seat.with_task(task));
+        self.count_partitions();
+    }
+
+    fn count_partitions(&self) {
         self.metrics.partitions.set(i64::try_from(self.seats.len()).unwrap_or(i64::MAX));
     }
 
@@ -290,6 +294,7 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
             Some(Leaving::Revoked) => {
                 info!(group = self.config.name, %partition, position = %seat.committed.position, "partition released");
                 self.consumer.release(partition);
+                self.count_partitions();
                 return Ok(());
             }
             Some(Leaving::Overtaken) => {

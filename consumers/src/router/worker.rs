@@ -10,7 +10,7 @@ use nimbus_core::{
     },
 };
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
     RouterConfig, RouterMetrics,
@@ -29,6 +29,14 @@ pub(super) struct Worker {
 
 /// The partition is to be left.
 struct Stopped;
+
+/// What there is to do.
+enum Next {
+    /// A batch; none when the group is gone.
+    Batch(Option<Batch<ResultRecord>>),
+    /// Nothing came for a while.
+    Idle,
+}
 
 impl Worker {
     pub(super) fn new(
@@ -51,8 +59,21 @@ impl Worker {
             self.pause(self.start.failures).await?;
         }
         self.applied = self.ask().await?;
+        let log_start = self.start.log_start;
+        if self.applied < log_start {
+            self.skip_to(log_start).await?;
+            self.applied = log_start;
+        }
         self.read_from(self.applied);
-        while let Some(batch) = self.next_batch().await? {
+        loop {
+            let batch = match self.next_batch().await? {
+                Next::Batch(Some(batch)) => batch,
+                Next::Batch(None) => return Ok(()),
+                Next::Idle => {
+                    self.check().await;
+                    continue;
+                }
+            };
             for piece in pieces(batch, self.config.max_batch.get()) {
                 // Read ahead from before a hole was found: it comes again.
                 if piece.from > self.applied {
@@ -61,14 +82,31 @@ impl Worker {
                 self.apply(&piece).await?;
             }
         }
-        Ok(())
     }
 
-    async fn next_batch(&mut self) -> Result<Option<Batch<ResultRecord>>, Stopped> {
+    async fn next_batch(&mut self) -> Result<Next, Stopped> {
         tokio::select! {
             biased;
             () = self.start.stop.cancelled() => Err(Stopped),
-            batch = self.start.desk.batch() => Ok(batch),
+            batch = self.start.desk.batch() => Ok(Next::Batch(batch)),
+            () = tokio::time::sleep(self.config.check_interval) => Ok(Next::Idle),
+        }
+    }
+
+    /// Whether the mailbox still is where it was (rules 16 and 20). Not answering is no news: it is asked again.
+    async fn check(&mut self) {
+        match self.mailbox.applied(self.start.partition).await {
+            Ok(applied) if applied < self.applied => {
+                self.metrics.regressions.inc();
+                error!(partition = %self.start.partition, was = %self.applied, %applied, "the mailbox lost its memory, filling it again");
+                self.applied = applied;
+                self.read_from(applied);
+            }
+            Ok(applied) => self.applied = applied,
+            Err(error) => {
+                self.metrics.apply_failures.inc();
+                warn!(partition = %self.start.partition, %error, "the mailbox does not answer");
+            }
         }
     }
 
@@ -83,6 +121,17 @@ impl Worker {
         loop {
             match self.mailbox.applied(self.start.partition).await {
                 Ok(applied) => return Ok(applied),
+                Err(error) => self.failed(&error, &mut failures).await?,
+            }
+        }
+    }
+
+    /// Retention has passed what the mailbox holds: only it can turn that into a GAP for whoever asks.
+    async fn skip_to(&self, log_start: Position) -> Result<(), Stopped> {
+        let mut failures = 0;
+        loop {
+            match self.mailbox.skip_to(self.start.partition, log_start).await {
+                Ok(()) => return Ok(()),
                 Err(error) => self.failed(&error, &mut failures).await?,
             }
         }
@@ -131,7 +180,7 @@ impl Worker {
 }
 
 /// The same records in batches of at most `max`, with no hole in between.
-fn pieces(batch: Batch<ResultRecord>, max: usize) -> Vec<Batch<ResultRecord>> {
+pub(super) fn pieces(batch: Batch<ResultRecord>, max: usize) -> Vec<Batch<ResultRecord>> {
     if batch.records.len() <= max {
         return vec![batch];
     }

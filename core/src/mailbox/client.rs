@@ -40,10 +40,19 @@ pub(super) struct ClientState {
     pub(super) group: (u64, usize),
 }
 
-/// What a claim changed besides the claims.
+/// What a claim brought about.
 pub(super) struct ClaimEffect {
     pub(super) claimed: Claimed,
     pub(super) trimmed: Trimmed,
+    pub(super) undo: Undo,
+}
+
+/// What it takes to give a client back after a claim that could not be made durable.
+#[derive(Debug)]
+pub struct Undo {
+    session: SessionId,
+    former: Option<Owner>,
+    changed_hands: bool,
 }
 
 impl ClientState {
@@ -89,16 +98,32 @@ impl ClientState {
             session: claim.session,
             original: matches!(claim.kind, ClaimKind::Original),
         };
-        let previous = self.owner.replace(owner).map(|owner| (owner.server, owner.session));
+        let former = self.owner.replace(owner).filter(|former| former.session != claim.session);
         self.touched = self.touched.max(now);
         let claimed = Claimed {
             token: Bytes::copy_from_slice(&self.token),
             start,
             known,
             answered,
-            previous: previous.filter(|(_, session)| *session != claim.session),
+            previous: former.clone().map(|former| (former.server, former.session)),
         };
-        Ok(ClaimEffect { claimed, trimmed })
+        Ok(ClaimEffect {
+            claimed,
+            trimmed,
+            undo: Undo { session: claim.session, former, changed_hands: changes_hands },
+        })
+    }
+
+    /// Gives the client back to the session that had it before. Returns that session when it cannot have it back.
+    pub(super) fn undo(&mut self, undo: Undo) -> Option<(ServerId, SessionId)> {
+        let is_held = self.owner.as_ref().is_some_and(|owner| owner.session == undo.session);
+        if is_held && undo.changed_hands {
+            self.owner = None;
+        } else if is_held {
+            self.owner = undo.former;
+            return None;
+        }
+        undo.former.map(|former| (former.server, former.session))
     }
 
     /// A token that was given must be this client's and this principal's. Where no token is known (the state was lost

@@ -13,8 +13,9 @@ mod partition;
 mod snapshot;
 mod waiting;
 
+pub use client::Undo;
 pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, OutboxFold, Verdict};
-pub use partition::{ApplyOutcome, Folded, PartitionMailbox};
+pub use partition::{ApplyOutcome, Folded, Granted, PartitionMailbox};
 pub use snapshot::{ClaimChange, ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
 
 use std::time::Duration;

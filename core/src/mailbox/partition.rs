@@ -10,7 +10,7 @@ use crate::{
     clock::UnixMillis,
     mailbox::{
         ClaimChange, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES, Verdict,
-        client::ClientState,
+        client::{ClientState, Undo},
         waiting::{Chunk, Trimmed},
     },
     ports::{
@@ -45,6 +45,17 @@ pub struct Folded {
     pub foreign: usize,
     /// What to tell whom, in this order, before the next batch of this partition is applied.
     pub notifications: Vec<(ServerId, Notification)>,
+}
+
+/// A claim that was granted.
+#[derive(Debug)]
+pub struct Granted {
+    /// The answer, once the change is durable.
+    pub claimed: Claimed,
+    /// To be made durable.
+    pub change: ClaimChange,
+    /// For [`PartitionMailbox::undo`], should that fail.
+    pub undo: Undo,
 }
 
 /// Where a chunk waits. Entries outlive their chunk (an ack trims it) until they surface or are compacted away.
@@ -142,6 +153,19 @@ impl PartitionMailbox {
         self.clients.values_mut().for_each(|client| client.clamp(log.end));
     }
 
+    /// Goes on at `start`, where the results log begins now that retention has passed `applied`. What lies between is gone:
+    /// the floor says so. Returns the servers to be told that something may have been missed.
+    pub fn skip_to(&mut self, start: Position) -> Vec<ServerId> {
+        if start <= self.applied {
+            return Vec::new();
+        }
+        self.applied = start;
+        self.floor = self.floor.max(start);
+        let owners = self.clients.values().filter_map(|client| client.owner.as_ref());
+        let servers: HashSet<&ServerId> = owners.map(|owner| &owner.server).collect();
+        servers.into_iter().cloned().collect()
+    }
+
     /// Forgets one client for good, as if it had never been.
     pub fn erase(&mut self, client: &ClientId) {
         if let Some(mut state) = self.clients.remove(client) {
@@ -192,13 +216,23 @@ impl PartitionMailbox {
         claim: &Claim,
         new_token: [u8; TOKEN_BYTES],
         now: UnixMillis,
-    ) -> Result<(Claimed, ClaimChange), ClaimError> {
+    ) -> Result<Granted, ClaimError> {
         let state = self.clients.entry(claim.client.clone()).or_default();
         let effect = state.claim(claim, new_token, self.applied, now)?;
         self.version += 1;
         let image = state.image(&claim.client, self.version);
         self.account(effect.trimmed);
-        Ok((effect.claimed, ClaimChange::Image(Box::new(image))))
+        Ok(Granted { claimed: effect.claimed, change: ClaimChange::Image(Box::new(image)), undo: effect.undo })
+    }
+
+    /// Takes a claim back whose change could not be made durable: the session that held the client before holds it again,
+    /// or it would wait for notifications for ever. What the claim said of outboxes stays, which only keeps delayed
+    /// Hellos off.
+    ///
+    /// Returns the former session when it cannot have the client back (another claim came, or the client changed hands):
+    /// then it has to be told that it was superseded.
+    pub fn undo(&mut self, client: &ClientId, undo: Undo) -> Option<(ServerId, SessionId)> {
+        self.clients.get_mut(client)?.undo(undo)
     }
 
     /// Gives a client up if `session` holds it; says whether it did.

@@ -193,6 +193,14 @@ pub trait Mailbox: Debug + Send + Sync {
     /// [`MailboxError::Unavailable`] (retryable).
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError>;
 
+    /// Retention has passed what is folded in: the results log of the partition now begins at `start`. Folding goes on
+    /// there, and the floor rises to it, so that what is gone is a GAP for whoever asks and never silence; servers are told
+    /// that something may have been missed. Does nothing when `start` is not past what is folded in.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError>;
+
     /// Reads what waits for a client from a position on: up to `max_records` and about `max_bytes`, at least one record
     /// if there is any. Cancel safe.
     ///

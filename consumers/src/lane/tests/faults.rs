@@ -205,9 +205,6 @@ async fn partitions_move_to_a_new_member_once_they_are_settled() {
     bench.answers(64).await;
     assert_eq!(probe.overlapped(), 0, "nobody executes for a partition that another still has in hand");
     assert_eq!(bench.results.all().len(), 64, "and so nothing was executed twice");
-    for partition in [r#"nimbus_executor_partitions{lane="ordered"}"#] {
-        assert_eq!(bench.metric(partition), 4);
-    }
     first.stop().await;
     second.stop().await;
 }

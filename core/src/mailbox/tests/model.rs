@@ -15,7 +15,8 @@ use crate::{
     Lane, Offset, Origin, OutboxId, PartKind, Partition, Position, ResultRecord, ServerId,
     clock::UnixMillis,
     mailbox::{
-        ApplyOutcome, ClaimChange, Fold, LogStarts, MailboxLimits, PartitionMailbox, PartitionSnapshot, Verdict,
+        ApplyOutcome, ClaimChange, Fold, Granted, LogStarts, MailboxLimits, PartitionMailbox, PartitionSnapshot,
+        Verdict,
     },
     ports::{
         log::{Batch, Range, Stored},
@@ -399,8 +400,8 @@ impl World {
         let claim = self.claim(device, server, self.devices[device].session_no, id);
         let mut token = [0; 16];
         token[..8].copy_from_slice(&(id as u64).to_le_bytes());
-        let (claimed, change) = match self.mailbox.claim(&claim, token, self.now) {
-            Ok(claimed) => claimed,
+        let Granted { claimed, change, .. } = match self.mailbox.claim(&claim, token, self.now) {
+            Ok(granted) => granted,
             Err(ClaimError::WrongToken) => return self.devices[device].lose_hold(),
             Err(error) => panic!("{error}"),
         };

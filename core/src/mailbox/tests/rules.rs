@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn take(mailbox: &mut PartitionMailbox, claim: &Claim) -> Claimed {
-    mailbox.claim(claim, [7; 16], NOW).unwrap().0
+    mailbox.claim(claim, [7; 16], NOW).unwrap().claimed
 }
 
 fn refuse(mailbox: &mut PartitionMailbox, claim: &Claim) -> ClaimError {
@@ -56,6 +56,19 @@ fn a_hole_is_refused_and_a_repeat_is_skipped() {
     let folded = apply(&mut mailbox, 1, answers("c", "alice", 2..=5));
     assert_eq!((folded.applied.0, folded.fresh, folded.duplicates), (5, 2, 0));
     assert_eq!(page(&mailbox, "c", 0), Ok((vec![0, 1, 2, 3, 4], 5)));
+}
+
+#[test]
+fn what_retention_took_before_it_was_folded_in_is_below_the_floor() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    take(&mut mailbox, &sdk(1, 1, 1, 0));
+    apply(&mut mailbox, 0, answers("c", "alice", 1..=3));
+    assert!(mailbox.skip_to(Position(3)).is_empty(), "nothing is missing");
+    assert_eq!(mailbox.skip_to(Position(10)).len(), 1, "the owner's server hears of it");
+    assert_eq!(mailbox.applied(), Position(10));
+    assert_eq!(page(&mailbox, "c", 3), Err(10));
+    apply(&mut mailbox, 10, answers("c", "alice", 7..=7));
+    assert_eq!(page(&mailbox, "c", 10), Ok((vec![10], 11)));
 }
 
 #[test]
@@ -199,12 +212,43 @@ fn release_removes_only_its_own_session() {
 }
 
 #[test]
+fn a_claim_that_is_taken_back_leaves_the_client_to_its_former_session() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    let told = |mailbox: &mut PartitionMailbox, seq| {
+        let told = chain(apply(mailbox, seq - 1, answers("c", "alice", seq..=seq)).notifications);
+        told.into_iter().map(|(server, ..)| server).collect::<Vec<_>>()
+    };
+    let elsewhere = |claim: Claim| Claim { server: server("s2"), ..claim };
+    take(&mut mailbox, &sdk(1, 1, 1, 0));
+    let failed = mailbox.claim(&elsewhere(sdk(1, 2, 2, 0)), [7; 16], NOW).unwrap();
+    assert_eq!(mailbox.undo(&client("c"), failed.undo), None);
+    assert_eq!(told(&mut mailbox, 1), ["s1"]);
+    assert!(matches!(refuse(&mut mailbox, &sdk(1, 1, 3, 0)), ClaimError::Stale { .. }));
+
+    let failed = mailbox.claim(&elsewhere(sdk(2, 1, 4, 0)), [7; 16], NOW).unwrap();
+    take(&mut mailbox, &elsewhere(sdk(2, 2, 5, 0)));
+    let lost = mailbox.undo(&client("c"), failed.undo);
+    assert_eq!(lost, Some((server("s1"), session(1))), "a later claim stands, which does not know of session 1");
+    assert_eq!(told(&mut mailbox, 2), ["s2"]);
+
+    let bob = Claim { principal: principal("bob"), ..sdk(3, 1, 6, 0) };
+    let failed = mailbox.claim(&bob, [8; 16], NOW).unwrap();
+    assert_eq!(mailbox.undo(&client("c"), failed.undo), Some((server("s2"), session(5))), "it is Bob's now");
+    assert!(mailbox.undo(&client("x"), mailbox_undo()).is_none());
+}
+
+/// An undo of a client that is not there.
+fn mailbox_undo() -> crate::mailbox::Undo {
+    mailbox(MailboxLimits::default()).claim(&sdk(1, 1, 1, 0), [7; 16], NOW).unwrap().undo
+}
+
+#[test]
 fn a_client_id_that_changes_hands_starts_empty() {
     let mut mailbox = mailbox(MailboxLimits::default());
     let by = |owner: &str, number, no, id| Claim { principal: principal(owner), ..sdk(number, no, id, 2) };
     take(&mut mailbox, &by("alice", 1, 1, 1));
     apply(&mut mailbox, 0, answers("c", "alice", 1..=3));
-    let (bob, _) = mailbox.claim(&by("bob", 2, 1, 2), [9; 16], NOW).unwrap();
+    let bob = mailbox.claim(&by("bob", 2, 1, 2), [9; 16], NOW).unwrap().claimed;
     assert_eq!((&bob.token[..], bob.start.0, bob.known), (&[9; 16][..], 3, false));
     assert_eq!(mailbox.waiting_bytes(), 0);
     assert_eq!(page(&mailbox, "c", 2), Err(3), "not even from the end of the log that the claim knew");
@@ -274,11 +318,11 @@ fn an_original_client_is_where_its_owner_says() {
 #[test]
 fn a_restart_never_claims_more_than_it_knows() {
     let mut before = mailbox(MailboxLimits::default());
-    let (_, claimed) = before.claim(&sdk(1, 3, 1, 0), [7; 16], NOW).unwrap();
+    let claimed = before.claim(&sdk(1, 3, 1, 0), [7; 16], NOW).unwrap().change;
     apply(&mut before, 0, answers("c", "alice", 1..=2));
     let snapshot = before.snapshot();
     apply(&mut before, 2, answers("c", "alice", 3..=4));
-    let (_, raised) = before.claim(&sdk(1, 4, 2, 4), [7; 16], NOW).unwrap();
+    let raised = before.claim(&sdk(1, 4, 2, 4), [7; 16], NOW).unwrap().change;
 
     let mut after = PartitionMailbox::new(Partition(0), MailboxLimits::default());
     after.restore(snapshot);
@@ -305,8 +349,8 @@ fn a_change_of_hands_holds_after_a_restart() {
     apply(&mut before, 0, answers("c", "alice", 1..=2));
     let snapshot = before.snapshot();
     apply(&mut before, 2, answers("c", "alice", 3..=4));
-    let (_, to_bob) = before.claim(&by("bob", 2, 2, 4), [8; 16], NOW).unwrap();
-    let (_, to_alice) = before.claim(&by("alice", 3, 3, 4), [9; 16], NOW).unwrap();
+    let to_bob = before.claim(&by("bob", 2, 2, 4), [8; 16], NOW).unwrap().change;
+    let to_alice = before.claim(&by("alice", 3, 3, 4), [9; 16], NOW).unwrap().change;
 
     let restarted = |changes: &[&ClaimChange]| {
         let mut after = PartitionMailbox::new(Partition(0), MailboxLimits::default());

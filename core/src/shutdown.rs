@@ -22,7 +22,7 @@ use tokio_util::{
     sync::CancellationToken,
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use tracing::{Instrument, info, info_span, warn};
+use tracing::{Instrument, debug_span, info, warn};
 
 /// How often tasks that keep a phase waiting are named in the log.
 pub const NAG_INTERVAL: Duration = Duration::from_secs(5);
@@ -204,7 +204,7 @@ impl Shutdown {
                 let _until_the_end = registration;
                 task.await;
             }
-            .instrument(info_span!("task", name)),
+            .instrument(debug_span!("task", name)),
         );
     }
 

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use nimbus_config::{Config, Loaded};
+use nimbus_config::{Config, Loaded, Source};
 use nimbus_telemetry::{LogFormat, init_logs};
 use serde_json::json;
 use tracing::{info, warn};
@@ -37,6 +37,9 @@ impl Greeting {
     }
 }
 
+/// What `nimbus dev` logs unless `NIMBUS_LOG` is set: the banner should not drown.
+const QUIET: &str = "warn,nimbus::compose=info";
+
 /// Runs the server until it is told to end.
 pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Failure> {
     let config = &loaded.config;
@@ -44,7 +47,10 @@ pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Fai
         nimbus_config::LogFormat::Text => LogFormat::Text,
         nimbus_config::LogFormat::Json => LogFormat::Json,
     };
-    init_logs(&config.telemetry.log, format).or_exit(Exit::Usage)?;
+    let was_set =
+        loaded.effective.iter().any(|entry| entry.setting.name == "NIMBUS_LOG" && entry.source != Source::Default);
+    let filter = if greeting == Greeting::Banner && !was_set { QUIET } else { &config.telemetry.log };
+    init_logs(filter, format).or_exit(Exit::Usage)?;
     let signals = Signals::of_process().or_exit(Exit::Io)?;
     let listeners = Listeners::bind(config).await?;
     for warning in &loaded.warnings {
@@ -102,12 +108,16 @@ fn banner(up: &Up, config: &Config, style: Style) -> String {
     }
     lines.push(format!("    data    {}", config.storage.dir.display()));
     lines.extend([String::new(), "  Now type, in another terminal:".to_owned(), String::new()]);
-    for (command, what) in [
-        ("client --start 1 --end 10", "sends 1 to 10, prints their squares"),
-        ("client send echo hello", "sends one event, prints its answer"),
-        ("client --help", "what else there is"),
-    ] {
-        lines.push(format!("    {}   {}", style.bold(&format!("{program} {command}{addr}")), style.dim(what)));
+    let commands = [
+        (format!("{program} client --start 1 --end 10{addr}"), "sends 1 to 10, prints their squares"),
+        (format!("{program} client send echo hello{addr}"), "sends one event, prints its answer"),
+        (format!("{program} client{addr}"), "stands by and prints what comes"),
+        (format!("{program} --help"), "what else there is"),
+    ];
+    let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, what) in &commands {
+        let padding = " ".repeat(width - command.len() + 3);
+        lines.push(format!("    {}{padding}{}", style.bold(command), style.dim(what)));
     }
     lines.extend([
         String::new(),

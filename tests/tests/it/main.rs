@@ -3,6 +3,7 @@
 mod admin;
 mod bad_input;
 mod bad_input_original;
+mod cli;
 mod crash;
 mod disk;
 mod ledger;

@@ -7,7 +7,7 @@ mod output;
 mod receive;
 mod sink;
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use nimbus_client::{Client, Error, Event, Outbox};
 use nimbus_config::ClientConfig;
@@ -24,6 +24,8 @@ use crate::exit::{Exit, Failure, OrExit};
 /// What the numbers of `--start` and `--end` are sent to.
 const SQUARES: &str = "sq";
 const JSON: &str = "application/json";
+/// A person waits in front of it: long enough for a server that just starts.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the command until it is done, or until `interrupted`.
 pub(crate) async fn run(
@@ -86,7 +88,7 @@ fn square(number: i64) -> Event {
 async fn connect(connection: &Connection, config: ClientConfig) -> Result<Client, Failure> {
     let addr = connection.addr.as_deref().unwrap_or(&config.addr);
     let address = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
-    let mut builder = Client::builder(address).client_id(&connection.client_id);
+    let mut builder = Client::builder(address).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
     if let Some(token) = &config.token {
         builder = builder.token(token.expose());
     }

@@ -1,0 +1,162 @@
+//! The command line as scripts see it: exit codes, what goes to which stream, and no secret in either.
+
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::{Output, Stdio},
+};
+
+use anyhow::Context as _;
+use nimbus_harness::{PATIENCE, TestNimbus, nimbus_binary};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+fn command<I: AsRef<OsStr>>(directory: &Path, args: impl IntoIterator<Item = I>) -> anyhow::Result<Command> {
+    let mut command = Command::new(nimbus_binary()?);
+    let ours = |name: &OsStr| name.to_string_lossy().starts_with("NIMBUS_");
+    command.args(args).env_clear().envs(std::env::vars_os().filter(|(name, _)| !ours(name)));
+    command.current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
+    Ok(command)
+}
+
+async fn nimbus<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>, env: &[(&str, &str)]) -> anyhow::Result<Output> {
+    let directory = tempfile::tempdir()?;
+    let mut command = command(directory.path(), args)?;
+    Ok(timeout(PATIENCE, command.envs(env.iter().copied()).output()).await.context("it does not end")??)
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn every_configuration_problem_is_told_at_once_with_exit_64_and_no_secret() -> anyhow::Result<()> {
+    let wrong = [
+        ("NIMBUS_PORT", "many"),
+        ("NIMBUS_AUTH_TOKENS", "alice hush-hush"),
+        ("NIMBUS_SESSION_PING_INTERVAL", "25"),
+        ("NIMBUS_AUTH_TOKEN", "hush-hush"),
+    ];
+    for args in [["standalone"], ["dev"], ["config"]] {
+        let output = nimbus(args, &wrong).await?;
+        assert_eq!(output.status.code(), Some(64));
+        let text = stderr(&output);
+        assert!(text.contains("4 configuration problems"), "{text}");
+        assert!(text.contains("did you mean NIMBUS_AUTH_TOKENS?"), "{text}");
+        assert!(!text.contains("hush-hush") && stdout(&output).is_empty(), "{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn config_shows_values_with_their_source_and_hides_secrets() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    std::fs::write(directory.path().join(".env"), "NIMBUS_PORT=6000\nNIMBUS_LOG=debug\n")?;
+    let mut command = command(directory.path(), ["config", "--json"])?;
+    command.env("NIMBUS_LOG", "warn").env("NIMBUS_CLIENT_TOKEN", "hush-hush");
+    let output = command.output().await?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let of = |name: &str| {
+        let entries = shown["settings"].as_array().into_iter().flatten();
+        let found = entries.into_iter().find(|entry| entry["name"] == name).cloned().unwrap_or_default();
+        (found["value"].clone(), found["source"].clone())
+    };
+    assert_eq!(of("NIMBUS_PORT"), ("6000".into(), ".env".into()));
+    assert_eq!(of("NIMBUS_LOG"), ("warn".into(), "environment".into()));
+    assert_eq!(of("NIMBUS_DATA_DIR"), ("./data".into(), "default".into()));
+    assert_eq!(of("NIMBUS_CLIENT_TOKEN"), ("(hidden)".into(), "environment".into()));
+    assert!(!stdout(&output).contains("hush-hush"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn help_succeeds_and_lists_the_exit_codes_and_a_wrong_argument_is_64() -> anyhow::Result<()> {
+    let output = nimbus(["--help"], &[]).await?;
+    assert!(output.status.success() && stdout(&output).contains("130"), "{}", stdout(&output));
+    assert_eq!(nimbus(["client", "--start", "x"], &[]).await?.status.code(), Some(64));
+    assert_eq!(nimbus(["client", "--start", "5", "--end", "4"], &[]).await?.status.code(), Some(64));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_and_a_server_that_is_not_there_are_69() -> anyhow::Result<()> {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let port = taken.local_addr()?.port().to_string();
+    let output = nimbus(["standalone"], &[("NIMBUS_PORT", &port), ("NIMBUS_ADMIN_ADDR", "off")]).await?;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("the setting is NIMBUS_PORT"), "{}", stderr(&output));
+    drop(taken);
+    let address = format!("127.0.0.1:{port}");
+    let output = nimbus(["client", "--addr", &address, "send", "echo", "x"], &[]).await?;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("`nimbus dev` starts one"), "{}", stderr(&output));
+    Ok(())
+}
+
+#[tokio::test]
+async fn in_a_pipe_answers_are_plain_lines_and_nothing_else() -> anyhow::Result<()> {
+    let server = TestNimbus::builder().start().await?;
+    let addr = server.addr().to_string();
+    let output = nimbus(["client", "--addr", &addr, "--client_id", "a", "--start", "1", "--end", "3"], &[]).await?;
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), "sq(1) = 1\nsq(2) = 4\nsq(3) = 9\n".to_owned()));
+    assert!(stderr(&output).contains("3 answers"), "{}", stderr(&output));
+
+    // The original's flag with an underscore, and the same with a dash.
+    let output = nimbus(["client", "send", "echo", "x", "y", "--addr", &addr, "--client-id", "b"], &[]).await?;
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), "#1 echo: x\n#2 echo: y\n".to_owned()));
+
+    let env = [("NIMBUS_CLIENT_ADDR", addr.as_str())];
+    let output = nimbus(["client", "--json", "send", "sq", "3037000500"], &env).await?;
+    assert_eq!(output.status.code(), Some(1), "an event failed");
+    let lines: Vec<serde_json::Value> = stdout(&output).lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(lines[0]["error"]["reason"], "RESULT_OUT_OF_RANGE");
+    assert_eq!((&lines[1]["kind"], &lines[1]["failed"]), (&"summary".into(), &1.into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_a_file_for_its_outbox_a_range_is_sent_once_however_often_it_is_started() -> anyhow::Result<()> {
+    let server = TestNimbus::builder().start().await?;
+    let addr = server.addr().to_string();
+    let directory = tempfile::tempdir()?;
+    let args = ["client", "--addr", &addr, "--outbox", "o", "--results", "r", "--start", "5", "--end", "24"];
+    for expected in ["20 answers", "0 answers"] {
+        let output = command(directory.path(), args)?.output().await?;
+        assert!(output.status.success() && stderr(&output).contains(expected), "{}", stderr(&output));
+    }
+    let results = std::fs::read_to_string(directory.path().join("r"))?;
+    let last: serde_json::Value = serde_json::from_str(results.lines().last().context("no results")?)?;
+    assert_eq!((results.lines().count(), &last["result"]), (20, &576.into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_shows_its_token_and_a_listening_one_ends_on_ctrl_c() -> anyhow::Result<()> {
+    let tokens = "alice 0123456789abcdef phone-*";
+    let server = TestNimbus::builder().env("NIMBUS_AUTH_TOKENS", tokens).start().await?;
+    let addr = server.addr().to_string();
+    let output = nimbus(["client", "--addr", &addr, "--client_id", "phone-1", "send", "echo", "x"], &[]).await?;
+    assert_eq!(output.status.code(), Some(69), "no token");
+    assert!(stderr(&output).contains("NIMBUS_CLIENT_TOKEN"), "{}", stderr(&output));
+
+    let directory = tempfile::tempdir()?;
+    let mut listening = command(directory.path(), ["client", "--json", "--addr", &addr, "--client_id", "phone-1"])?;
+    let mut listening = listening.env("NIMBUS_CLIENT_TOKEN", "0123456789abcdef").stdout(Stdio::piped()).spawn()?;
+    server.wait_for_metric("nimbus_sessions_open", |open| open == 1.0).await?;
+    let pid = Pid::from_raw(i32::try_from(listening.id().context("it has ended")?)?).context("no pid")?;
+    kill_process(pid, Signal::INT)?;
+    let mut lines = BufReader::new(listening.stdout.take().context("stdout is piped")?).lines();
+    let summary = timeout(PATIENCE, lines.next_line()).await??.context("no summary")?;
+    assert!(summary.contains(r#""kind":"summary""#), "{summary}");
+    assert!(timeout(PATIENCE, listening.wait()).await??.success());
+    Ok(())
+}

@@ -99,6 +99,7 @@ macro_rules! each_mailbox_promise {
             a_change_of_hands_outlives_a_restart
             rule_16_a_restart_is_never_silent_about_what_it_lost
             rule_16_a_restart_forgets_no_answer
+            rule_16_what_retention_took_unread_is_below_a_floor
             rule_28_a_mailbox_ahead_of_its_log_skips_nothing
         }
     };

@@ -1,7 +1,10 @@
 //! The embedded mailbox passes the contract suite from whatever snapshot it comes back; and its state as bytes.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,7 +18,7 @@ use nimbus_core::{
     ports::{
         log::{Appending, Batch, LogError, Range, Stored},
         mailbox::{Applied, Claim, ClaimError, ClaimKind, Mailbox, MailboxAck, MailboxError},
-        notifier::Notifier,
+        notifier::{Notification, Notifier},
     },
 };
 use proptest::prelude::*;
@@ -40,13 +43,17 @@ const LIMITS: MailboxLimits = MailboxLimits {
 #[derive(Debug, Clone, Default)]
 struct Records {
     written: Arc<Mutex<Vec<Vec<u8>>>>,
-    fails: bool,
+    fails: Arc<AtomicBool>,
 }
 
 impl Journal for Records {
     fn append(&self, record: &[u8]) -> Appending {
         self.written.lock().unwrap().push(record.to_vec());
-        let outcome = if self.fails { Err(LogError::Full("no room".to_owned())) } else { Ok(Position::START) };
+        let outcome = if self.fails.load(Ordering::Relaxed) {
+            Err(LogError::Full("no room".to_owned()))
+        } else {
+            Ok(Position::START)
+        };
         std::future::ready(outcome).boxed()
     }
 
@@ -187,14 +194,39 @@ async fn nothing_is_served_before_the_log_is_open() {
     assert!(matches!(mailbox.applied(Partition(1)).await, Err(MailboxError::Unavailable(_))), "no such partition");
 }
 
+/// A disk that is full for a moment must not cost the live session its notifications.
 #[tokio::test]
-async fn a_claim_that_is_not_durable_is_not_granted() {
+async fn a_claim_that_is_not_durable_leaves_the_client_where_it_was() {
     let notifier = EmbeddedNotifier::new(NotifierConfig::default(), NotifierMetrics::default());
     let mailbox = closed(one_partition(), &notifier);
-    mailbox.start(Records { fails: true, ..Records::default() }, &empty(one_partition()));
-    assert!(matches!(mailbox.claim(sdk(1)).await, Err(ClaimError::Unavailable(_))));
-    let retried = mailbox.claim(sdk(1)).await;
-    assert!(matches!(retried, Err(ClaimError::Unavailable(_))), "the same number again is not stale: {retried:?}");
+    let journal = Records::default();
+    mailbox.start(journal.clone(), &empty(one_partition()));
+    let mut subscription = notifier.subscribe(&sdk(1).server).await.unwrap();
+    assert!(matches!(subscription.next().await, Some(Notification::MayHaveMissed)));
+    mailbox.claim(sdk(1)).await.unwrap();
+
+    journal.fails.store(true, Ordering::Relaxed);
+    let newer = Claim { session: SessionId(Ulid(2)), server: ServerId::try_new("elsewhere").unwrap(), ..sdk(2) };
+    for _ in 0..2 {
+        let refused = mailbox.claim(newer.clone()).await;
+        assert!(matches!(refused, Err(ClaimError::Unavailable(_))), "never stale: {refused:?}");
+    }
+    let answer = ResultRecord { origin: origin("alice"), ..ResultRecord::sample(&sdk(1).client, 0) };
+    let records = Arc::new([Stored { offset: Offset(0), record: answer }]);
+    mailbox.apply(&Batch { partition: Partition(0), from: Position(0), records, next: Position(1) }).await.unwrap();
+    assert!(matches!(subscription.next().await, Some(Notification::Results { .. })), "it is still session 1's");
+
+    let bob = Claim { principal: PrincipalId::try_new("bob").unwrap(), ..newer.clone() };
+    assert!(matches!(mailbox.claim(bob).await, Err(ClaimError::Unavailable(_))));
+    let told = subscription.next().await;
+    assert!(matches!(told, Some(Notification::Superseded { session: SessionId(Ulid(1)), .. })), "{told:?}");
+    journal.fails.store(false, Ordering::Relaxed);
+    mailbox.claim(newer).await.unwrap();
+}
+
+fn origin(owner: &str) -> Arc<Origin> {
+    let principal = PrincipalId::try_new(owner).unwrap();
+    Arc::new(Origin { client: sdk(1).client, principal, outbox: OutboxId::new([1; 16]) })
 }
 
 #[tokio::test]
@@ -223,10 +255,6 @@ async fn the_metrics_tell_what_happened() {
     mailbox.claim(sdk(2)).await.unwrap();
     assert!(mailbox.claim(sdk(1)).await.is_err());
     let sample = ResultRecord::sample(&sdk(1).client, 0);
-    let origin = |principal: &str| {
-        let principal = PrincipalId::try_new(principal).unwrap();
-        Arc::new(Origin { client: sdk(1).client, principal, outbox: OutboxId::new([1; 16]) })
-    };
     let answer = |owner: &str| ResultRecord {
         origin: origin(owner),
         seq: 1,
@@ -276,10 +304,10 @@ fn busy() -> (PartitionMailbox, Vec<(Partition, ClaimChange)>) {
     for (number, session_no) in [(1, 1), (2, 9), (3, 4)] {
         let kind = ClaimKind::Sdk { outbox: OutboxId::new([number; 16]), session_no, token: None };
         let claimed = mailbox.claim(&claim(kind), [number; 16], nimbus_core::clock::UnixMillis(5)).unwrap();
-        changes.push((Partition(0), claimed.1));
+        changes.push((Partition(0), claimed.change));
     }
     let original = Claim { client: ClientId::try_new("o").unwrap(), ..claim(ClaimKind::Original) };
-    changes.push((Partition(0), mailbox.claim(&original, [9; 16], nimbus_core::clock::UnixMillis(6)).unwrap().1));
+    changes.push((Partition(0), mailbox.claim(&original, [9; 16], nimbus_core::clock::UnixMillis(6)).unwrap().change));
     let ack = MailboxAck { client: original.client, session: SessionId(Ulid(1)), position: Position(4) };
     changes.push((Partition(0), mailbox.ack(&ack, nimbus_core::clock::UnixMillis(7)).unwrap()));
     let records: Arc<[_]> = (0..40)

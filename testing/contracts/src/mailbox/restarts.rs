@@ -10,7 +10,7 @@ use super::{
     MailboxFixture,
     world::{World, record},
 };
-use crate::support::{outbox, principal};
+use crate::support::{outbox, principal, server};
 
 /// Durable when they return.
 pub async fn claims_outlive_a_restart<X: MailboxFixture>(make: impl AsyncFn(PartitionCount) -> X) {
@@ -112,6 +112,33 @@ pub async fn rule_16_a_restart_forgets_no_answer<X: MailboxFixture>(make: impl A
         assert_eq!(world.waiting(applied).await, Ok(vec![]));
         assert_eq!(world.claim(&world.sdk(1, 1, 1)).await.answered, 3);
     }
+}
+
+/// Retention overtook the router: what it never saw is a gap for whoever asks, and folding goes on behind it.
+pub async fn rule_16_what_retention_took_unread_is_below_a_floor<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    let start = world.claim(&world.sdk(1, 1, 1)).await.start;
+    let own = world.origin("alice", 1);
+    world.answers(&own, 1..=3);
+    world.route().await;
+    let applied = world.end();
+    let mut listener = world.listen(&server("s1")).await;
+    world.skip_to(applied).await;
+    world.skip_to(Position(applied.0 - 1)).await;
+    assert_eq!((world.applied().await, listener.missed().await), (applied, false), "nothing is missing");
+
+    world.answers(&own, 4..=6);
+    let first = world.end();
+    let later = world.answers(&own, 7..=8);
+    world.skip_to(first).await;
+    assert_eq!((world.applied().await, listener.missed().await), (first, true));
+    for from in [start, applied] {
+        assert_eq!(world.waiting(from).await, Err(first));
+    }
+    assert_eq!(world.route().await, (2, 0));
+    assert_eq!(world.waiting(first).await, Ok(later));
 }
 
 /// After a restore the log may end earlier than the mailbox had read. What is appended there now is new.

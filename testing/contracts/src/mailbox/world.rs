@@ -92,6 +92,10 @@ impl<X: MailboxFixture> World<X> {
         within("applied", self.mailbox().applied(self.partition)).await.expect("applied")
     }
 
+    pub(super) async fn skip_to(&self, start: Position) {
+        within("skipping", self.mailbox().skip_to(self.partition, start)).await.expect("skip_to");
+    }
+
     /// Applies all that is new in one batch; returns how many records were fresh and how many were duplicates.
     pub(super) async fn route(&self) -> (usize, usize) {
         let batch = self.batch(self.applied().await);
@@ -206,25 +210,37 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Everything that was sent so far: a notification of our own marks the end.
+    /// Everything that was sent so far, in order.
     pub(super) async fn notices(&mut self) -> Vec<Notice> {
+        let all = self.all().await;
+        all.into_iter().map(|notice| notice.unwrap_or_else(|other| panic!("{other:?}"))).collect()
+    }
+
+    /// Whether anything that was sent so far says that something may have been missed.
+    pub(super) async fn missed(&mut self) -> bool {
+        self.all().await.iter().any(|notice| matches!(notice, Err(Notification::MayHaveMissed)))
+    }
+
+    /// A notification of our own marks the end.
+    async fn all(&mut self) -> Vec<Result<Notice, Notification>> {
         let mark = session(u128::MAX);
         let client = client_in(Partition(0), partitions(1), 0);
         let end = Notification::Superseded { client, session: mark };
         within("publishing", self.notifier.publish(&self.name, end)).await.expect("publish");
-        let mut notices = Vec::new();
+        let mut all = Vec::new();
         loop {
             match within("a notification", self.subscription.next()).await {
-                Some(Notification::Superseded { session, .. }) if session == mark => return notices,
+                Some(Notification::Superseded { session, .. }) if session == mark => return all,
                 Some(Notification::Results { partition, previous, last, clients }) => {
                     let clients = clients.into_iter().map(|client| {
                         let offsets: Vec<_> = client.results.iter().map(|stored| stored.offset).collect();
                         assert!(rise(offsets.iter().copied()) && !offsets.is_empty());
                         (client.client, offsets)
                     });
-                    notices.push((partition, previous, last, clients.collect()));
+                    all.push(Ok((partition, previous, last, clients.collect())));
                 }
-                other => panic!("{other:?}"),
+                Some(other) => all.push(Err(other)),
+                None => panic!("the subscription ended"),
             }
         }
     }

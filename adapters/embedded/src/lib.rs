@@ -33,6 +33,7 @@ mod shared;
 mod shelf;
 mod snapshot;
 mod state;
+pub mod tools;
 mod topic;
 mod writer;
 

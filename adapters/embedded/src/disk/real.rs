@@ -35,7 +35,16 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(path))?))
+        let path = self.path(path);
+        match OpenOptions::new().read(true).write(true).open(&path) {
+            // A backup on read-only media can still be read.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied) =>
+            {
+                Ok(Arc::new(File::open(&path)?))
+            }
+            opened => Ok(Arc::new(opened?)),
+        }
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {

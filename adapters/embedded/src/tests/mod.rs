@@ -6,3 +6,4 @@ mod damage;
 mod faults;
 mod mailbox;
 mod power;
+mod tools;

@@ -1,16 +1,21 @@
 //! The [`Log`] port over one topic of the embedded log.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 use nimbus_core::{
     GroupId, LogEpoch, Partition, PartitionCount, Position,
-    ports::log::{Appending, Batch, Consumer, Log, LogError, Range},
+    ports::log::{Appender, Appending, Batch, Consumer, Log, LogError, Range},
 };
 
 use crate::{
     consumer::GroupConsumer,
     embedded::Running,
+    queue::Fence,
     reader,
     shared::{Shared, Shelved},
 };
@@ -39,6 +44,39 @@ impl<R: Shelved> TopicLog<R> {
             Err(LogError::Unavailable(format!("there is no partition {partition}")))
         }
     }
+
+    fn check_append(&self, partition: Partition, records: &[R]) -> Result<(), LogError> {
+        self.check(partition)?;
+        let bytes: usize = records.iter().map(R::weight).sum();
+        if bytes > MAX_APPEND_BYTES {
+            return Err(LogError::Full(format!("one append has {bytes} bytes, {MAX_APPEND_BYTES} are possible")));
+        }
+        Ok(())
+    }
+}
+
+/// One caller's way into a topic.
+struct TopicAppender<R> {
+    log: TopicLog<R>,
+    fence: Fence,
+}
+
+impl<R: Shelved> fmt::Debug for TopicAppender<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicAppender").field("log", &self.log).field("fence", &self.fence).finish()
+    }
+}
+
+impl<R: Shelved> Appender<R> for TopicAppender<R> {
+    fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
+        match self.log.check_append(partition, &records) {
+            Ok(()) => self.log.shared.queue.append(partition, records, Some(&self.fence)),
+            Err(error) => {
+                self.fence.store(true, Ordering::Relaxed);
+                Box::pin(async { Err(error) })
+            }
+        }
+    }
 }
 
 impl<R: Shelved> fmt::Debug for TopicLog<R> {
@@ -62,15 +100,15 @@ impl<R: Shelved> Log<R> for TopicLog<R> {
     }
 
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
-        if let Err(error) = self.check(partition) {
-            return Box::pin(async { Err(error) });
+        match self.check_append(partition, &records) {
+            Ok(()) => self.shared.queue.append(partition, records, None),
+            Err(error) => Box::pin(async { Err(error) }),
         }
-        let bytes: usize = records.iter().map(R::weight).sum();
-        if bytes > MAX_APPEND_BYTES {
-            let error = LogError::Full(format!("one append has {bytes} bytes, {MAX_APPEND_BYTES} are possible"));
-            return Box::pin(async { Err(error) });
-        }
-        self.shared.queue.append(partition, records)
+    }
+
+    fn appender(&self) -> Box<dyn Appender<R>> {
+        let log = Self::new(Arc::clone(&self.shared), Arc::clone(&self._running));
+        Box::new(TopicAppender { log, fence: Fence::default() })
     }
 
     async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {

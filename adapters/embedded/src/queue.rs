@@ -7,8 +7,8 @@
 use std::{
     mem,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,8 +28,26 @@ use crate::{
 /// How long a record that nobody waits for may stay in memory before it is written.
 pub(crate) const LAZY_DELAY: Duration = Duration::from_millis(50);
 
+/// Set by the first failure among the appends of one appender; nothing is enqueued for it any more.
+pub(crate) type Fence = Arc<AtomicBool>;
+
 /// Resolves an append.
-pub(crate) type Reply = oneshot::Sender<Result<Position, LogError>>;
+#[derive(Debug)]
+pub(crate) struct Reply {
+    sender: oneshot::Sender<Result<Position, LogError>>,
+    fence: Option<Fence>,
+}
+
+impl Reply {
+    fn new(fence: Option<&Fence>) -> (Self, oneshot::Receiver<Result<Position, LogError>>) {
+        let (sender, answer) = oneshot::channel();
+        (Self { sender, fence: fence.map(Arc::clone) }, answer)
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.fence.as_ref().is_some_and(|fence| fence.load(Ordering::Relaxed))
+    }
+}
 
 /// Records of one append, encoded.
 #[derive(Debug)]
@@ -62,9 +80,13 @@ pub(crate) enum Item {
     Barrier(Reply),
 }
 
-/// Whoever enqueued it may have gone: then nobody wants the answer.
+/// Whoever enqueued it may have gone: then nobody wants the answer. Failures are answered under the queue's lock: nothing of
+/// the same appender gets in between the failure and the fence.
 pub(crate) fn answer(reply: Reply, outcome: Result<Position, LogError>) {
-    drop(reply.send(outcome));
+    if let (Err(_), Some(fence)) = (&outcome, &reply.fence) {
+        fence.store(true, Ordering::Relaxed);
+    }
+    drop(reply.sender.send(outcome));
 }
 
 impl Item {
@@ -161,10 +183,15 @@ impl Queue {
         }
     }
 
-    /// Enqueues records of one partition.
-    pub(crate) fn append<R: TopicRecord>(&self, partition: Partition, records: Vec<R>) -> Appending {
+    /// Enqueues records of one partition, unless an append with the same fence has failed.
+    pub(crate) fn append<R: TopicRecord>(
+        &self,
+        partition: Partition,
+        records: Vec<R>,
+        fence: Option<&Fence>,
+    ) -> Appending {
         debug_assert!(!records.is_empty(), "an append has at least one record");
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(fence);
         let body = body::encode(&records);
         self.push(Item::Records(RecordItem {
             strand: Strand { topic: R::TOPIC, partition },
@@ -179,7 +206,7 @@ impl Queue {
 
     /// Enqueues a state record that somebody waits for.
     pub(crate) fn append_state(&self, kind: StateKind, record: &[u8]) -> Appending {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(None);
         self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: Some(reply) }));
         Box::pin(async move { answer.await.unwrap_or(Err(LogError::Closed)) })
     }
@@ -191,14 +218,14 @@ impl Queue {
 
     /// Waits until everything enqueued so far is durable.
     pub(crate) async fn flush(&self) -> Result<(), LogError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(None);
         self.push(Item::Barrier(reply));
         answer.await.unwrap_or(Err(LogError::Closed)).map(|_| ())
     }
 
     /// [`flush`](Self::flush) for a thread outside of the runtime.
     pub(crate) fn flush_blocking(&self) -> Result<(), LogError> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, answer) = Reply::new(None);
         self.push(Item::Barrier(reply));
         answer.blocking_recv().unwrap_or(Err(LogError::Closed)).map(|_| ())
     }
@@ -207,6 +234,11 @@ impl Queue {
         let bytes = item.bytes();
         let lazy = item.is_note();
         let mut waiting = self.lock();
+        if matches!(&item, Item::Records(records) if records.reply.is_fenced()) {
+            drop(waiting);
+            item.resolve(Err(LogError::Unavailable("an append before it failed".to_owned())));
+            return;
+        }
         if waiting.closed {
             drop(waiting);
             // The reply goes with the item, and its receiver reads that as `Closed`.

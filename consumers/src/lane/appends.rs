@@ -15,7 +15,7 @@ use std::{
 
 use nimbus_core::{
     Partition, ResultRecord,
-    ports::log::{Appending, LogError, ResultLog},
+    ports::log::{Appender, Appending, LogError, ResultLog},
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Sleep};
 use tracing::warn;
@@ -28,6 +28,8 @@ const IN_FLIGHT: usize = 64;
 
 pub(super) struct Appends {
     log: Arc<ResultLog>,
+    /// Ends with its first failure: nothing lands behind a lost answer, also when that is looked at only later.
+    appender: Box<dyn Appender<ResultRecord>>,
     partition: Partition,
     meters: LaneMeters,
     backoff: Backoff,
@@ -53,7 +55,18 @@ impl Appends {
         backoff: Backoff,
         cautious: bool,
     ) -> Self {
-        Self { log, partition, meters, backoff, in_flight: VecDeque::new(), cautious, failures: 0, pause: None }
+        let appender = log.appender();
+        Self {
+            log,
+            appender,
+            partition,
+            meters,
+            backoff,
+            in_flight: VecDeque::new(),
+            cautious,
+            failures: 0,
+            pause: None,
+        }
     }
 
     /// Whether an append may be made now.
@@ -73,7 +86,7 @@ impl Appends {
     /// Enqueues an append. Returns at once.
     pub(super) fn append(&mut self, out: Outgoing) {
         let kept = self.cautious.then(|| out.records.clone());
-        let appending = self.log.append(self.partition, out.records);
+        let appending = self.appender.append(self.partition, out.records);
         self.in_flight.push_back(InFlight { appending, settles: out.settles, _permits: out.permits, kept });
     }
 
@@ -84,7 +97,8 @@ impl Appends {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
                 if let Some(InFlight { appending, kept: Some(records), .. }) = self.in_flight.front_mut() {
-                    *appending = self.log.append(self.partition, records.clone());
+                    self.appender = self.log.appender();
+                    *appending = self.appender.append(self.partition, records.clone());
                 }
             }
             let Some(first) = self.in_flight.front_mut() else { return Poll::Pending };

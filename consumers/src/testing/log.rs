@@ -1,5 +1,4 @@
-//! A log in memory with consumer groups. It keeps the contract of the port (what lands is a prefix; a failed append takes
-//! the ones behind it along; readers see durable records only; offsets are not dense) and can be told when appends
+//! A log in memory with consumer groups. It keeps the contract of the port (an appender ends with its first failure; readers see durable records only; offsets are not dense) and can be told when appends
 //! become durable, and when they fail and how.
 
 use std::{
@@ -13,7 +12,9 @@ use std::{
 use async_trait::async_trait;
 use nimbus_core::{
     GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
-    ports::log::{Appending, Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord, Range, Stored},
+    ports::log::{
+        Appender, Appending, Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord, Range, Stored,
+    },
 };
 use tokio::sync::Notify;
 
@@ -33,9 +34,6 @@ struct PartitionState<R> {
     records: Vec<Stored<R>>,
     /// Appended, and not durable.
     held: Vec<Stored<R>>,
-    /// How many failures were not reported yet: until then what is appended fails as well. Reported means that the caller
-    /// has seen it, or dropped the future; anything earlier would let an append slip in between.
-    unreported: usize,
 }
 
 #[derive(Debug, Default)]
@@ -80,8 +78,7 @@ impl<R> Deref for MemoryLog<R> {
 
 impl<R: LogRecord> MemoryLog<R> {
     pub(crate) fn new(partitions: usize) -> Self {
-        let partition =
-            |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new(), unreported: 0 };
+        let partition = |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new() };
         let inner = Inner {
             partitions: (0..partitions).map(partition).collect(),
             groups: BTreeMap::new(),
@@ -267,40 +264,11 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
     async fn ready(&self) {}
 
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
-        assert!(!records.is_empty());
-        let (end, failure) = self.change(|inner| {
-            inner.appends += 1;
-            let hold = inner.hold;
-            let unreported = inner.partitions[partition.0 as usize].unreported;
-            let fate = if unreported > 0 { Some(Fate::Lost(BEHIND)) } else { inner.fates.pop_front() };
-            if let Some(Fate::Lost(error)) = fate {
-                inner.partitions[partition.0 as usize].unreported += 1;
-                return (None, Some(error));
-            }
-            let end = inner.store(partition, records).last().map(|last| last.position_after());
-            let state = &mut inner.partitions[partition.0 as usize];
-            if !hold {
-                state.records.append(&mut state.held);
-            }
-            match fate {
-                Some(Fate::Landed(error)) => {
-                    state.unreported += 1;
-                    (end, Some(error))
-                }
-                _ => (end, None),
-            }
-        });
-        let log = self.clone();
-        let unreported = failure.is_some().then(|| Unreported { log: self.clone(), partition });
-        Box::pin(async move {
-            if let Some(error) = failure {
-                drop(unreported);
-                return Err(error);
-            }
-            let end = end.expect("stored");
-            log.wait(|inner| (inner.partitions[partition.0 as usize].end() >= end).then_some(())).await;
-            Ok(end)
-        })
+        self.append_fenced(partition, records, &mut false)
+    }
+
+    fn appender(&self) -> Box<dyn Appender<R>> {
+        Box::new(MemoryAppender { log: self.clone(), failed: Mutex::new(false) })
     }
 
     async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {
@@ -335,18 +303,49 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
     }
 }
 
-/// What an append behind a failed one is told.
-const BEHIND: LogError = LogError::Unavailable(String::new());
-
-/// A failure that its caller has not seen yet.
-struct Unreported<R: LogRecord> {
+/// Fails for good with its first failure, seen or not.
+#[derive(Debug)]
+struct MemoryAppender<R> {
     log: MemoryLog<R>,
-    partition: Partition,
+    failed: Mutex<bool>,
 }
 
-impl<R: LogRecord> Drop for Unreported<R> {
-    fn drop(&mut self) {
-        self.log.change(|inner| inner.partitions[self.partition.0 as usize].unreported -= 1);
+impl<R: LogRecord> Appender<R> for MemoryAppender<R> {
+    fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
+        self.log.append_fenced(partition, records, &mut self.failed.lock().unwrap())
+    }
+}
+
+impl<R: LogRecord> MemoryLog<R> {
+    fn append_fenced(&self, partition: Partition, records: Vec<R>, failed: &mut bool) -> Appending {
+        assert!(!records.is_empty());
+        let behind = Fate::Lost(LogError::Unavailable("an append before it failed".to_owned()));
+        let (end, failure) = self.change(|inner| {
+            inner.appends += 1;
+            let fate = if *failed { Some(behind) } else { inner.fates.pop_front() };
+            if let Some(Fate::Lost(error)) = fate {
+                return (None, Some(error));
+            }
+            let end = inner.store(partition, records).last().map(|last| last.position_after());
+            if !inner.hold {
+                let state = &mut inner.partitions[partition.0 as usize];
+                state.records.append(&mut state.held);
+            }
+            match fate {
+                Some(Fate::Landed(error)) => (end, Some(error)),
+                _ => (end, None),
+            }
+        });
+        *failed |= failure.is_some();
+        let log = self.clone();
+        Box::pin(async move {
+            if let Some(error) = failure {
+                return Err(error);
+            }
+            let end = end.expect("stored");
+            log.wait(|inner| (inner.partitions[partition.0 as usize].end() >= end).then_some(())).await;
+            Ok(end)
+        })
     }
 }
 

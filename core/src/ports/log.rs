@@ -189,9 +189,15 @@ pub trait Log<R: LogRecord>: Debug + Send + Sync {
     async fn ready(&self);
 
     /// Enqueues `records` (not empty) for one partition, in the order of calls, and returns at once. What lands is a
-    /// prefix: when an append fails, every later append enqueued before the failure was reported fails as well.
+    /// prefix: when an append fails, every later append enqueued before the failure was reported fails as well. Between
+    /// the report and the moment when its caller looks at it, others get through: a caller that has several appends on
+    /// their way takes an [`appender`](Self::appender).
     /// Never refuses for lack of queue room: see [`ready`](Self::ready).
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending;
+
+    /// A way into the log that ends with its first failure, for a caller that does not wait for one append before it makes
+    /// the next.
+    fn appender(&self) -> Box<dyn Appender<R>>;
 
     /// Joins a consumer group. Each partition belongs to one member of the group at a time.
     ///
@@ -218,6 +224,17 @@ pub trait Log<R: LogRecord>: Debug + Send + Sync {
     /// # Errors
     /// [`LogError::Unavailable`] (retryable), [`LogError::Closed`].
     async fn committed(&self, partition: Partition) -> Result<Vec<(GroupId, Position)>, LogError>;
+}
+
+/// One caller's way into a log.
+///
+/// What lands of it is a prefix of what was appended through it, of all partitions together: once one append has failed,
+/// every later one fails as well, whenever it was made. Whoever has seen the failure, and knows what to do about it, goes on
+/// with a new appender. Without this, an append made a moment before its predecessor's failure was looked at would land
+/// alone; its predecessor, sent again behind it, would pass for a duplicate and be lost.
+pub trait Appender<R: LogRecord>: Debug + Send + Sync {
+    /// As [`Log::append`]. After a failure: [`LogError::Unavailable`], nothing was stored.
+    fn append(&self, partition: Partition, records: Vec<R>) -> Appending;
 }
 
 /// One member of a consumer group. Dropping it leaves the group.

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrder
 use nimbus_core::{
     Origin, Partition, Reason, SessionId,
     ports::{
-        log::{Appending, EventLog},
+        log::{Appender, Appending, EventLog},
         mailbox::MailboxAck,
     },
     registry::{Mail, Registration},
@@ -22,7 +22,7 @@ use tonic::{Status, Streaming};
 use super::{
     delivery_source::{Fetched, FetchedPage, fetch},
     entrance::unreadable,
-    opening::{ReadySession, append_of},
+    opening::ReadySession,
     out::{OutFrame, OutHandle},
 };
 use crate::{metrics, shared::Shared, status};
@@ -65,6 +65,8 @@ pub(crate) struct Driver<W: Wire> {
     partition: Partition,
     registration: Registration,
     session: Session,
+    /// Ends with its first failure, as the session does then: nothing lands behind a lost event.
+    appender: Box<dyn Appender<nimbus_core::Event>>,
     appends: FuturesOrdered<Appending>,
     fetching: Option<BoxFuture<'static, Fetched>>,
     reading: bool,
@@ -120,6 +122,7 @@ impl<W: Wire> Driver<W> {
         let partition = shared.ports.events.partitions().partition_of(&origin.client);
         shared.metrics.sessions_open.inc();
         let tally = Tally { accepted_seq: session.accepted_seq(), ..Tally::default() };
+        let appender = shared.ports.events.appender();
         let mut driver = Self {
             shared,
             wire,
@@ -130,6 +133,7 @@ impl<W: Wire> Driver<W> {
             partition,
             registration,
             session,
+            appender,
             appends: FuturesOrdered::new(),
             fetching: None,
             reading: true,
@@ -307,7 +311,7 @@ impl<W: Wire> Driver<W> {
         for action in std::mem::take(&mut self.actions) {
             match action {
                 Action::Send(frame) => self.send(frame),
-                Action::Append(events) => self.appends.push_back(append_of(&self.shared, events)),
+                Action::Append(events) => self.appends.push_back(self.appender.append(self.partition, events)),
                 Action::Fetch(request) => {
                     self.fetching = Some(fetch(Arc::clone(&self.shared), Arc::clone(&self.origin), request));
                 }

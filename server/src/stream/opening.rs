@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, Event, LogEpoch, Origin, OutboxId, Position, PrincipalId, Reason, SessionId,
+    ClientId, LogEpoch, Origin, OutboxId, Position, PrincipalId, Reason, SessionId,
     ports::{
         authenticator::Credentials,
         mailbox::{Claim, ClaimKind, Page},
@@ -166,11 +166,4 @@ async fn supersede(shared: &Shared, client: &ClientId, server: &nimbus_core::Ser
 /// A fresh outbox, for clients of the original protocol: each stream counts anew.
 pub(crate) fn fresh_outbox() -> OutboxId {
     OutboxId::new(rand::random())
-}
-
-/// Where a client's events go.
-pub(crate) fn append_of(shared: &Shared, events: Vec<Event>) -> nimbus_core::ports::log::Appending {
-    let log = &shared.ports.events;
-    let partition = log.partitions().partition_of(&events[0].origin.client);
-    log.append(partition, events)
 }

@@ -116,6 +116,7 @@ macro_rules! each_log_fault_promise {
         $with! { $($args)*;
             readers_see_durable_records_only
             a_failed_append_takes_all_later_ones_with_it
+            an_appender_ends_with_its_first_failure
             a_read_from_before_the_start_says_so
             a_consumer_that_is_sent_before_the_start_is_told
         }

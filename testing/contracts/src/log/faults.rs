@@ -68,6 +68,35 @@ pub async fn a_failed_append_takes_all_later_ones_with_it<X: LogFaults>(make: im
     store(&*log, P1, samples(&*log, P1, 0, 1)).await;
 }
 
+/// Rule 4, for a caller that does not look at its answers at once: what it appends behind a failure that it has not seen yet
+/// does not land either. Otherwise the failed one, sent again, would come behind it and pass for a duplicate.
+pub async fn an_appender_ends_with_its_first_failure<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+    let fixture = make(partitions(2)).await;
+    let log = fixture.log();
+    let appender = log.appender();
+    within("an append", appender.append(P0, samples(&*log, P0, 0, 2))).await.expect("append");
+    fixture.hold().await;
+    fixture.fail_next_write().await;
+    let unseen: Vec<_> = (0..3).map(|round| appender.append(P0, samples(&*log, P0, 2 + round, 1))).collect();
+    fixture.release().await;
+    // Another caller's append may fail along; once one goes through, the failure has been reported to everybody.
+    while within("an append", log.append(P1, samples(&*log, P1, 0, 1))).await.is_err() {}
+    let before = read_all(&*log, P0, Position::START, 1 << 20).await.len();
+    let behind = [P0, P1].map(|partition| appender.append(partition, samples(&*log, partition, 50, 1)));
+    for append in behind {
+        let told = within("an append", append).await;
+        assert!(matches!(told, Err(LogError::Unavailable(_))), "{told:?}");
+    }
+    for append in unseen {
+        within("an append", append).await.expect_err("the fault did not show");
+    }
+    assert_eq!(read_all(&*log, P0, Position::START, 1 << 20).await.len(), before);
+    let next = samples(&*log, P0, 100, 2);
+    within("an append", log.appender().append(P0, next.clone())).await.expect("a new appender goes on");
+    let again = read_all(&*log, P0, Position::START, 1 << 20).await;
+    assert_eq!(again[again.len() - 2..], next);
+}
+
 /// A reader that comes too late is told from where it can read, never served silence.
 pub async fn a_read_from_before_the_start_says_so<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
     let fixture = make(partitions(2)).await;

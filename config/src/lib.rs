@@ -116,3 +116,13 @@ pub fn load_client(environment: &Environment) -> Result<ClientConfig, ConfigErro
     let client = ClientConfig::read(&mut reading);
     reading.finish(client).map(|(client, _, _)| client)
 }
+
+/// Reads what the tools for a data directory need and looks at nothing else.
+///
+/// # Errors
+/// [`ConfigError`] with every problem of the `NIMBUS_DATA_*` settings and `NIMBUS_PARTITIONS`.
+pub fn load_storage(environment: &Environment) -> Result<StorageConfig, ConfigError> {
+    let mut reading = Reading::new(environment);
+    let storage = StorageConfig::read(&mut reading);
+    reading.finish(storage).map(|(storage, _, _)| storage)
+}

@@ -48,6 +48,10 @@ fn run(command: Command) -> Result<Exit, Failure> {
             let config = nimbus_config::load_client(&environment).or_exit(Exit::Usage)?;
             block_on(async { cli::load::run(args, config, interrupted()?).await })
         }
+        Command::Data(args) => {
+            let storage = nimbus_config::load_storage(&environment).or_exit(Exit::Usage)?;
+            cli::data::run(&args, &storage.dir)
+        }
         Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod load;
 pub(crate) mod serve;
@@ -74,6 +75,14 @@ The exit code is 1 if anything was lost, repeated, out of order or wrong.")]
 
 Secrets are never shown. Wrong settings are listed all at once, and the exit code is 64.")]
     Config(ConfigArgs),
+    /// Checks, repairs, backs up or restores a data directory, or erases one client from it
+    #[command(after_help = "Examples:
+  nimbus data check                          reads everything, changes nothing; exit code 65 if something is damaged
+  nimbus data backup /backups/today          also while the server runs
+  nimbus data restore /backups/today --data-dir ./restored
+  nimbus data repair                         after a refusal to start: keeps what can be read, says what is lost
+  nimbus data erase phone-1 --yes            everything of one client, for good")]
+    Data(data::DataArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
     Demo,

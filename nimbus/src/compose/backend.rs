@@ -36,7 +36,7 @@ pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, registry: &mut 
 }
 
 async fn embedded(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registry) -> Result<Backend, Failure> {
-    let store = Embedded::open(settings::embedded(config), clock, registry).await.map_err(failure)?;
+    let store = Embedded::open(settings::embedded(config), clock, registry).await.map_err(open_failure)?;
     Ok(Backend {
         events: store.events(),
         results: store.results(),
@@ -48,7 +48,7 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registr
 }
 
 /// The exit code of a data directory that cannot be opened.
-pub(crate) fn failure(error: OpenError) -> Failure {
+pub(crate) fn open_failure(error: OpenError) -> Failure {
     let exit = match &error {
         OpenError::InUse { .. } => Exit::Unavailable,
         OpenError::Partitions { .. } | OpenError::Config(_) => Exit::Usage,

@@ -33,7 +33,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(crate) use self::{listeners::Listeners, signals::Signals};
+pub(crate) use self::{backend::open_failure, listeners::Listeners, signals::Signals};
 use crate::exit::{Exit, Failure, OrExit};
 
 /// What a server that is up can say about itself.
@@ -146,11 +146,13 @@ pub(crate) async fn run(
     let outcome = shutdown.run(config.shutdown.timeout, again).await;
     let elapsed_ms = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
     info!(elapsed_ms, end = ?outcome.end, stragglers = ?outcome.stragglers, "shut down");
-    match (outcome.end, failed.take()) {
-        (End::Forced, _) => Ok(Exit::Interrupted),
-        (_, Some(failure)) => Err(failure),
-        (End::Clean, None) => Ok(Exit::Done),
-        (End::Late, None) => Ok(Exit::Failed),
+    match (outcome.end, failed.take(), cause) {
+        (End::Forced, _, _) => Ok(Exit::Interrupted),
+        (_, Some(failure), _) => Err(failure),
+        // A part that panicked, or ended with nothing to say, has failed as well.
+        (_, None, Cause::TaskEnded(_)) => Err(Failure::new(Exit::Failed, cause)),
+        (End::Late, None, Cause::Asked(_)) => Ok(Exit::Failed),
+        (End::Clean, None, Cause::Asked(_)) => Ok(Exit::Done),
     }
 }
 

@@ -139,6 +139,47 @@ async fn with_a_file_for_its_outbox_a_range_is_sent_once_however_often_it_is_sta
     Ok(())
 }
 
+/// The way on that a refusal to start names: check says where, repair keeps the rest, and the server starts again.
+#[tokio::test]
+async fn a_damaged_directory_is_refused_with_65_and_repair_is_the_way_on() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    let mut server = TestNimbus::builder().data_dir(&data).start().await?;
+    let addr = server.addr().to_string();
+    let output = nimbus(["client", "--addr", &addr, "--start", "1", "--end", "50"], &[]).await?;
+    assert!(output.status.success(), "{}", stderr(&output));
+    server.terminate()?;
+    assert!(server.wait(PATIENCE).await?.success());
+
+    let dir = data.to_string_lossy().into_owned();
+    let tool = async |action: &str| nimbus(["data", action, "--data-dir", &dir], &[]).await;
+    let output = tool("check").await?;
+    assert!(output.status.success() && stdout(&output).contains("events: 50 records"), "{}", stdout(&output));
+
+    let segment = data.join("segments/00000000000000000001.log");
+    let mut bytes = std::fs::read(&segment)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes)?;
+    let output = tool("check").await?;
+    assert_eq!(output.status.code(), Some(65));
+    assert!(stdout(&output).contains("DAMAGE segments/00000000000000000001.log at byte"), "{}", stdout(&output));
+    let env = [("NIMBUS_DATA_DIR", dir.as_str()), ("NIMBUS_PORT", "0"), ("NIMBUS_ADMIN_ADDR", "off")];
+    let output = nimbus(["standalone"], &env).await?;
+    assert_eq!(output.status.code(), Some(65));
+    assert!(stderr(&output).contains("nimbus data repair"), "{}", stderr(&output));
+
+    let output = tool("repair").await?;
+    assert!(output.status.success() && stdout(&output).contains("kept as it was"), "{}", stdout(&output));
+    assert!(tool("check").await?.status.success());
+    server.restart().await?;
+    let output = nimbus(["data", "erase", "nimbus-cli", "--data-dir", &dir], &[]).await?;
+    assert_eq!(output.status.code(), Some(64), "it asks for --yes");
+    let output = nimbus(["data", "erase", "nimbus-cli", "--yes", "--data-dir", &dir], &[]).await?;
+    assert_eq!(output.status.code(), Some(69), "a server uses the directory: {}", stderr(&output));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_client_shows_its_token_and_a_listening_one_ends_on_ctrl_c() -> anyhow::Result<()> {
     let tokens = "alice 0123456789abcdef phone-*";

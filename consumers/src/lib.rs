@@ -6,6 +6,8 @@
 
 mod catalogue;
 mod config;
+#[cfg(test)]
+mod end_to_end;
 mod error;
 mod group;
 mod lane;

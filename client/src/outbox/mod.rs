@@ -3,6 +3,9 @@
 mod format;
 mod journal;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::journal::Journal;

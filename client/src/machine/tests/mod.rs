@@ -5,7 +5,7 @@ mod world;
 
 use proptest::prelude::*;
 
-use self::world::{UNKNOWN_AFTER, World};
+use self::world::World;
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
@@ -65,7 +65,7 @@ fn run(world: &mut World, steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Send => world.app_sends(),
-            Step::Receive(count) => (0..count).for_each(|_| drop(world.app_receives())),
+            Step::Receive(count) => (0..count).for_each(|_| _ = world.app_receives()),
             Step::Keep => world.keep(None),
             Step::Connect => world.connect(),
             Step::Disconnect => world.disconnect(),

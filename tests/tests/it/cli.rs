@@ -139,6 +139,18 @@ async fn with_a_file_for_its_outbox_a_range_is_sent_once_however_often_it_is_sta
     Ok(())
 }
 
+/// What `make demo` runs: it kills real processes, and its exit code is its verdict.
+#[tokio::test]
+async fn the_demonstration_ends_by_itself_and_finds_nothing_lost_or_repeated() -> anyhow::Result<()> {
+    let output = nimbus(["demo"], &[]).await?;
+    let shown = stdout(&output);
+    assert!(output.status.success(), "{shown}{}", stderr(&output));
+    for line in ["sq(1) = 1", "sent          3000", "lost          0", "Nothing was lost or repeated."] {
+        assert!(shown.contains(line), "{line} is missing in:\n{shown}");
+    }
+    Ok(())
+}
+
 /// The way on that a refusal to start names: check says where, repair keeps the rest, and the server starts again.
 #[tokio::test]
 async fn a_damaged_directory_is_refused_with_65_and_repair_is_the_way_on() -> anyhow::Result<()> {

@@ -14,7 +14,7 @@
 //! client.goodbye();
 //! while let Some(incoming) = client.recv().await? {
 //!     if let Incoming::Answer(answer) = incoming {
-//!         println!("{}: {:?}", answer.seq, answer.into_result());
+//!         println!("{}: {:?}", answer.seq, answer.outcome);
 //!     }
 //! }
 //! client.finish().await

@@ -241,7 +241,8 @@ pub enum Action {
     /// Send a frame.
     Send(ServerFrame),
     /// Append events to the log; report with [`Input::Appended`]. Appends are made and reported in the order of these
-    /// actions.
+    /// actions, through an appender that ends with its first failure; once `LogError::Full` was reported, the next ones
+    /// go through a new one.
     Append(Vec<Event>),
     /// Read what waits for the client, from the mailbox or, below its floor, from the log; report with
     /// [`Input::Fetched`]. At most one is out at a time.

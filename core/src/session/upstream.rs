@@ -202,7 +202,7 @@ impl Upstream {
                 self.accepted = append.last_seq;
                 Ok(Settled::Accepted(self.accepted))
             }
-            Err(LogError::Full(_)) if append.void => Ok(Settled::Nothing),
+            Err(LogError::Full(_) | LogError::Unavailable(_)) if append.void => Ok(Settled::Nothing),
             Err(LogError::Full(message)) => {
                 self.expected = append.first_seq;
                 self.going_back = true;

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrder
 use nimbus_core::{
     Origin, Partition, Reason, SessionId,
     ports::{
-        log::{Appender, Appending, EventLog},
+        log::{Appender, Appending, EventLog, LogError},
         mailbox::MailboxAck,
     },
     registry::{Mail, Registration},
@@ -65,7 +65,7 @@ pub(crate) struct Driver<W: Wire> {
     partition: Partition,
     registration: Registration,
     session: Session,
-    /// Ends with its first failure, as the session does then: nothing lands behind a lost event.
+    /// Ends with its first failure: nothing lands behind a lost event.
     appender: Box<dyn Appender<nimbus_core::Event>>,
     appends: FuturesOrdered<Appending>,
     fetching: Option<BoxFuture<'static, Fetched>>,
@@ -89,7 +89,7 @@ struct Tally {
 /// What woke the driver.
 enum Event<T> {
     Frame(Option<Result<T, Status>>),
-    Appended(Result<(), nimbus_core::ports::log::LogError>),
+    Appended(Result<(), LogError>),
     Fetched(Fetched),
     Mail,
     Taken,
@@ -181,7 +181,7 @@ impl<W: Wire> Driver<W> {
     /// Feeds one event to the session; true when the stream is gone.
     fn take(&mut self, event: Event<W::In>) -> bool {
         match event {
-            Event::Appended(outcome) => self.input(Input::Appended(outcome)),
+            Event::Appended(outcome) => self.appended(outcome),
             Event::Fetched(Ok(FetchedPage { records, through, complete })) => {
                 self.look_at_queue();
                 self.input(Input::Fetched { records, through, complete });
@@ -265,11 +265,19 @@ impl<W: Wire> Driver<W> {
     fn take_what_is_ready(&mut self) {
         while !self.appends.is_empty() {
             match self.appends.next().now_or_never() {
-                Some(Some(outcome)) => self.input(Input::Appended(outcome.map(drop))),
+                Some(Some(outcome)) => self.appended(outcome.map(drop)),
                 Some(None) | None => break,
             }
         }
         self.mail();
+    }
+
+    fn appended(&mut self, outcome: Result<(), LogError>) {
+        if matches!(outcome, Err(LogError::Full(_))) {
+            // The client goes back to the first event that was lost; what it sends again needs a way in.
+            self.appender = self.shared.ports.events.appender();
+        }
+        self.input(Input::Appended(outcome));
     }
 
     fn mail(&mut self) {

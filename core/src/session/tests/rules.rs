@@ -131,6 +131,33 @@ fn an_ambiguous_append_ends_the_session_and_nothing_is_refused() {
 }
 
 #[test]
+fn after_a_full_log_the_client_goes_back_to_the_first_lost_event_and_hears_of_it_once() {
+    let (mut session, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    for seq in 1..=3 {
+        session.handle(frame(seq), &mut Unlimited, now, &mut actions);
+        session.settle(&mut actions);
+    }
+    assert_eq!(appended(&actions), [1, 2, 3]);
+    actions.clear();
+    let outcomes = [Ok(()), Err(LogError::Full("no space".into())), Err(LogError::Unavailable("fenced".into()))];
+    for outcome in outcomes {
+        session.handle(Input::Appended(outcome), &mut Unlimited, now, &mut actions);
+    }
+    session.settle(&mut actions);
+    let [Action::Send(ServerFrame::Accepted(1)), Action::Send(ServerFrame::Rejected(rejected))] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!((rejected.seq, rejected.reason), (2, Reason::StorageFull));
+    actions.clear();
+    for seq in [4, 2, 3] {
+        session.handle(frame(seq), &mut Unlimited, now, &mut actions);
+    }
+    session.settle(&mut actions);
+    assert_eq!(appended(&actions), [2, 3]);
+}
+
+#[test]
 fn an_ack_beyond_what_was_sent_ends_the_session() {
     let (_, actions) = run(Limits::default(), [Input::Frame(ClientFrame::Ack(Position(101)))]);
     assert_eq!(closed_because(&actions), Some(Reason::AckBeyondSent));

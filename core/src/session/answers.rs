@@ -45,6 +45,11 @@ impl Answers {
         self.beyond.iter().copied()
     }
 
+    /// Whether one event is answered.
+    pub fn contain(&self, seq: u64) -> bool {
+        seq <= self.through || self.beyond.contains(&seq)
+    }
+
     /// Whether everything up to `seq` is answered.
     pub fn cover(&self, seq: u64) -> bool {
         self.through >= seq
@@ -79,6 +84,7 @@ mod tests {
                     answers.forgive(forgive);
                     model.extend(1..=forgive);
                 }
+                prop_assert_eq!(answers.contain(*seq), model.contains(seq));
                 prop_assert_eq!(answers.insert(*seq), model.insert(*seq));
                 let through = (1..).find(|n| !model.contains(n)).expect("the set is finite") - 1;
                 prop_assert_eq!(answers.through(), through);

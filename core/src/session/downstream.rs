@@ -57,7 +57,10 @@ pub(super) struct Downstream {
     /// Deliveries sent and not acknowledged.
     unacked: VecDeque<Position>,
     acked: Position,
+    /// What the client has, as it said and as was sent since.
     answers: Answers,
+    /// After a gap: the same, but as if everything accepted before it were answered, since nobody can wait for that.
+    awaited: Option<Answers>,
     queue: Queue,
 }
 
@@ -72,8 +75,27 @@ impl Downstream {
             unacked: VecDeque::new(),
             acked: from,
             answers,
+            awaited: None,
             queue: Queue::default(),
         }
+    }
+
+    /// Answers up to `seq` may lie in a gap: they may come, but are not waited for.
+    pub(super) fn forgive(&mut self, seq: u64) {
+        let mut awaited = self.answers.clone();
+        awaited.forgive(seq);
+        self.awaited = Some(awaited);
+    }
+
+    /// Whether nothing up to `seq` is waited for.
+    pub(super) fn covers(&self, seq: u64) -> bool {
+        self.awaited.as_ref().unwrap_or(&self.answers).cover(seq)
+    }
+
+    /// Whether the client has said that it has the answer to this record's event. Only reads can meet such records: after a
+    /// gap they begin before what the client had.
+    fn is_known(&self, record: &ResultRecord) -> bool {
+        record.replay_no == 0 && record.origin.outbox == self.outbox && self.answers.contain(record.seq)
     }
 
     /// How many more deliveries the client can take now, and how many bytes.
@@ -124,7 +146,7 @@ impl Downstream {
     ) {
         debug_assert!(matches!(self.mode, Mode::Fetching { .. }), "a read came back that was not out");
         for stored in records {
-            if !self.sent.covers(stored.offset) {
+            if !self.sent.covers(stored.offset) && !self.is_known(&stored.record) {
                 self.deliver(stored, actions);
             }
         }
@@ -161,6 +183,9 @@ impl Downstream {
         let record = &stored.record;
         if record.kind.is_terminal() && record.replay_no == 0 && record.origin.outbox == self.outbox {
             self.answers.insert(record.seq);
+            if let Some(awaited) = &mut self.awaited {
+                awaited.insert(record.seq);
+            }
         }
         self.queue.messages += 1;
         self.queue.bytes += record.weight();
@@ -207,10 +232,6 @@ impl Downstream {
 
     pub(super) fn acked_position(&self) -> Position {
         self.acked
-    }
-
-    pub(super) fn answers(&self) -> &Answers {
-        &self.answers
     }
 
     /// Whether everything that was notified has been sent.

@@ -107,14 +107,10 @@ impl Session {
             0 => limits.receive_window,
             asked => asked.min(MAX_RECEIVE_WINDOW),
         };
-        let mut answers = match &hello.resume {
+        let answers = match &hello.resume {
             Some(resume) => Answers::new(resume.answered, resume.answered_beyond.iter().copied()),
             None => Answers::default(),
         };
-        if matches!(outcome, ResumeOutcome::Gap { .. }) {
-            // Answers to these may lie in the gap: nobody can wait for them any more.
-            answers.forgive(accepted);
-        }
         let bounds = Bounds {
             window: (dialect == Dialect::V1).then_some(window),
             queue_messages: limits.queue_messages,
@@ -132,6 +128,9 @@ impl Session {
             next_ack: now.instant,
             limits,
         };
+        if matches!(outcome, ResumeOutcome::Gap { .. }) {
+            session.down.forgive(accepted);
+        }
         if dialect == Dialect::V1 {
             actions.push(Action::Send(ServerFrame::Welcome(Welcome {
                 accepted_seq: accepted,
@@ -355,7 +354,7 @@ impl Session {
                 if self.up.is_closed()
                     && self.up.in_flight() == 0
                     && self.down.is_live()
-                    && self.down.answers().cover(self.up.accepted()) =>
+                    && self.down.covers(self.up.accepted()) =>
             {
                 self.close(Close::complete(), actions);
             }

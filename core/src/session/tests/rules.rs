@@ -208,6 +208,24 @@ fn resume_outcomes_follow_floor_and_log_start() {
 }
 
 #[test]
+fn after_a_gap_what_can_be_had_follows_without_what_the_client_has_and_nothing_is_waited_for() {
+    let resume = Resume { position: Position(60), answered: 1, answered_beyond: vec![3], foreign_epoch: true };
+    let hello = Hello { resume: Some(resume), first_unaccepted: 5, ..hello(0) };
+    let (mut session, actions, now) = open(Limits::default(), &hello, opened(0, 100)).unwrap();
+    let Some(Action::Fetch(fetch)) = actions.last() else { panic!("{actions:?}") };
+    assert_eq!((fetch.from, fetch.answered, &fetch.answered_beyond[..]), (Position(0), 1, &[3][..]));
+    let records = (1..=3).map(super::world::answer).collect();
+    let mut actions = Vec::new();
+    let page = Input::Fetched { records, through: Position(100), complete: true };
+    session.handle(page, &mut Unlimited, now, &mut actions);
+    let [Action::Send(ServerFrame::Delivery(delivered))] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(delivered.record.seq, 2);
+    session.handle(Input::HalfClosed, &mut Unlimited, now, &mut actions);
+    session.settle(&mut actions);
+    assert!(session.completed(), "4 may have been lost in the gap: {actions:?}");
+}
+
+#[test]
 fn a_silent_client_is_pinged_and_then_given_up() {
     let (mut session, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
     let mut actions = Vec::new();

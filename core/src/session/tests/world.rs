@@ -125,6 +125,26 @@ pub(super) fn hello(window: u32) -> Hello {
     Hello { outbox: OutboxId::new([7; 16]), first_unaccepted: 1, resume: None, receive_window: window }
 }
 
+/// The FINAL answer to one event, at the offset of its sequence number.
+pub(super) fn answer(seq: u64) -> Stored<ResultRecord> {
+    let event = Event {
+        origin: Arc::new(origin()),
+        seq,
+        name: EventName::try_new("sq").unwrap(),
+        payload: Bytes::new(),
+        content_type: ContentType::default(),
+        attributes: Vec::new(),
+        deadline: None,
+        traceparent: String::new(),
+        received: UnixMillis(0),
+        replay_no: 0,
+        refused: None,
+        edge_context: Bytes::new(),
+    };
+    let offset = Offset(seq);
+    Stored { offset, record: ResultRecord::answering(&event, offset, Lane::Ordered, PartKind::Final, UnixMillis(0)) }
+}
+
 impl World {
     pub(super) fn new(window: u32, queue_messages: usize) -> Self {
         assert!(NonZeroU32::new(window).is_some(), "0 stands for the default");
@@ -221,23 +241,7 @@ impl World {
         let Some(&seq) = self.durable.get(self.results.len()) else { return };
         self.next_offset += u64::from(hole) + 1;
         let offset = Offset(self.next_offset);
-        let mut answered = Event {
-            origin: Arc::new(origin()),
-            seq,
-            name: EventName::try_new("sq").unwrap(),
-            payload: Bytes::new(),
-            content_type: ContentType::default(),
-            attributes: Vec::new(),
-            deadline: None,
-            traceparent: String::new(),
-            received: UnixMillis(0),
-            replay_no: 0,
-            refused: None,
-            edge_context: Bytes::new(),
-        };
-        answered.seq = seq;
-        let record = ResultRecord::answering(&answered, offset, Lane::Ordered, PartKind::Final, UnixMillis(0));
-        self.results.push(Stored { offset, record });
+        self.results.push(Stored { offset, ..answer(seq) });
     }
 
     fn notify(&mut self, lost: bool) {

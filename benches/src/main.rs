@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Baseline { directory } => {
             baseline::serve(&directory, |address| {
                 // Read by whoever started this process.
-                println!("{}{address}", bench::LISTENING);
+                println!("baseline {}{address}", bench::LISTENING);
                 drop(std::io::stdout().flush());
             })
             .await

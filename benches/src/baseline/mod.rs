@@ -9,6 +9,9 @@ mod replies;
 mod v1;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::{net::SocketAddr, path::Path};
 
 use nimbus_proto::{original::nimbus_service_server::NimbusServiceServer, v1::gateway_server::GatewayServer};

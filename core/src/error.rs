@@ -118,7 +118,7 @@ reasons! {
     HelloRepeated = "HELLO_REPEATED", Invalid;
     /// No Hello came within the handshake deadline. Send it as soon as the stream is open.
     HandshakeTimeout = "HANDSHAKE_TIMEOUT", Deadline;
-    /// The client id is missing or not 1 to 128 bytes of [A-Za-z0-9._:@-].
+    /// The client id is missing or not 1 to 128 bytes of `[A-Za-z0-9._:@-]`.
     InvalidClientId = "INVALID_CLIENT_ID", Invalid;
     /// A field of Hello is out of its range; the message names it.
     InvalidHello = "INVALID_HELLO", Invalid;
@@ -158,12 +158,9 @@ reasons! {
     TooManyStreams = "TOO_MANY_STREAMS", Exhausted;
     /// The client sends more events a second than it may. Send again after `retry_after`.
     RateLimited = "RATE_LIMITED", Exhausted;
-    /// More events are in flight than the client may have. Wait for Accepted.
-    TooManyInFlight = "TOO_MANY_IN_FLIGHT", Exhausted;
-    /// The disk is full. Nothing accepted is lost; send again after `retry_after`.
+    /// There is no room: the disk is full, or the log has reached its limit because execution lags. Nothing accepted is
+    /// lost; send again after `retry_after`.
     StorageFull = "STORAGE_FULL", Exhausted;
-    /// Execution lags so far behind that accepting more would endanger what is accepted. Send again later.
-    BacklogFull = "BACKLOG_FULL", Exhausted;
     /// The payload, the attributes or another field of the event exceed their limit. Answered as the event's ERROR.
     EventTooLarge = "EVENT_TOO_LARGE", Invalid;
     /// The event name, or another field of the event, breaks its rules. Answered as the event's ERROR.

@@ -7,10 +7,10 @@ use std::{
 };
 
 use nimbus_core::{
-    DeadLetter, Event, LogEpoch, Partition, ResultRecord,
+    DeadLetter, Event, GroupId, LogEpoch, Partition, ResultRecord,
     clock::Clock,
     ports::{
-        log::{DeadLetterLog, EventLog, ResultLog},
+        log::{DeadLetterLog, EventLog, LogError, ResultLog},
         mailbox::Mailbox,
         notifier::Notifier,
     },
@@ -31,7 +31,7 @@ use crate::{
     metrics::Metrics,
     notifier::{EmbeddedNotifier, NotifierMetrics},
     recovery::{self, RecoveredStrand},
-    segment::{self, SegmentHeader},
+    segment::{self, Form, SegmentHeader},
     shared::{Shared, Shelved, Shelves},
     shelf::Shelf,
     snapshot,
@@ -169,12 +169,36 @@ impl Embedded {
         Arc::new(self.notifier.clone())
     }
 
+    /// Forgets a consumer group that has no members, in every topic: what it has not finished no longer keeps anything
+    /// from being deleted. Says whether there was such a group. Durable when it returns.
+    ///
+    /// # Errors
+    /// What kept it from becoming durable (retryable), or
+    /// [`LogError::Closed`].
+    pub async fn forget_group(&self, group: &GroupId) -> Result<bool, LogError> {
+        let mut forgotten = false;
+        for topic in Topic::ALL {
+            forgotten |= self.shared.groups.forget(&(topic, group.clone()));
+        }
+        self.shared.groups.flush().await?;
+        Ok(forgotten)
+    }
+
+    /// Makes the keeper look around, and waits until it has.
+    #[cfg(test)]
+    pub(crate) fn look_around_and_wait(&self) {
+        let (done_tx, done_rx) = mpsc::sync_channel::<()>(0);
+        self.running.bell.ring(Duty::LookAround(done_tx));
+        // It says nothing: that it lets go of its end is the answer.
+        assert!(done_rx.recv().is_err());
+    }
+
     fn topic<R: Shelved>(&self) -> Arc<TopicLog<R>> {
         Arc::new(TopicLog::new(Arc::clone(&self.shared), Arc::clone(&self.running)))
     }
 
     /// Writes and syncs everything that was appended, marks the log as closed in good order, and gives the directory
-    /// back. Every handle answers [`LogError::Closed`](nimbus_core::ports::log::LogError::Closed) from then on. Closing
+    /// back. Every handle answers [`LogError::Closed`] from then on. Closing
     /// again does nothing. Not cancel safe: when dropped, closing goes on, but nobody learns how it ended.
     ///
     /// # Errors
@@ -235,6 +259,7 @@ fn create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result
         previous_valid: 0,
         created: clock.now(),
         first_sequence: 1,
+        form: Form::Appended,
         offsets: vec![0; Topic::ALL.len() * config.partitions.len()],
     };
     header.create(disk).map_err(making())?;

@@ -1,6 +1,7 @@
 //! The thread behind the writer: takes snapshots when a segment is sealed, and deletes what nobody needs any more.
 
 use std::{
+    io,
     sync::{Arc, atomic::Ordering, mpsc},
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use nimbus_core::mailbox::LogStarts;
 
 use crate::{
     mailbox::EmbeddedMailbox,
-    retention,
+    retention::{self, Outcome},
     segment::{SegmentHeader, SegmentId},
     shared::Shared,
     snapshot::{self, Snapshot},
@@ -26,10 +27,13 @@ const SNAPSHOTS: usize = 2;
 const SEGMENTS_PER_RETENTION: u32 = 8;
 
 /// What the keeper is asked to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Duty {
     /// A segment was begun.
     Snapshot,
+    /// Look around, and say when that is done.
+    #[cfg(test)]
+    LookAround(mpsc::SyncSender<()>),
     Stop,
 }
 
@@ -44,8 +48,8 @@ impl Bell {
     }
 
     pub(crate) fn ring(&self, duty: Duty) {
-        if self.0.send(duty).is_err() {
-            // The keeper has ended: the log is being closed, and the next start does what is left to do.
+        if let Err(mpsc::SendError(duty)) = self.0.send(duty) {
+            // The log is being closed; the next start does what is left to do.
             tracing::debug!(?duty, "the keeper has ended");
         }
     }
@@ -79,6 +83,11 @@ impl Keeper {
             match duties.recv_timeout(INTERVAL) {
                 Ok(Duty::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Ok(Duty::Snapshot) | Err(mpsc::RecvTimeoutError::Timeout) => self.look_around(),
+                #[cfg(test)]
+                Ok(Duty::LookAround(done)) => {
+                    self.look_around();
+                    drop(done);
+                }
             }
         }
     }
@@ -95,7 +104,10 @@ impl Keeper {
             self.shared.roll_wanted.store(true, Ordering::Relaxed);
             self.shared.queue.nudge();
         }
-        retention::run(&self.shared);
+        if retention::run(&self.shared) == Outcome::OldSnapshots {
+            self.refresh();
+            retention::run(&self.shared);
+        }
         if self.swept.elapsed() >= SWEEP_INTERVAL {
             self.swept = Instant::now();
             let shelves = &self.shared.shelves;
@@ -108,25 +120,46 @@ impl Keeper {
 
     /// Writes down the state at (or after) the beginning of the active segment.
     fn snapshot(&mut self, active: &SegmentHeader) {
-        let snapshot = Snapshot {
-            segment: active.id,
-            log: active.log,
-            sequence: active.first_sequence,
-            parts: self.machines.iter().map(|machine| (machine.kind() as u32, machine.snapshot())).collect(),
-        };
+        let snapshot =
+            Snapshot { segment: active.id, log: active.log, sequence: active.first_sequence, parts: self.parts() };
         let written = snapshot.write(&*self.shared.disk).and_then(|()| self.prune());
-        match written {
-            Ok(()) => self.newest = Some(active.id),
-            Err(error) => {
-                self.shared.metrics.snapshot_failures.inc();
-                tracing::warn!(error = %error, "a snapshot could not be written; it will be tried again");
-            }
+        if self.is_written(written) {
+            self.newest = Some(active.id);
         }
     }
 
-    fn prune(&self) -> std::io::Result<()> {
+    /// Writes the snapshots that there are anew: the present state does for any moment before, since records repeat.
+    fn refresh(&self) {
+        let parts = self.parts();
+        let refreshed = self.snapshots().and_then(|ids| {
+            ids.into_iter().try_for_each(|id| {
+                let Some(segment) = self.shared.segments.get(id) else { return Ok(()) };
+                let (log, sequence) = (segment.header.log, segment.header.first_sequence);
+                Snapshot { segment: id, log, sequence, parts: parts.clone() }.write(&*self.shared.disk)
+            })
+        });
+        self.is_written(refreshed);
+    }
+
+    fn parts(&self) -> Vec<(u32, Vec<u8>)> {
+        self.machines.iter().map(|machine| (machine.kind() as u32, machine.snapshot())).collect()
+    }
+
+    fn snapshots(&self) -> io::Result<Vec<SegmentId>> {
+        Ok(snapshot::ids(&self.shared.disk.list(snapshot::DIR)?))
+    }
+
+    fn is_written(&self, written: io::Result<()>) -> bool {
+        if let Err(error) = &written {
+            self.shared.metrics.snapshot_failures.inc();
+            tracing::warn!(error = %error, "a snapshot could not be written; it will be tried again");
+        }
+        written.is_ok()
+    }
+
+    fn prune(&self) -> io::Result<()> {
         let disk = &*self.shared.disk;
-        let ids = snapshot::ids(&disk.list(snapshot::DIR)?);
+        let ids = self.snapshots()?;
         let (old, _) = ids.split_at(ids.len().saturating_sub(SNAPSHOTS));
         old.iter().try_for_each(|id| disk.remove(&snapshot::path(*id)))
     }

@@ -6,6 +6,7 @@
 
 mod body;
 mod clean;
+mod compaction;
 mod config;
 mod consumer;
 mod disk;

@@ -25,22 +25,30 @@ pub(crate) async fn read<R: Shelved>(
 ) -> Result<Batch<R>, LogError> {
     shared.open()?;
     let shelf = &R::shelves(&shared.shelves)[partition.0 as usize];
-    match shelf.find(from, max_bytes) {
-        Found::AtEnd => Ok(Batch { partition, from, records: Arc::new([]), next: from }),
-        Found::Expired(start) => Err(LogError::Expired { partition, wanted: from, start }),
-        Found::Recent { records, next } => {
-            shared.metrics.tail_hits.inc();
-            Ok(Batch { partition, from, records, next })
-        }
-        Found::OnDisk(frames) => {
-            shared.metrics.tail_misses.inc();
-            let reading = Arc::clone(shared);
-            let read = move || load(&reading, partition, from, max_bytes, &frames);
-            match tokio::task::spawn_blocking(read).await {
-                Ok(batch) => batch,
-                // The runtime is going down, or reading panicked: either way it was not read.
-                Err(error) => Err(LogError::Unavailable(error.to_string())),
+    let mut looked_at = None;
+    loop {
+        let frames = match shelf.find(from, max_bytes) {
+            Found::AtEnd => return Ok(Batch { partition, from, records: Arc::new([]), next: from }),
+            Found::Expired(start) => return Err(LogError::Expired { partition, wanted: from, start }),
+            Found::Recent { records, next } => {
+                shared.metrics.tail_hits.inc();
+                return Ok(Batch { partition, from, records, next });
             }
+            Found::OnDisk(frames) => frames,
+        };
+        match looked_at {
+            Some((seen, error)) if seen == frames => return Err(error),
+            // What was wrong has moved meanwhile: retention was at work.
+            Some(_) | None => {}
+        }
+        shared.metrics.tail_misses.inc();
+        let (reading, places) = (Arc::clone(shared), frames.clone());
+        let read = move || load(&reading, partition, from, max_bytes, &places);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Err(error @ LogError::Damaged(_))) => looked_at = Some((frames, error)),
+            Ok(outcome) => return outcome,
+            // The runtime is going down, or reading panicked: either way it was not read.
+            Err(error) => return Err(LogError::Unavailable(error.to_string())),
         }
     }
 }

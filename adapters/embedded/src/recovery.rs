@@ -85,10 +85,10 @@ pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
         let file = disk.open(&path).map_err(OpenError::io(format!("open {path}")))?;
         let mut contents = read_file(disk, &path).map_err(OpenError::io(format!("read {path}")))?;
         let next = headers.get(index + 1);
-        if let Some(next) = next {
-            let valid = usize::try_from(next.previous_valid).unwrap_or(usize::MAX);
+        if let Some(valid) = header.valid(next) {
+            let valid = usize::try_from(valid).unwrap_or(usize::MAX);
             if contents.len() < valid {
-                let what = format!("the file ends here; the next segment says that it has {valid} bytes");
+                let what = format!("the file ends here; it should have {valid} bytes");
                 return Err(OpenError::damaged(path, contents.len() as u64, what));
             }
             contents.truncate(valid);

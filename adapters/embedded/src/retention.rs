@@ -1,86 +1,130 @@
-//! Deletes whole segments, oldest first, when nobody needs them any more.
+//! Frees the space of records that nobody needs any more, by whole segments, oldest first.
 //!
-//! A segment may go when
-//! - it is not the one being written, and an older snapshot than the newest still covers everything after it;
-//! - every consumer group is past all its records of that group's topic, and was so already when the oldest snapshot was
-//!   taken (the mailbox folds results again from its snapshot on, so they must still be there);
-//! - and it is too old, or the log is too large. Young dead letters keep it also when the log is too large.
+//! A segment is done with when
+//! - it is not the one being written, and the oldest snapshot covers everything after it;
+//! - every consumer group is past all its records of that group's topic, and was so already when that snapshot was taken
+//!   (the mailbox folds results again from its snapshot on, so they must still be there).
+//!
+//! It is then deleted when it is too old. When the log is too large it goes before its time, but its dead letters stay:
+//! then it is written anew with nothing else in it. So a few dead letters do not hold gigabytes.
+
+use std::sync::Arc;
 
 use nimbus_core::Position;
 
 use crate::{
+    compaction,
     disk::read_file,
     groups::Groups,
-    segment::{self, SegmentHeader, SegmentId},
+    segment::{self, Form, SegmentHeader, SegmentId},
     segments::Segment,
     shared::Shared,
     snapshot::{self, Snapshot},
     state::{StateKind, StateMachine as _},
-    topic::Strand,
+    topic::{Strand, Topic},
 };
 
-/// Deletes what can be deleted.
-pub(crate) fn run(shared: &Shared) {
+/// What becomes of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Keep,
+    Delete,
+    /// Only its dead letters stay.
+    Compact,
+}
+
+/// What retention came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Done,
+    /// There is more to free as soon as the snapshots are as new as the commits.
+    OldSnapshots,
+}
+
+/// Frees what can be freed.
+pub(crate) fn run(shared: &Shared) -> Outcome {
     let segments = shared.segments.all();
-    let count = deletable(shared, &segments);
-    if count == 0 {
-        return;
+    let (fates, outcome) = fates(shared, &segments);
+    if fates.iter().all(|fate| *fate == Fate::Keep) {
+        return outcome;
     }
     // The positions that allow it must survive a crash, or a group would find itself before the log's start.
     if shared.queue.flush_blocking().is_err() {
-        return;
+        return Outcome::Done;
     }
-    for pair in segments.windows(2).take(count) {
-        let (gone, next) = (&pair[0].header, &pair[1].header);
-        for strand in Strand::all(shared.meta.partitions.0.get()) {
-            let index = strand.index(shared.meta.partitions.len());
-            shared.shelves.drop_segment(strand, gone.id, next.offsets[index]);
+    for (pair, fate) in segments.windows(2).zip(fates) {
+        let (segment, next) = (&*pair[0], &pair[1].header);
+        let freed = match fate {
+            Fate::Keep => Ok(()),
+            Fate::Delete => delete(shared, &segment.header, next),
+            Fate::Compact => compaction::compact(shared, segment, next),
+        };
+        if let Err(error) = freed {
+            // The next ones wait, so that segments are always numbered without a hole.
+            let file = segment::path(segment.header.id);
+            tracing::warn!(error = %error, file, "the space of a segment could not be freed; it will be tried again");
+            return Outcome::Done;
         }
-        // One at a time and in order, so that a power loss leaves no hole.
-        let path = segment::path(gone.id);
-        if let Err(error) = shared.disk.remove(&path).and_then(|()| shared.disk.sync_dir(segment::DIR)) {
-            tracing::warn!(error = %error, file = path, "a segment could not be deleted");
-            return;
-        }
-        shared.segments.remove(gone.id);
-        shared.metrics.deleted_segments.inc();
     }
+    outcome
 }
 
-/// How many of the oldest segments can go.
-fn deletable(shared: &Shared, segments: &[std::sync::Arc<Segment>]) -> usize {
-    let Ok(snapshots) = shared.disk.list(snapshot::DIR) else { return 0 };
-    let Some(oldest_snapshot) = snapshot::ids(&snapshots).first().copied() else { return 0 };
-    let mut then = None;
-    let now = shared.clock.now();
+fn delete(shared: &Shared, gone: &SegmentHeader, next: &SegmentHeader) -> std::io::Result<()> {
+    for strand in Strand::all(shared.meta.partitions.0.get()) {
+        let begins = next.offsets[strand.index(shared.meta.partitions.len())];
+        shared.shelves.drop_segment(strand, gone.id, begins);
+    }
+    // Durably, one at a time and in order: a power loss leaves no hole.
+    shared.disk.remove(&segment::path(gone.id))?;
+    shared.disk.sync_dir(segment::DIR)?;
+    shared.segments.remove(gone.id);
+    shared.metrics.deleted_segments.inc();
+    Ok(())
+}
+
+/// What becomes of each segment, oldest first; those that are not named stay.
+fn fates(shared: &Shared, segments: &[Arc<Segment>]) -> (Vec<Fate>, Outcome) {
+    let none = (Vec::new(), Outcome::Done);
+    let Ok(snapshots) = shared.disk.list(snapshot::DIR) else { return none };
+    let Some(oldest_snapshot) = snapshot::ids(&snapshots).first().copied() else { return none };
+    let (now, config) = (shared.clock.now(), &shared.config);
     let slowest = shared.groups.slowest();
+    let mut slowest_then = None;
     let mut total: u64 = segments.iter().map(|segment| segment.bytes()).sum();
-    let mut count = 0;
+    let mut fates = Vec::new();
     for pair in segments.windows(2) {
         let (segment, next) = (&pair[0], &pair[1].header);
         // Sealed when the next one was begun: no record in it is younger.
-        let is_old = now.since(next.created) > shared.config.retention;
-        let is_too_much = total > shared.config.retention_bytes;
-        let holds_dead_letters = || {
-            let (_, dead_letters) = segment.header.offsets.split_at(2 * shared.meta.partitions.len());
-            let (_, next) = next.offsets.split_at(2 * shared.meta.partitions.len());
-            dead_letters != next
+        let is_old = now.since(next.created) > config.retention;
+        let is_compact = matches!(segment.header.form, Form::Rewritten { dead_letters_only: true, .. });
+        let may_be_deleted = fates.iter().all(|fate| *fate == Fate::Delete);
+        let fate = if is_old && may_be_deleted {
+            Fate::Delete
+        } else if is_compact {
+            Fate::Keep
+        } else if is_old || total > config.retention_bytes {
+            let is_empty = !holds_dead_letters(&segment.header, next);
+            if is_empty && may_be_deleted { Fate::Delete } else { Fate::Compact }
+        } else {
+            break;
         };
-        let due = is_old || (is_too_much && !holds_dead_letters());
-        if segment.header.id >= oldest_snapshot || !due || !is_finished(&segment.header, next, &slowest) {
-            break;
+        if fate != Fate::Keep {
+            let is_finished = |slowest: &[Option<Position>]| is_finished(&segment.header, next, slowest);
+            if segment.header.id >= oldest_snapshot || !is_finished(&slowest) {
+                break;
+            }
+            if slowest_then.is_none() {
+                slowest_then = slowest_at(shared, oldest_snapshot);
+            }
+            // A snapshot that does not read holds everything until it is written anew.
+            if !slowest_then.as_ref().is_some_and(|then| is_finished(then)) {
+                return (fates, Outcome::OldSnapshots);
+            }
+            total -= segment.bytes();
         }
-        if then.is_none() {
-            then = slowest_at(shared, oldest_snapshot);
-        }
-        // A snapshot that does not read holds everything, until newer ones have taken its place.
-        if !then.as_ref().is_some_and(|then| is_finished(&segment.header, next, then)) {
-            break;
-        }
-        total -= segment.bytes();
-        count += 1;
+        fates.push(fate);
     }
-    count
+    (fates, Outcome::Done)
 }
 
 /// How far the slowest groups were when a snapshot was taken.
@@ -88,8 +132,8 @@ fn slowest_at(shared: &Shared, snapshot: SegmentId) -> Option<Vec<Option<Positio
     let bytes = read_file(&*shared.disk, &snapshot::path(snapshot)).ok()?;
     let snapshot = Snapshot::decode(&bytes, snapshot, shared.meta.log).ok()?;
     let groups = Groups::new(shared.meta.partitions.len());
-    let part = snapshot.parts.iter().find(|(kind, _)| *kind == StateKind::Groups as u32)?;
-    groups.restore(&part.1).ok()?;
+    let (_, part) = snapshot.parts.iter().find(|(kind, _)| *kind == StateKind::Groups as u32)?;
+    groups.restore(part).ok()?;
     Some(groups.slowest())
 }
 
@@ -99,4 +143,9 @@ fn is_finished(segment: &SegmentHeader, next: &SegmentHeader, slowest: &[Option<
         let is_empty = begin == end;
         is_empty || slowest.is_none_or(|position| position.0 >= *end)
     })
+}
+
+fn holds_dead_letters(segment: &SegmentHeader, next: &SegmentHeader) -> bool {
+    let first = Topic::DeadLetters.index() * (segment.offsets.len() / Topic::ALL.len());
+    segment.offsets[first..] != next.offsets[first..]
 }

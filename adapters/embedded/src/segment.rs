@@ -12,9 +12,11 @@
 //! | 32 | 8 | valid length of the segment before it (0 for the first) |
 //! | 40 | 8 | when it was begun, ms since 1970 UTC |
 //! | 48 | 8 | sequence number of its first frame |
-//! | 56 | 4 | partitions a topic, P |
-//! | 60 | 24 P | next offset of each strand: events 0..P, results 0..P, dead letters 0..P |
-//! | 60 + 24 P | 4 | CRC-32 of everything before |
+//! | 56 | 8 | 0: frames were appended one by one; else the file was written as a whole and has this valid length, whatever its successor says |
+//! | 64 | 4 | 1: nothing but dead letters was kept; else 0 |
+//! | 68 | 4 | partitions a topic, P |
+//! | 72 | 24 P | next offset of each strand: events 0..P, results 0..P, dead letters 0..P |
+//! | 72 + 24 P | 4 | CRC-32 of everything before |
 //!
 //! A segment appears under its name only after its header is durable, so a header that does not read is damage, never a
 //! torn write.
@@ -34,7 +36,7 @@ use crate::{
 pub(crate) const DIR: &str = "segments";
 const SUFFIX: &str = ".log";
 const MAGIC: [u8; 4] = *b"NbSg";
-const FIXED_BYTES: usize = 60;
+const FIXED_BYTES: usize = 72;
 
 /// Number of a segment, from 1, dense.
 pub(crate) type SegmentId = u64;
@@ -56,6 +58,19 @@ fn id_of(name: &str) -> Option<SegmentId> {
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
 }
 
+/// How the file of a segment came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Frame by frame. Its successor says how long it is.
+    Appended,
+    /// At once, in place of what had been appended.
+    Rewritten {
+        valid: u64,
+        /// Retention has taken everything else.
+        dead_letters_only: bool,
+    },
+}
+
 /// The header of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -65,6 +80,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) previous_valid: u64,
     pub(crate) created: UnixMillis,
     pub(crate) first_sequence: u64,
+    pub(crate) form: Form,
     /// Next offset of each strand, by [`Strand::index`](crate::topic::Strand::index).
     pub(crate) offsets: Vec<u64>,
 }
@@ -88,6 +104,10 @@ impl SegmentHeader {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let partitions = (self.offsets.len() / Topic::ALL.len()) as u32;
+        let (valid, dead_letters_only) = match self.form {
+            Form::Appended => (0, false),
+            Form::Rewritten { valid, dead_letters_only } => (valid, dead_letters_only),
+        };
         let mut bytes = Vec::with_capacity(FIXED_BYTES + self.offsets.len() * 8 + 4);
         bytes.extend(MAGIC);
         bytes.extend(FORMAT_VERSION.to_le_bytes());
@@ -96,6 +116,8 @@ impl SegmentHeader {
         bytes.extend(self.previous_valid.to_le_bytes());
         bytes.extend(self.created.0.to_le_bytes());
         bytes.extend(self.first_sequence.to_le_bytes());
+        bytes.extend(valid.to_le_bytes());
+        bytes.extend(u32::from(dead_letters_only).to_le_bytes());
         bytes.extend(partitions.to_le_bytes());
         for offset in &self.offsets {
             bytes.extend(offset.to_le_bytes());
@@ -133,17 +155,37 @@ impl SegmentHeader {
         if bytes[16..32] != log.to_bytes() {
             return Err(damaged(16, "the file belongs to another log".into()));
         }
-        if u32_at(bytes, 56) as usize != partitions.len() {
-            return Err(damaged(56, "the number of partitions is not that of `meta`".into()));
+        if u32_at(bytes, 68) as usize != partitions.len() {
+            return Err(damaged(68, "the number of partitions is not that of `meta`".into()));
         }
+        let form = match u64_at(bytes, 56) {
+            0 => Form::Appended,
+            valid => Form::Rewritten { valid, dead_letters_only: u32_at(bytes, 64) == 1 },
+        };
         Ok(Self {
             id,
             log,
             previous_valid: u64_at(bytes, 32),
             created: UnixMillis(u64_at(bytes, 40)),
             first_sequence: u64_at(bytes, 48),
+            form,
             offsets: bytes[FIXED_BYTES..length - 4].chunks_exact(8).map(|chunk| u64_at(chunk, 0)).collect(),
         })
+    }
+
+    /// How much of the file counts, given the header of the next segment. `None`: all of it, it is the last one.
+    pub(crate) fn valid(&self, next: Option<&Self>) -> Option<u64> {
+        match self.form {
+            Form::Rewritten { valid, .. } => Some(valid),
+            Form::Appended => next.map(|next| next.previous_valid),
+        }
+    }
+
+    /// Which log a segment says it belongs to, and how many partitions it has. To be confirmed by [`decode`](Self::decode).
+    pub(crate) fn claims(contents: &[u8]) -> Option<(Ulid, PartitionCount)> {
+        let bytes: &[u8; FIXED_BYTES] = contents.first_chunk()?;
+        let log = Ulid::from_bytes(bytes[16..32].try_into().expect("sixteen bytes"));
+        Some((log, PartitionCount(u32_at(bytes, 68).try_into().ok()?)))
     }
 
     /// Makes the segment's file, durably, with nothing but this header in it.

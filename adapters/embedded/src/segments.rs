@@ -44,6 +44,14 @@ impl Segments {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(segment.header.id, segment);
     }
 
+    /// Puts a segment in place of the one with its id. Nobody can look it up before `refile` has put in order what points
+    /// into it.
+    pub(crate) fn replace(&self, segment: Arc<Segment>, refile: impl FnOnce()) {
+        let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(segment.header.id, segment);
+        refile();
+    }
+
     pub(crate) fn remove(&self, id: SegmentId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }

@@ -114,6 +114,14 @@ impl<R: LogRecord> Shelf<R> {
         inner.start = inner.start.max(start);
     }
 
+    /// A frame lies in another place of its segment now.
+    pub(crate) fn refile(&self, moved: FrameAt) {
+        let mut inner = self.lock();
+        if let Ok(index) = inner.frames.binary_search_by_key(&moved.base, |frame| frame.base) {
+            inner.frames[index] = moved;
+        }
+    }
+
     /// Finds the records from `from` on, up to about `max_bytes`.
     pub(crate) fn find(&self, from: Position, max_bytes: usize) -> Found<R> {
         let inner = self.lock();

@@ -20,7 +20,7 @@ use crate::{
     keeper::{Bell, Duty},
     queue::Item,
     round::Round,
-    segment::{self, SegmentHeader},
+    segment::{self, Form, SegmentHeader},
     segments::Segment,
     shared::Shared,
     topic::Strand,
@@ -321,6 +321,7 @@ impl Writer {
             previous_valid: self.active.synced,
             created: self.shared.clock.now(),
             first_sequence: self.next_sequence,
+            form: Form::Appended,
             offsets: self.offsets.clone(),
         };
         let file = header.create(&*self.shared.disk)?;

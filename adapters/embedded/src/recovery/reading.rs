@@ -11,9 +11,10 @@ use crate::{
     frame::{Header, Kind, Salt},
     meta::Meta,
     scan::{Scanner, Step},
-    segment::{SegmentHeader, SegmentId},
+    segment::{Form, SegmentHeader, SegmentId},
     shelf::FrameAt,
     state::{StateKind, StateMachine},
+    topic::Topic,
 };
 
 /// How far one segment is good.
@@ -37,6 +38,8 @@ pub(super) struct Reading<'a> {
     pub(super) sequence: u64,
     /// A skip was seen: from here on offsets may jump ahead.
     skipped: bool,
+    /// The segment before this one has lost everything else to retention.
+    dead_letters_only: bool,
     /// State records are repeated from here on.
     pub(super) replay: bool,
     pub(super) strands: Vec<RecoveredStrand>,
@@ -52,6 +55,7 @@ impl<'a> Reading<'a> {
             machines,
             sequence: first.first_sequence,
             skipped: false,
+            dead_letters_only: false,
             replay: false,
             strands: first.offsets.iter().map(strand).collect(),
             partitions: meta.partitions.len(),
@@ -73,9 +77,16 @@ impl<'a> Reading<'a> {
             );
             return Err(OpenError::damaged(path, 0, what));
         }
-        for (strand, begins) in self.strands.iter_mut().zip(&header.offsets) {
+        let kept = Topic::DeadLetters.index() * self.partitions;
+        for (index, (strand, begins)) in self.strands.iter_mut().zip(&header.offsets).enumerate() {
             strand.end = *begins;
+            if self.dead_letters_only && index < kept {
+                strand.start = *begins;
+            }
         }
+        // What a skip allows ends with its segment.
+        self.skipped = false;
+        self.dead_letters_only = matches!(header.form, Form::Rewritten { dead_letters_only: true, .. });
         Ok(())
     }
 

@@ -79,10 +79,8 @@ pub(super) async fn logs() -> [Files; 2] {
         consumer.commit(batch.partition, Committed { position: batch.next, ..Committed::default() });
         consumer.flush().await.unwrap();
     }
-    // The keeper takes snapshots in its own time.
-    while disk.list("snapshots").unwrap().is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
+    log.look_around_and_wait();
+    assert!(!disk.list("snapshots").unwrap().is_empty());
     // So that the last segment has a record, whatever was written in between.
     events.append(P0, vec![event(100)]).await.unwrap();
     let killed = disk.files();

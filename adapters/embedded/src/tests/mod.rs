@@ -6,4 +6,5 @@ mod damage;
 mod faults;
 mod mailbox;
 mod power;
+mod retention;
 mod tools;

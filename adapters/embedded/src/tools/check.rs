@@ -14,7 +14,7 @@ use crate::{
     body::{self, RecordsOf},
     disk::{Disk, read_file},
     error::OpenError,
-    frame::{Kind, u32_at},
+    frame::Kind,
     machines::Machines,
     meta::{META, Meta, MetaError},
     recovery,
@@ -127,9 +127,7 @@ pub(super) fn identify(disk: &dyn Disk, dir: &Path) -> Result<(Meta, Option<Find
 }
 
 fn meta_of(contents: &[u8], id: SegmentId) -> Option<Meta> {
-    let bytes = contents.get(..60)?;
-    let log = ulid::Ulid::from_bytes(bytes[16..32].try_into().ok()?);
-    let partitions = nimbus_core::PartitionCount(u32_at(bytes, 56).try_into().ok()?);
+    let (log, partitions) = SegmentHeader::claims(contents)?;
     let header = SegmentHeader::decode(contents, id, log, partitions).ok()?;
     Some(Meta { log, epoch: nimbus_core::LogEpoch(ulid::Ulid::nil()), partitions, created: header.created })
 }
@@ -171,8 +169,8 @@ impl<'a> Check<'a> {
         };
         for id in *first..=*last {
             let is_last = id == *last;
-            let valid = if is_last { None } else { previous_valid(self.disk, &self.meta, id + 1)? };
-            match survey(self.disk, &self.meta, id, valid, is_last)? {
+            let next = read_header(self.disk, &self.meta, id + 1)?;
+            match survey(self.disk, &self.meta, id, next.as_ref(), is_last)? {
                 Some(survey) => self.segment(id, survey),
                 // Deleted by retention since it was listed: begin anew.
                 None if ids.contains(&id) => return Err(io::ErrorKind::NotFound.into()),
@@ -267,14 +265,13 @@ fn decode(topic: Topic, record: Bytes) -> Result<(), String> {
     decoded.map_err(|why| why.to_string())
 }
 
-/// How much of a segment its successor says is valid, if that can be read.
-pub(super) fn previous_valid(disk: &dyn Disk, meta: &Meta, successor: SegmentId) -> io::Result<Option<u64>> {
+/// The header of a segment, if there is one that can be read.
+pub(super) fn read_header(disk: &dyn Disk, meta: &Meta, id: SegmentId) -> io::Result<Option<SegmentHeader>> {
     let mut bytes = vec![0; SegmentHeader::bytes(meta.partitions)];
-    let read = match disk.open(&segment::path(successor)) {
+    let read = match disk.open(&segment::path(id)) {
         Ok(file) => file.read_at(&mut bytes, 0)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let header = SegmentHeader::decode(&bytes[..read], successor, meta.log, meta.partitions);
-    Ok(header.ok().map(|header| header.previous_valid))
+    Ok(SegmentHeader::decode(&bytes[..read], id, meta.log, meta.partitions).ok())
 }

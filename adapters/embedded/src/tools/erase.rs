@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use super::{
     ToolError,
-    check::{identify, previous_valid},
+    check::{identify, read_header},
     disk_of, lock,
 };
 use crate::{
@@ -30,7 +30,7 @@ use crate::{
     meta::Meta,
     recovery,
     scan::{Scanner, Step},
-    segment::{self, SegmentHeader, SegmentId},
+    segment::{self, Form, SegmentHeader, SegmentId},
     snapshot::{self, Snapshot},
     topic::{Topic, TopicRecord},
 };
@@ -74,6 +74,7 @@ pub(crate) fn erase_on(disk: &dyn Disk, dir: &Path, client: &ClientId) -> Result
         previous_valid: start.synced,
         created: SystemClock.now(),
         first_sequence: start.next_sequence,
+        form: Form::Appended,
         offsets: start.offsets,
     };
     header.create(disk).map_err(failed())?;
@@ -111,8 +112,9 @@ fn erase_segment(
 ) -> io::Result<()> {
     let path = segment::path(id);
     let mut contents = read_file(disk, &path)?;
-    let valid = previous_valid(disk, meta, id + 1)?.and_then(|valid| usize::try_from(valid).ok());
-    let valid = valid.unwrap_or(contents.len()).min(contents.len());
+    let own = SegmentHeader::decode(&contents, id, meta.log, meta.partitions).ok();
+    let valid = own.and_then(|own| own.valid(read_header(disk, meta, id + 1).ok().flatten().as_ref()));
+    let valid = valid.and_then(|valid| usize::try_from(valid).ok()).unwrap_or(contents.len()).min(contents.len());
     // What lies behind was fenced off and is nobody's, but may hold anything.
     let fenced = contents[valid..].chunks(HEADER_BYTES).any(|chunk| !is_mark(chunk, Salt::of(meta.log)));
     contents.truncate(valid);

@@ -39,12 +39,12 @@ pub(super) struct Survey {
     pub(super) valid: usize,
 }
 
-/// Reads a segment up to `valid`, which its successor names; the last segment has none. `None`: there is no such file.
+/// Reads a segment as far as it is valid according to its own header or to the `next` one. `None`: there is no such file.
 pub(super) fn survey(
     disk: &dyn Disk,
     meta: &Meta,
     id: SegmentId,
-    valid: Option<u64>,
+    next: Option<&SegmentHeader>,
     is_last: bool,
 ) -> std::io::Result<Option<Survey>> {
     let mut contents = match read_file(disk, &segment::path(id)) {
@@ -53,13 +53,6 @@ pub(super) fn survey(
     };
     let mut bad = Vec::new();
     let bytes = contents.len();
-    if let Some(valid) = valid.and_then(|valid| usize::try_from(valid).ok()) {
-        if bytes < valid {
-            let what = format!("the file ends here; the next segment says that it has {valid} bytes");
-            bad.push(Bad { at: bytes, what });
-        }
-        contents.truncate(valid);
-    }
     let header = match SegmentHeader::decode(&contents, id, meta.log, meta.partitions) {
         Ok(header) => Some(header),
         Err(NotASegment::Version(found)) => {
@@ -71,6 +64,16 @@ pub(super) fn survey(
             None
         }
     };
+    let valid = match &header {
+        Some(header) => header.valid(next),
+        None => next.map(|next| next.previous_valid),
+    };
+    if let Some(valid) = valid.and_then(|valid| usize::try_from(valid).ok()) {
+        if bytes < valid {
+            bad.push(Bad { at: bytes, what: format!("the file ends here; it should have {valid} bytes") });
+        }
+        contents.truncate(valid);
+    }
     let contents = Bytes::from(contents);
     let begin = SegmentHeader::bytes(meta.partitions).min(contents.len());
     let mut survey = Survey { header, frames: Vec::new(), bad, torn: 0, bytes, valid: begin };

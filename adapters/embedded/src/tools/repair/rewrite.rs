@@ -12,13 +12,13 @@ use crate::{
     frame::{Header, Kind, Salt},
     machines::Machines,
     meta::Meta,
-    segment::{self, SegmentHeader, SegmentId},
+    segment::{self, Form, SegmentHeader, SegmentId},
     snapshot::{self, Snapshot},
     tools::{
-        check::previous_valid,
+        check::read_header,
         survey::{Frame, Survey, survey},
     },
-    topic::Strand,
+    topic::{Strand, Topic},
 };
 
 /// How far offsets jump ahead when the end of the log is lost: no lost record's offset may be used again.
@@ -40,6 +40,8 @@ pub(super) struct Rewrite<'a> {
     /// The snapshot that state begins with.
     replay_from: SegmentId,
     tail_is_lost: bool,
+    /// Retention has taken everything else from the segment before this one.
+    dead_letters_only: bool,
     /// The log is known to have reached this frame.
     reached: u64,
 }
@@ -55,6 +57,7 @@ impl<'a> Rewrite<'a> {
             previous_valid: 0,
             replay_from: 0,
             tail_is_lost: false,
+            dead_letters_only: false,
             reached: 0,
             meta,
             report,
@@ -84,25 +87,22 @@ impl<'a> Rewrite<'a> {
         let mut reached = clean.map_or(0, |clean| clean.next_sequence);
         for id in snapshot::ids(&self.disk.list(snapshot::DIR)?).into_iter().rev() {
             let path = snapshot::path(id);
-            match Snapshot::decode(&read_file(self.disk, &path)?, id, self.meta.log) {
-                Ok(snapshot) => {
-                    reached = reached.max(snapshot.sequence);
-                    if self.replay_from == 0 && restore(&snapshot, &self.machines) {
-                        self.replay_from = id;
-                    }
+            // Those that do not read were set aside before.
+            if let Ok(snapshot) = Snapshot::decode(&read_file(self.disk, &path)?, id, self.meta.log) {
+                reached = reached.max(snapshot.sequence);
+                if self.replay_from == 0 && restore(&snapshot, &self.machines) {
+                    self.replay_from = id;
                 }
-                // Set aside before.
-                Err(_) => {}
             }
         }
         Ok(reached)
     }
 
     fn segment(&mut self, id: SegmentId, is_first: bool, is_last: bool) -> io::Result<()> {
-        let valid = if is_last { None } else { previous_valid(self.disk, &self.meta, id + 1)? };
-        let survey = survey(self.disk, &self.meta, id, valid, is_last)?;
+        let next_header = read_header(self.disk, &self.meta, id + 1)?;
+        let survey = survey(self.disk, &self.meta, id, next_header.as_ref(), is_last)?;
         let next = self.start_of(id + 1, is_last)?;
-        let header = self.header(id, is_first, survey.as_ref(), next)?;
+        let mut header = self.header(id, is_first, survey.as_ref(), next)?;
         if is_first {
             self.sequence = header.first_sequence;
             self.offsets.clone_from(&header.offsets);
@@ -119,6 +119,7 @@ impl<'a> Rewrite<'a> {
         let mut rewritten = header.encode();
         let mut intact = survey.header.as_ref() == Some(&header) && survey.bad.is_empty();
         self.lost_before(&header.offsets);
+        self.dead_letters_only = matches!(header.form, Form::Rewritten { dead_letters_only: true, .. });
         for frame in &survey.frames {
             // A misplaced copy of what is there already, or something that the next segment fences off.
             let elsewhere =
@@ -142,7 +143,7 @@ impl<'a> Rewrite<'a> {
             // Leave for offsets to jump ahead in the segment after it.
             intact = false;
             let state_may_be_old = self.report.state_may_be_old;
-            self.skip(&mut rewritten, self.sequence + 1);
+            self.skip(&mut rewritten, self.reached.max(self.sequence + 1));
             self.report.state_may_be_old = state_may_be_old;
         }
         if intact {
@@ -153,9 +154,11 @@ impl<'a> Rewrite<'a> {
         if !survey.bad.is_empty() || survey.header.is_none() {
             quarantine(self.disk, &path, &mut self.report)?;
         }
-        replace_file(self.disk, segment::DIR, &path, &rewritten)?;
         self.previous_valid = rewritten.len() as u64;
-        Ok(())
+        header.form = Form::Rewritten { valid: self.previous_valid, dead_letters_only: self.dead_letters_only };
+        let encoded = header.encode();
+        rewritten[..encoded.len()].copy_from_slice(&encoded);
+        replace_file(self.disk, segment::DIR, &path, &rewritten).map(drop)
     }
 
     /// The header a segment must have to go on where the one before it ends.
@@ -184,7 +187,8 @@ impl<'a> Rewrite<'a> {
         Ok(SegmentHeader {
             id,
             log: self.meta.log,
-            previous_valid: self.previous_valid,
+            previous_valid: own.as_ref().map_or(self.previous_valid, |own| own.previous_valid),
+            form: own.as_ref().map_or(Form::Appended, |own| own.form),
             created: own.map_or_else(|| SystemClock.now(), |own| own.created),
             first_sequence,
             offsets,
@@ -243,9 +247,9 @@ impl<'a> Rewrite<'a> {
             }
             Kind::State(kind) if segment >= self.replay_from => {
                 let machine = self.machines.all().into_iter().find(|machine| machine.kind() == kind);
-                let records = RecordsOf(frame.body.clone()).flatten().filter(|record| !body::is_erased(record));
+                let mut records = RecordsOf(frame.body.clone()).flatten().filter(|record| !body::is_erased(record));
                 let read = |record: bytes::Bytes| machine.is_some_and(|machine| machine.replay(&record).is_ok());
-                self.report.state_may_be_old |= !records.map(read).all(|read| read);
+                self.report.state_may_be_old |= !records.all(read);
             }
             Kind::State(_) | Kind::Skip | Kind::Mark => {}
         }
@@ -256,8 +260,14 @@ impl<'a> Rewrite<'a> {
     }
 
     fn lost_before(&mut self, offsets: &[u64]) {
+        let kept = Topic::DeadLetters.index() * self.meta.partitions.len();
         for (index, offset) in offsets.iter().enumerate() {
-            self.lost_until(index, *offset);
+            if self.dead_letters_only && index < kept {
+                // Retention has taken it.
+                self.offsets[index] = *offset;
+            } else {
+                self.lost_until(index, *offset);
+            }
         }
     }
 
@@ -285,21 +295,13 @@ impl<'a> Rewrite<'a> {
                 self.offsets[index] += JUMP;
             }
         }
-        if self.sequence < self.reached {
-            // The skip at the end of the last segment reaches one frame far; this one is the rest of the way.
-            let path = segment::path(id - 1);
-            let mut contents = read_file(self.disk, &path)?;
-            contents.extend(Header::skip(self.sequence, self.reached, contents.len() as u64).encode(self.salt));
-            self.sequence = self.reached;
-            replace_file(self.disk, segment::DIR, &path, &contents)?;
-            self.previous_valid = contents.len() as u64;
-        }
         let header = SegmentHeader {
             id,
             log: self.meta.log,
             previous_valid: self.previous_valid,
             created: SystemClock.now(),
             first_sequence: self.sequence,
+            form: Form::Appended,
             offsets: self.offsets.clone(),
         };
         header.create(self.disk)?;

@@ -1,0 +1,274 @@
+//! What retention frees, what it must keep, and that the log stays whole throughout.
+
+use std::{sync::Arc, time::Duration};
+
+use nimbus_core::{
+    DeadLetter, Failure, GroupId, Offset, Partition, Position,
+    clock::UnixMillis,
+    ports::log::{Committed, Consumer, ConsumerEvent, LogError, Range},
+};
+use prometheus_client::registry::Registry;
+
+use crate::{
+    Embedded, EmbeddedConfig,
+    disk::{Disk as _, simulated::SimulatedDisk},
+    embedded::AllMetrics,
+    testing::{P0, P1, TestClock, event, event_of, origin, read_all, small},
+    tools::check_on,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct World {
+    disk: SimulatedDisk,
+    clock: Arc<TestClock>,
+    config: EmbeddedConfig,
+    log: Embedded,
+    seq: u64,
+}
+
+impl World {
+    fn new(config: EmbeddedConfig) -> Self {
+        let (disk, clock) = (SimulatedDisk::new(), Arc::new(TestClock::default()));
+        let log = Self::open(&disk, &clock, &config);
+        Self { disk, clock, config, log, seq: 0 }
+    }
+
+    fn open(disk: &SimulatedDisk, clock: &Arc<TestClock>, config: &EmbeddedConfig) -> Embedded {
+        let metrics = AllMetrics::register(&mut Registry::default());
+        Embedded::open_on(Arc::new(disk.clone()), config.clone(), Arc::clone(clock) as _, metrics).unwrap()
+    }
+
+    /// Appends events until `segments` more segments are full.
+    async fn fill(&mut self, segments: usize) {
+        let goal = self.newest() + segments as u64;
+        while self.newest() < goal {
+            self.seq += 1;
+            self.log.events().append(P0, vec![event_of(&origin("client"), self.seq, 1000)]).await.unwrap();
+        }
+    }
+
+    fn newest(&self) -> u64 {
+        let ids = crate::segment::ids(&self.disk.list("segments").unwrap());
+        ids.last().copied().unwrap()
+    }
+
+    fn oldest(&self) -> u64 {
+        crate::segment::ids(&self.disk.list("segments").unwrap())[0]
+    }
+
+    async fn range(&self, partition: Partition) -> Range {
+        self.log.events().range(partition).await.unwrap()
+    }
+
+    /// Lets the keeper work until it has done what the test expects.
+    fn until(&self, what: impl Fn(&Self) -> bool) {
+        for _ in 0..10 {
+            if what(self) {
+                return;
+            }
+            self.log.look_around_and_wait();
+        }
+        panic!("it did not come to pass; segments {}..={}", self.oldest(), self.newest());
+    }
+
+    /// Lets the keeper look around a few times, and so do whatever it would do.
+    fn settle(&self) {
+        for _ in 0..3 {
+            self.log.look_around_and_wait();
+        }
+    }
+
+    fn reopen(self) -> Self {
+        let Self { disk, clock, config, log, seq } = self;
+        drop(log);
+        let disk = disk.after_kill();
+        let log = Self::open(&disk, &clock, &config);
+        Self { disk, clock, config, log, seq }
+    }
+
+    fn assert_whole(&self) {
+        let report = check_on(&self.disk.after_kill(), std::path::Path::new("in-memory")).unwrap();
+        assert!(report.is_good(), "{:?}", report.findings);
+    }
+}
+
+async fn consume_all(consumer: &mut Box<dyn Consumer<nimbus_core::Event>>, end: Position) {
+    loop {
+        if let ConsumerEvent::Records(batch) = consumer.next().await.unwrap() {
+            let committed = Committed { position: batch.next, ..Committed::default() };
+            consumer.commit(batch.partition, committed);
+            if batch.next >= end {
+                return consumer.flush().await.unwrap();
+            }
+        }
+    }
+}
+
+fn by_age() -> EmbeddedConfig {
+    EmbeddedConfig { retention: DAY, retention_bytes: u64::MAX, ..small() }
+}
+
+fn by_size(retention_bytes: u64) -> EmbeddedConfig {
+    EmbeddedConfig { retention: DAY, retention_bytes, ..small() }
+}
+
+#[tokio::test]
+async fn old_segments_go_and_the_start_says_so() {
+    let mut world = World::new(by_age());
+    world.fill(3).await;
+    world.settle();
+    assert_eq!(world.oldest(), 1, "nothing is old yet");
+    world.clock.advance(DAY * 2);
+    world.fill(3).await;
+    world.until(|world| world.oldest() > 3);
+    let start = world.range(P0).await.start;
+    assert!(start > Position::START);
+    let expired = world.log.events().read(P0, Position::START, 1000).await.unwrap_err();
+    assert!(matches!(expired, LogError::Expired { start: named, .. } if named == start), "{expired}");
+    let found = read_all(&*world.log.events(), P0).await.unwrap();
+    world.assert_whole();
+
+    let world = world.reopen();
+    assert_eq!(world.range(P0).await.start, start);
+    assert_eq!(read_all(&*world.log.events(), P0).await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn a_quiet_partition_keeps_its_offsets() {
+    let mut world = World::new(by_age());
+    world.log.events().append(P1, vec![event(1), event(2)]).await.unwrap();
+    world.fill(2).await;
+    world.clock.advance(DAY * 2);
+    world.fill(2).await;
+    world.until(|world| world.oldest() > 1);
+    let empty = Range { start: Position(2), end: Position(2) };
+    assert_eq!(world.range(P1).await, empty);
+    let world = world.reopen();
+    assert_eq!(world.range(P1).await, empty);
+    assert_eq!(world.log.events().append(P1, vec![event(3)]).await.unwrap(), Position(3));
+}
+
+#[tokio::test]
+async fn what_a_group_has_not_finished_stays_however_old() {
+    let mut world = World::new(by_age());
+    let mut consumer = world.log.events().consume(&GroupId::try_new("g").unwrap()).await.unwrap();
+    world.fill(3).await;
+    world.clock.advance(DAY * 9);
+    world.fill(3).await;
+    world.settle();
+    assert_eq!(world.oldest(), 1);
+    let end = world.range(P0).await.end;
+    consume_all(&mut consumer, end).await;
+    // Snapshots must have caught up with the commits as well.
+    world.fill(3).await;
+    world.until(|world| world.oldest() > 3);
+    assert!(world.range(P0).await.start <= end, "what came since is not finished");
+}
+
+#[tokio::test]
+async fn an_abandoned_group_can_be_forgotten() {
+    let mut world = World::new(by_age());
+    let group = GroupId::try_new("abandoned").unwrap();
+    let consumer = world.log.events().consume(&group).await.unwrap();
+    world.fill(2).await;
+    assert!(!world.log.forget_group(&group).await.unwrap(), "it has a member");
+    drop(consumer);
+    assert!(world.log.forget_group(&group).await.unwrap());
+    assert!(!world.log.forget_group(&group).await.unwrap(), "it is gone");
+    world.clock.advance(DAY * 2);
+    world.fill(3).await;
+    world.until(|world| world.oldest() > 1);
+    assert_eq!(world.reopen().log.events().committed(P0).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_log_that_is_too_large_loses_its_oldest_segments_before_their_time() {
+    let mut world = World::new(by_size(30_000));
+    for _ in 0..10 {
+        world.fill(4).await;
+        world.until(|world| world.disk.used() < 45_000);
+    }
+    world.assert_whole();
+    assert!(world.range(P0).await.start > Position::START);
+}
+
+fn dead_letter(seq: u64) -> DeadLetter {
+    DeadLetter {
+        event: event(seq),
+        failure: Failure { code: 13, reason: "R".into(), message: "m".into() },
+        attempts: 1,
+        event_offset: Offset(0),
+        failed: UnixMillis(0),
+    }
+}
+
+async fn dead_letters(log: &Embedded) -> Vec<(u64, u64)> {
+    let letters = log.dead_letters();
+    let mut from = letters.range(P0).await.unwrap().start;
+    let mut found = Vec::new();
+    loop {
+        let batch = letters.read(P0, from, 1000).await.unwrap();
+        if batch.next == from {
+            return found;
+        }
+        found.extend(batch.records.iter().map(|stored| (stored.offset.0, stored.record.event.seq)));
+        from = batch.next;
+    }
+}
+
+#[tokio::test]
+async fn young_dead_letters_stay_but_hold_nothing_else() {
+    let mut world = World::new(by_size(30_000));
+    let mut expected = Vec::new();
+    for n in 0..10 {
+        world.log.dead_letters().append(P0, vec![dead_letter(n)]).await.unwrap();
+        expected.push((n, n));
+        world.fill(4).await;
+    }
+    world.until(|world| world.disk.used() < 60_000);
+    assert_eq!(world.oldest(), 1, "a segment with a dead letter stays");
+    let start = world.range(P0).await.start;
+    assert!(start > Position::START, "its events do not");
+    assert_eq!(dead_letters(&world.log).await, expected);
+    world.assert_whole();
+
+    let mut world = world.reopen();
+    assert_eq!(dead_letters(&world.log).await, expected);
+    assert!(world.range(P0).await.start >= start);
+    let expired = world.log.events().read(P0, Position::START, 1000).await;
+    assert!(matches!(expired, Err(LogError::Expired { .. })), "what is gone is not skipped silently");
+
+    world.clock.advance(DAY * 2);
+    world.fill(3).await;
+    world.until(|world| world.oldest() > 10);
+    assert!(dead_letters(&world.log).await.len() < expected.len());
+    world.assert_whole();
+}
+
+#[tokio::test]
+async fn when_consumers_lag_new_events_are_refused_and_their_results_are_not() {
+    let mut world = World::new(EmbeddedConfig { max_bytes: 20_000, ..by_size(10_000) });
+    let mut consumer = world.log.events().consume(&GroupId::try_new("g").unwrap()).await.unwrap();
+    let refusal = loop {
+        world.seq += 1;
+        match world.log.events().append(P0, vec![event_of(&origin("client"), world.seq, 1000)]).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refusal, LogError::Full(why) if why.contains("consumers must catch up")), "{refusal}");
+    world.log.dead_letters().append(P0, vec![dead_letter(1)]).await.unwrap();
+
+    let end = world.range(P0).await.end;
+    consume_all(&mut consumer, end).await;
+    // Room comes back once a snapshot has seen the commits, which the refused log must bring about by itself.
+    loop {
+        world.log.look_around_and_wait();
+        match world.log.events().append(P0, vec![event(0)]).await {
+            Ok(_) => break,
+            Err(LogError::Full(_)) => {}
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

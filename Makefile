@@ -42,7 +42,8 @@ fmt-check: tools
 	$(CARGO) fmt --all -- --check
 
 bench: tools ## Measures Nimbus against its baselines, in one run
-	$(CARGO) run --release --package nimbus-benches -- run
+	$(CARGO) build --release --package nimbus --package nimbus-benches
+	@target/release/nimbus-bench run
 
 build: tools ## Builds the release binary: target/release/nimbus
 	$(CARGO) build --release --package nimbus

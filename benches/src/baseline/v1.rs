@@ -102,14 +102,14 @@ fn welcome(hello: &v1::Hello) -> v1::Welcome {
 fn answer(batch: Vec<ClientFrame>, position: &AtomicU64, outbox_id: &Bytes) -> Vec<ServerFrame> {
     let first = position.fetch_add(batch.len() as u64, Ordering::Relaxed) + 1;
     let mut answers = Vec::with_capacity(batch.len() + 1);
-    let mut accepted = 0;
+    if let Some(ClientFrame { kind: Some(Up::Event(last)) }) = batch.last() {
+        answers.push(frame(Down::Accepted(v1::Accepted { up_to_seq: last.seq })));
+    }
     for (position, sent) in (first..).zip(batch) {
         if let Some(Up::Event(event)) = sent.kind {
-            accepted = event.seq;
             answers.push(frame(Down::Delivery(delivery(event, position, outbox_id.clone()))));
         }
     }
-    answers.insert(0, frame(Down::Accepted(v1::Accepted { up_to_seq: accepted })));
     answers
 }
 

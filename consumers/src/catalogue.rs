@@ -62,8 +62,12 @@ impl Catalogue {
         &self.entries[index]
     }
 
+    pub(crate) fn names_of(&self, lane: Lane) -> impl Iterator<Item = &EventName> {
+        self.entries.iter().filter(move |entry| entry.lane == lane).map(|entry| &entry.name)
+    }
+
     pub(crate) fn serves(&self, lane: Lane) -> bool {
-        self.entries.iter().any(|entry| entry.lane == lane)
+        self.names_of(lane).next().is_some()
     }
 }
 

@@ -8,12 +8,14 @@ mod appends;
 mod attempt;
 mod clients;
 mod cx;
+mod lanes;
 mod parts;
 mod run;
 mod schedule;
 #[cfg(test)]
 mod tests;
 mod tracker;
+mod varint;
 mod window;
 mod work;
 mod worker;

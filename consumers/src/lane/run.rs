@@ -45,7 +45,7 @@ pub(super) struct RunEnd {
 
 /// Why an event was not answered.
 #[derive(Debug)]
-enum Halt {
+pub(super) enum Halt {
     /// The partition is to be left.
     Stopped,
     /// The partition has to be given up.
@@ -146,7 +146,7 @@ fn too_late() -> Failure {
 }
 
 /// Waits, unless the partition is left meanwhile.
-async fn sleep(cx: &PartitionCx, delay: Duration) -> Result<(), Halt> {
+pub(super) async fn sleep(cx: &PartitionCx, delay: Duration) -> Result<(), Halt> {
     tokio::select! {
         () = tokio::time::sleep(delay) => Ok(()),
         () = cx.stop.cancelled() => Err(Halt::Stopped),

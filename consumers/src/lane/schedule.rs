@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use nimbus_core::{
     ClientId, Event, Offset, Position,
-    ports::log::{Batch, Committed, Stored},
+    ports::log::{Batch, Stored},
 };
 use tracing::warn;
 
@@ -29,8 +29,8 @@ pub(super) enum Taken {
 
 /// One lane's order of things in one partition.
 pub(super) trait Schedule: Send + 'static {
-    /// Begins where a predecessor got to.
-    fn begin(committed: &Committed, log_start: Position, config: &ExecutorConfig) -> Self;
+    /// Begins at a position. `notes` are what a predecessor noted at `committed`, for this lane.
+    fn begin(read: Position, committed: Position, notes: &[u8], config: &ExecutorConfig) -> Self;
     /// Offers the event at `index` of a batch, which is this lane's to answer.
     fn offer(&mut self, batch: &Arc<[Stored<Event>]>, index: usize, route: Route) -> Taken;
     /// The next run to start.
@@ -43,8 +43,12 @@ pub(super) trait Schedule: Send + 'static {
     fn read(&self) -> Position;
     /// The event's answer is durable.
     fn settle(&mut self, offset: Offset);
-    /// What may be committed.
-    fn committed(&self) -> Committed;
+    /// Everything before this is finished, and may be committed.
+    fn finished(&self) -> Position;
+    /// What is to be noted with it.
+    fn notes(&self) -> Vec<u8> {
+        Vec::new()
+    }
     /// How many events are taken and not settled.
     fn in_hand(&self) -> usize;
 
@@ -74,9 +78,8 @@ pub(super) struct Ordered {
 }
 
 impl Schedule for Ordered {
-    fn begin(committed: &Committed, log_start: Position, config: &ExecutorConfig) -> Self {
-        let tracker = CommitTracker::new(committed.position.max(log_start));
-        Self { clients: Clients::new(config.max_in_hand_per_client.get()), tracker }
+    fn begin(read: Position, _committed: Position, _notes: &[u8], config: &ExecutorConfig) -> Self {
+        Self { clients: Clients::new(config.max_in_hand_per_client.get()), tracker: CommitTracker::new(read) }
     }
 
     fn offer(&mut self, batch: &Arc<[Stored<Event>]>, index: usize, route: Route) -> Taken {
@@ -113,10 +116,9 @@ impl Schedule for Ordered {
         self.tracker.settle(offset);
     }
 
-    fn committed(&self) -> Committed {
+    fn finished(&self) -> Position {
         let position = self.tracker.position();
-        let position = self.clients.parked_from().map_or(position, |parked| position.min(parked));
-        Committed { position, ..Committed::default() }
+        self.clients.parked_from().map_or(position, |parked| position.min(parked))
     }
 
     fn in_hand(&self) -> usize {
@@ -162,10 +164,10 @@ pub(super) struct Jobs {
 }
 
 impl Schedule for Jobs {
-    fn begin(committed: &Committed, log_start: Position, config: &ExecutorConfig) -> Self {
-        let mut window = JobsWindow::new(committed.position.max(log_start), config.jobs_window);
-        if let Err(error) = window.restore(committed) {
-            warn!(%error, position = %committed.position, "jobs that were answered will be executed again");
+    fn begin(read: Position, committed: Position, notes: &[u8], config: &ExecutorConfig) -> Self {
+        let mut window = JobsWindow::new(read, config.jobs_window);
+        if let Err(error) = window.restore(committed, notes) {
+            warn!(%error, position = %committed, "jobs that were answered will be executed again");
         }
         Self { window, waiting: VecDeque::new() }
     }
@@ -200,8 +202,12 @@ impl Schedule for Jobs {
         self.window.settle(offset);
     }
 
-    fn committed(&self) -> Committed {
-        self.window.committed()
+    fn finished(&self) -> Position {
+        self.window.position()
+    }
+
+    fn notes(&self) -> Vec<u8> {
+        self.window.notes()
     }
 
     fn in_hand(&self) -> usize {

@@ -6,17 +6,12 @@
 
 use std::{collections::BTreeSet, num::NonZeroUsize};
 
-use bytes::Bytes;
-use nimbus_core::{Offset, Position, ports::log::Committed};
+use nimbus_core::{Offset, Position};
 
-/// The most bytes that a commit's metadata may take.
-const METADATA_BYTES: usize = 4_096;
+use super::{lanes::UnknownNotes, varint};
 
-/// The first byte of the metadata: how the rest is written.
-const LAYOUT: u8 = 1;
-
-/// A number written as a varint takes no more.
-const VARINT_BYTES: usize = 10;
+/// The most bytes that the notes may take: a commit's metadata has 4 KiB, and `lanes.rs` has notes of its own in it.
+const MAX_BYTES: usize = 3_000;
 
 /// The open and the answered jobs of one partition.
 #[derive(Debug)]
@@ -39,11 +34,6 @@ pub(super) enum Admission {
     Full,
 }
 
-/// A commit's metadata that this code did not write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the commit's notes on answered jobs cannot be read")]
-pub(super) struct UnknownNotes;
-
 impl JobsWindow {
     /// Nothing is open, everything before `read` is finished.
     pub(super) fn new(read: Position, limit: NonZeroUsize) -> Self {
@@ -54,8 +44,8 @@ impl JobsWindow {
     ///
     /// # Errors
     /// When the notes are of another make. Nothing changes then: those jobs will be executed again, which is allowed.
-    pub(super) fn restore(&mut self, committed: &Committed) -> Result<(), UnknownNotes> {
-        let answered = decode(committed)?;
+    pub(super) fn restore(&mut self, position: Position, notes: &[u8]) -> Result<(), UnknownNotes> {
+        let answered = decode(position, notes)?;
         self.answered = answered.into_iter().filter(|offset| !self.read.covers(*offset)).collect();
         Ok(())
     }
@@ -79,7 +69,7 @@ impl JobsWindow {
         if self.open.is_empty() {
             return false;
         }
-        known >= self.limit || ((known + 2) * VARINT_BYTES > METADATA_BYTES && self.worst_notes(next) > METADATA_BYTES)
+        known >= self.limit || ((known + 2) * varint::MAX_BYTES > MAX_BYTES && self.worst_notes(next) > MAX_BYTES)
     }
 
     /// How long the notes would be if all but the oldest were answered.
@@ -114,14 +104,14 @@ impl JobsWindow {
         }
     }
 
-    fn position(&self) -> Position {
+    /// Everything before this is answered.
+    pub(super) fn position(&self) -> Position {
         self.open.first().map_or(self.read, |first| Position(first.0).min(self.read))
     }
 
-    /// What may be committed: everything before the oldest open job, and the notes on those answered behind it.
-    pub(super) fn committed(&self) -> Committed {
-        let position = self.position();
-        Committed { position, metadata: encode(position, &self.answered) }
+    /// The notes on the jobs answered at or after [`position`](Self::position).
+    pub(super) fn notes(&self) -> Vec<u8> {
+        encode(self.position(), &self.answered)
     }
 
     /// How many jobs are open.
@@ -130,49 +120,26 @@ impl JobsWindow {
     }
 }
 
-/// Layout byte, then the distance of each offset from the one before (the first: from the position), as varints.
-fn encode(position: Position, answered: &BTreeSet<Offset>) -> Bytes {
-    if answered.is_empty() {
-        return Bytes::new();
-    }
-    let mut notes = Vec::with_capacity(1 + answered.len() * 2);
-    notes.push(LAYOUT);
+/// The distance of each offset from the one before (the first: from the position), as varints.
+fn encode(position: Position, answered: &BTreeSet<Offset>) -> Vec<u8> {
+    let mut notes = Vec::with_capacity(answered.len() * 2);
     let mut last = position.0;
     for offset in answered {
-        let mut distance = offset.0.saturating_sub(last);
+        varint::write(&mut notes, offset.0.saturating_sub(last));
         last = offset.0;
-        while distance >= 0x80 {
-            notes.push(distance as u8 | 0x80);
-            distance >>= 7;
-        }
-        notes.push(distance as u8);
     }
-    notes.into()
+    notes
 }
 
-fn decode(committed: &Committed) -> Result<Vec<Offset>, UnknownNotes> {
-    let Some((layout, notes)) = committed.metadata.split_first() else { return Ok(Vec::new()) };
-    if *layout != LAYOUT {
-        return Err(UnknownNotes);
-    }
+fn decode(position: Position, mut notes: &[u8]) -> Result<Vec<Offset>, UnknownNotes> {
     let mut answered = Vec::new();
-    let mut last = committed.position.0;
-    let mut distance = 0u64;
-    let mut shift = 0;
-    for byte in notes {
-        let bits = u64::from(byte & 0x7f);
-        if shift > 63 || (shift == 63 && bits > 1) {
-            return Err(UnknownNotes);
-        }
-        distance |= bits << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            last = last.checked_add(distance).ok_or(UnknownNotes)?;
-            answered.push(Offset(last));
-            (distance, shift) = (0, 0);
-        }
+    let mut last = position.0;
+    while !notes.is_empty() {
+        let distance = varint::read(&mut notes).ok_or(UnknownNotes)?;
+        last = last.checked_add(distance).ok_or(UnknownNotes)?;
+        answered.push(Offset(last));
     }
-    if shift == 0 { Ok(answered) } else { Err(UnknownNotes) }
+    Ok(answered)
 }
 
 #[cfg(test)]
@@ -247,15 +214,15 @@ mod tests {
                     }
                     Step::Settle(_) => {}
                     Step::Restart => {
-                        let committed = window.committed();
-                        window = JobsWindow::new(committed.position, limit(limit_));
-                        prop_assert_eq!(window.restore(&committed), Ok(()));
+                        let (position, notes) = (window.position(), window.notes());
+                        window = JobsWindow::new(position, limit(limit_));
+                        prop_assert_eq!(window.restore(position, &notes), Ok(()));
                         open.clear();
                     }
                 }
-                let committed = window.committed();
-                prop_assert!(decode(&committed).unwrap().len() < limit_.max(2));
-                prop_assert!(jobs.range(..committed.position.0).all(|job| answered.contains(job)), "left out");
+                let position = window.position();
+                prop_assert!(decode(position, &window.notes()).unwrap().len() < limit_.max(2));
+                prop_assert!(jobs.range(..position.0).all(|job| answered.contains(job)), "left out");
                 prop_assert_eq!(window.in_hand(), open.len());
             }
         }
@@ -263,15 +230,15 @@ mod tests {
         #[test]
         fn notes_survive_the_way_through_a_commit(position in 0..=u64::MAX / 2, gaps in proptest::collection::vec(0..=u64::MAX / 4_096, 0..300)) {
             let offsets: BTreeSet<Offset> = gaps.iter().scan(position, |at, gap| { *at += gap; Some(Offset(*at)) }).collect();
-            let committed = Committed { position: Position(position), metadata: encode(Position(position), &offsets) };
-            prop_assert_eq!(decode(&committed).unwrap(), offsets.into_iter().collect::<Vec<_>>());
+            let notes = encode(Position(position), &offsets);
+            prop_assert_eq!(decode(Position(position), &notes).unwrap(), offsets.into_iter().collect::<Vec<_>>());
         }
 
         #[test]
         fn foreign_notes_never_panic(position: u64, notes: Vec<u8>) {
-            let committed = Committed { position: Position(position), metadata: notes.into() };
             let mut window = JobsWindow::new(Position(position), limit(5));
-            let _outcome = window.restore(&committed).is_ok();
+            let read = window.restore(Position(position), &notes).is_ok();
+            prop_assert!(read || !notes.is_empty());
         }
     }
 
@@ -285,8 +252,8 @@ mod tests {
         }
         let oldest = window.open.first().copied().unwrap();
         let open: Vec<_> = window.open.iter().copied().filter(|job| *job != oldest).collect();
-        assert!(open.len() > 500);
+        assert!(open.len() > 400);
         open.into_iter().for_each(|job| window.settle(job));
-        assert!(window.committed().metadata.len() <= METADATA_BYTES);
+        assert!(window.notes().len() <= MAX_BYTES);
     }
 }

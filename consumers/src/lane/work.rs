@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nimbus_core::{Event, Lane, ports::log::Stored};
 
+use super::lanes::Lanes;
 use crate::Catalogue;
 
 /// One event in hand, and who is to answer it.
@@ -34,17 +35,17 @@ enum Held {
 }
 
 impl Route {
-    /// Who answers `event`, if this lane is to see to it. Names that nobody knows and refused events are the ordered
-    /// lane's: each event belongs to exactly one lane.
-    pub(super) fn of(event: &Event, lane: Lane, catalogue: &Catalogue) -> Option<Self> {
-        let (owner, route) = if event.refused.is_some() {
-            (Lane::Ordered, Self::Refused)
-        } else {
-            catalogue
-                .find(&event.name)
-                .map_or((Lane::Ordered, Self::Unknown), |entry| (entry.lane, Self::Executor(entry.index)))
-        };
-        (owner == lane).then_some(route)
+    /// Who answers the event, if this lane is to see to it. Names that nobody knows and refused events are the ordered
+    /// lane's: each event belongs to exactly one lane, except while the names change hands.
+    pub(super) fn of(stored: &Stored<Event>, lane: Lane, catalogue: &Catalogue, lanes: &Lanes) -> Option<Self> {
+        let event = &stored.record;
+        if event.refused.is_some() {
+            return (lane == Lane::Ordered).then_some(Self::Refused);
+        }
+        let entry = catalogue.find(&event.name);
+        let owner = entry.map_or(Lane::Ordered, |entry| entry.lane);
+        let is_ours = owner == lane || (!lanes.is_settled() && lanes.was(lane, &event.name, stored.offset));
+        is_ours.then(|| entry.map_or(Self::Unknown, |entry| Self::Executor(entry.index)))
     }
 }
 

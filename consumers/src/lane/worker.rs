@@ -13,17 +13,18 @@ use std::{
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream as _, future::BoxFuture};
 use nimbus_core::{
-    Event, Position,
-    ports::log::{Batch, LogError, LogRecord as _},
+    Event, Lane, Position,
+    ports::log::{Batch, Committed, LogError, LogRecord as _},
 };
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     appends::Appends,
     cx::{PartitionCx, Settle},
-    run::{RunEnd, run},
+    lanes::{Inherited, Lanes, Noted},
+    run::{Halt, RunEnd, run, sleep},
     schedule::{Cursor, Schedule, Taken},
     work::Route,
 };
@@ -48,6 +49,9 @@ const SCAN_BYTES: usize = 1 << 20;
 pub(super) struct Worker<S> {
     cx: Arc<PartitionCx>,
     schedule: S,
+    lanes: Lanes,
+    /// The names of the jobs lane are not those that the predecessor noted.
+    changed: Option<Noted>,
     desk: Desk<Event>,
     failures: u32,
     stopped: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -81,8 +85,16 @@ impl<S: Schedule> Worker<S> {
         let ports = &cx.runtime.ports;
         let (results, meters) = (Arc::clone(&ports.results), cx.meters.clone());
         let cautious = start.failures > 0;
+        let Committed { position: committed, metadata } = start.committed;
+        let today = Lanes::new(cx.runtime.catalogue.names_of(Lane::Jobs));
+        let inherited = today.clone().inherit(&metadata).unwrap_or_else(|error| {
+            warn!(%error, partition = %start.partition, "the names that were jobs are taken to be today's");
+            Inherited { lanes: today, noted: None, rest: &[] }
+        });
         Self {
-            schedule: S::begin(&start.committed, start.log_start, config),
+            schedule: S::begin(committed.max(start.log_start), committed, inherited.rest, config),
+            lanes: inherited.lanes,
+            changed: inherited.noted,
             desk: start.desk,
             failures: start.failures,
             stopped: Box::pin(start.stop.cancelled_owned()),
@@ -107,6 +119,13 @@ impl<S: Schedule> Worker<S> {
                 () = &mut self.stopped => return WorkerEnd::Stopped,
             }
         }
+        match self.look_at_change().await {
+            Ok(()) => {}
+            Err(Halt::Stopped) => return WorkerEnd::Stopped,
+            Err(Halt::Broken(error)) => return ended(error),
+        }
+        // Also with nothing done: a successor is to know today's names.
+        self.note();
         self.desk.read_from(self.schedule.read());
         let mut steps = 0;
         loop {
@@ -130,6 +149,28 @@ impl<S: Schedule> Worker<S> {
             if steps == STEPS {
                 steps = 0;
                 tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// When names changed lanes: up to where the old notes count.
+    async fn look_at_change(&mut self) -> Result<(), Halt> {
+        let Some(noted) = self.changed.take() else { return Ok(()) };
+        let runtime = Arc::clone(&self.cx.runtime);
+        let mut failures = 0;
+        loop {
+            match runtime.ports.events.range(self.cx.partition).await {
+                Ok(range) => {
+                    info!(end = %range.end, "executors changed lanes, came or went; events up to here are looked at by both lanes");
+                    self.lanes.changed_at(noted, range.end);
+                    return Ok(());
+                }
+                Err(error @ (LogError::Damaged(_) | LogError::Closed)) => return Err(Halt::Broken(error)),
+                Err(error) => {
+                    failures += 1;
+                    warn!(%error, failures, "the log cannot be asked for its end just now");
+                    sleep(&self.cx, runtime.config.log_backoff.jittered(failures)).await?;
+                }
             }
         }
     }
@@ -209,12 +250,12 @@ impl<S: Schedule> Worker<S> {
         let records = &cursor.batch.records;
         let end = records.len().min(cursor.index + ROUND);
         // A lane without executors has nothing to look at (and what nobody knows is the ordered lane's).
-        if !self.cx.runtime.has_work(self.cx.lane) {
+        if self.lanes.is_settled() && !self.cx.runtime.has_work(self.cx.lane) {
             cursor.index = records.len();
         }
         while cursor.index < end && self.has_room() {
             let stored = &records[cursor.index];
-            if let Some(route) = Route::of(&stored.record, self.cx.lane, catalogue) {
+            if let Some(route) = Route::of(stored, self.cx.lane, catalogue, &self.lanes) {
                 match self.schedule.offer(records, cursor.index, route) {
                     Taken::InHand => self.in_hand_bytes += stored.record.weight(),
                     Taken::Passed => {}
@@ -238,7 +279,9 @@ impl<S: Schedule> Worker<S> {
     /// Takes what parked clients can have of a batch that was read again.
     fn take_again(&mut self, batch: &Batch<Event>) {
         for (index, stored) in batch.records.iter().enumerate() {
-            let Some(route) = Route::of(&stored.record, self.cx.lane, &self.cx.runtime.catalogue) else { continue };
+            let Some(route) = Route::of(stored, self.cx.lane, &self.cx.runtime.catalogue, &self.lanes) else {
+                continue;
+            };
             let room = self.has_room();
             if self.schedule.offer_again(&batch.records, index, route, room) == Taken::InHand {
                 self.in_hand_bytes += stored.record.weight();
@@ -298,8 +341,12 @@ impl<S: Schedule> Worker<S> {
         self.note();
     }
 
-    fn note(&self) {
-        self.desk.finished(self.schedule.committed());
+    fn note(&mut self) {
+        let position = self.schedule.finished();
+        self.lanes.finished(position);
+        let mut metadata = self.lanes.notes();
+        metadata.extend(self.schedule.notes());
+        self.desk.finished(Committed { position, metadata: metadata.into() });
     }
 
     /// Takes nothing more; lets the attempts under way end and their answers become durable, within the limit. What is

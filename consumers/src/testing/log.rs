@@ -137,6 +137,14 @@ impl<R: LogRecord> Shared<R> {
         });
     }
 
+    /// Power loss: what is not durable is gone, and nothing is held any more.
+    pub(crate) fn lose(&self) {
+        self.change(|inner| {
+            inner.hold = false;
+            inner.partitions.iter_mut().for_each(|partition| partition.held.clear());
+        });
+    }
+
     /// How many records a consumer gets at once.
     pub(crate) fn set_batch(&self, records: usize) {
         self.change(|inner| inner.batch_records = records);

@@ -51,13 +51,11 @@ async fn jobs_answered_beyond_an_open_one_are_not_executed_again_after_a_crash()
     let running = bench.start();
     bench.answers(3).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!bench.events.committed_by(JOBS_GROUP, Partition(0)).metadata.is_empty());
     running.kill().await;
     let running = bench.start();
     assert_eq!(seqs(&bench.answers(4).await), [2, 4, 3, 1]);
     assert_eq!([1, 2, 3, 4].map(|seq| probe.runs("c", seq)), [2, 1, 1, 1]);
     bench.settled().await;
-    assert!(bench.events.committed_by(JOBS_GROUP, Partition(0)).metadata.is_empty());
     running.stop().await;
 }
 
@@ -92,5 +90,74 @@ async fn jobs_under_way_are_bounded() {
     bench.answers(20).await;
     assert_eq!(probe.most(), 4);
     assert_eq!(began.elapsed().as_secs(), 5);
+    running.stop().await;
+}
+
+/// One life with some executors, in which nothing of what is there becomes durable and committed, and both lanes have read
+/// it; then a life with other ones. Whatever the change, everything is answered.
+async fn change_lanes(before: &[Probe], after: &[Probe]) -> Vec<String> {
+    let mut bench = Bench::new(1);
+    let builtin = bench.executors.clone();
+    let mut client = Client::new("c");
+    let load = |bench: &mut Bench, probes: &[Probe]| {
+        bench.executors = builtin.clone();
+        bench.executors.extend(probes.iter().map(|probe| Arc::new(probe.clone()) as Arc<dyn Executor>));
+    };
+    load(&mut bench, before);
+    bench.events.put(client.event("sq", "1"));
+    let running = bench.start();
+    bench.settled().await;
+    bench.results.hold();
+    bench.events.put(client.event("x", "now"));
+    bench.events.put(client.event("sq", "2"));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    running.kill().await;
+    bench.results.lose();
+    load(&mut bench, after);
+    let running = bench.start();
+    let answers = bench.briefs(3).await;
+    bench.settled().await;
+    running.stop().await;
+    assert_eq!(bench.results.all().len(), 3, "and no more than once");
+    answers
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_answered_although_its_executor_changed_lanes() {
+    let (ordered, jobs) = (Probe::new("x"), Probe::jobs("x"));
+    let answered = ["c/1 Final 1", "c/2 Final now", "c/3 Final 4"];
+    assert_eq!(change_lanes(&[ordered.clone()], &[jobs.clone()]).await, answered);
+    let mut back = change_lanes(&[jobs], &[ordered]).await;
+    back.sort();
+    assert_eq!(back, answered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_answered_although_its_executor_came_or_went() {
+    let jobs = Probe::jobs("x");
+    let answered = ["c/1 Final 1", "c/2 Final now", "c/3 Final 4"];
+    assert_eq!(change_lanes(&[], &[jobs.clone()]).await, answered);
+    assert_eq!(change_lanes(&[], &[Probe::new("x")]).await, answered);
+    let mut gone = change_lanes(&[jobs], &[]).await;
+    gone.sort();
+    assert_eq!(gone, ["c/1 Final 1", "c/2 Error UNKNOWN_EVENT", "c/3 Final 4"]);
+    assert_eq!(change_lanes(&[Probe::new("x")], &[]).await, gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_names_are_forgotten_once_their_events_are_finished() {
+    let bench = Bench::new(1).with(Probe::jobs("x"));
+    let running = bench.start();
+    bench.events.put(Client::new("c").event("x", "now"));
+    bench.settled().await;
+    running.stop().await;
+    let bench = Bench { executors: nimbus_executors::builtin(), ..bench };
+    let mut client = Client::new("d");
+    let running = bench.start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.events.put(client.event("sq", "2"));
+    bench.settled().await;
+    let notes = bench.events.committed_by(JOBS_GROUP, Partition(0)).metadata;
+    assert_eq!(*notes, [1, 0, 0], "no name, and nothing earlier");
     running.stop().await;
 }

@@ -10,8 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, Event, EventName, Offset, Origin, OutboxId, Partition, PartitionCount, PrincipalId,
+    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Offset, Origin, OutboxId, Partition, PartitionCount,
+    PrincipalId,
     clock::{Clock, UnixMillis},
+    ports::log::{EventLog, LogError},
 };
 use prometheus_client::registry::Registry;
 
@@ -86,10 +88,7 @@ pub(crate) const P0: Partition = Partition(0);
 pub(crate) const P1: Partition = Partition(1);
 
 /// The numbers of the events in a partition, read from the beginning.
-pub(crate) async fn read_all(
-    log: &nimbus_core::ports::log::EventLog,
-    partition: Partition,
-) -> Result<Vec<(Offset, u64)>, nimbus_core::ports::log::LogError> {
+pub(crate) async fn read_all(log: &EventLog, partition: Partition) -> Result<Vec<(Offset, u64)>, LogError> {
     let mut from = log.range(partition).await?.start;
     let mut found = Vec::new();
     loop {
@@ -98,6 +97,31 @@ pub(crate) async fn read_all(
             return Ok(found);
         }
         found.extend(batch.records.iter().map(|stored| (stored.offset, stored.record.seq)));
+        from = batch.next;
+    }
+}
+
+pub(crate) fn dead_letter(seq: u64) -> DeadLetter {
+    DeadLetter {
+        event: event(seq),
+        failure: Failure { code: 13, reason: "R".into(), message: "m".into() },
+        attempts: 1,
+        event_offset: Offset(0),
+        failed: UnixMillis(0),
+    }
+}
+
+/// Offset and number of each dead letter of the first partition.
+pub(crate) async fn read_dead_letters(log: &Embedded) -> Result<Vec<(u64, u64)>, LogError> {
+    let letters = log.dead_letters();
+    let mut from = letters.range(P0).await?.start;
+    let mut found = Vec::new();
+    loop {
+        let batch = letters.read(P0, from, 1000).await?;
+        if batch.next == from {
+            return Ok(found);
+        }
+        found.extend(batch.records.iter().map(|stored| (stored.offset.0, stored.record.event.seq)));
         from = batch.next;
     }
 }

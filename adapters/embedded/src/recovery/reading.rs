@@ -36,7 +36,7 @@ pub(super) struct Reading<'a> {
     header_bytes: usize,
     machines: &'a [&'a dyn StateMachine],
     pub(super) sequence: u64,
-    /// A skip was seen: from here on offsets may jump ahead.
+    /// The segment was written anew without all of its frames: offsets may jump ahead, up to the beginning of the next.
     skipped: bool,
     /// The segment before this one has lost everything else to retention.
     dead_letters_only: bool,
@@ -84,8 +84,7 @@ impl<'a> Reading<'a> {
                 strand.start = *begins;
             }
         }
-        // What a skip allows ends with its segment.
-        self.skipped = false;
+        self.skipped = matches!(header.form, Form::Rewritten { .. });
         self.dead_letters_only = matches!(header.form, Form::Rewritten { dead_letters_only: true, .. });
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use nimbus_core::{
-    GroupId, Position,
+    DeadLetter, Event, GroupId, Position,
     clock::SystemClock,
     ports::log::{Committed, ConsumerEvent},
 };
@@ -18,7 +18,7 @@ use crate::{
     frame::HEADER_BYTES,
     machines::Machines,
     recovery::examine,
-    testing::{P0, P1, event, open_on, small},
+    testing::{P0, P1, dead_letter, event, open_on, small},
     topic::{Strand, Topic, TopicRecord as _},
 };
 
@@ -34,6 +34,8 @@ pub(super) fn tiny() -> EmbeddedConfig {
 pub(super) struct Contents {
     /// Offset and number of each event, by partition.
     pub(super) events: [Vec<(u64, u64)>; 2],
+    /// The same of the dead letters of the first partition.
+    pub(super) dead_letters: Vec<(u64, u64)>,
     pub(super) committed: Vec<(GroupId, Position)>,
 }
 
@@ -43,8 +45,8 @@ pub(super) fn contents(disk: &SimulatedDisk) -> Result<Contents, OpenError> {
     let machines = Machines::new(meta.partitions);
     let recovered = examine(disk, &meta, &machines.all())?;
     recovered.settle(disk)?;
-    let read = |partition| {
-        let strand: Strand = Strand { topic: Topic::Events, partition };
+    let read = |topic, partition, seq: fn(Bytes) -> u64| {
+        let strand = Strand { topic, partition };
         let mut found = Vec::new();
         for frame in &recovered.strands[strand.index(2)].frames {
             let segment = recovered.segments.get(frame.segment).unwrap();
@@ -55,12 +57,18 @@ pub(super) fn contents(disk: &SimulatedDisk) -> Result<Contents, OpenError> {
                 if body::is_erased(&record) {
                     continue;
                 }
-                found.push((offset, nimbus_core::Event::decode(record).unwrap().seq));
+                found.push((offset, seq(record)));
             }
         }
         found
     };
-    Ok(Contents { events: [read(P0), read(P1)], committed: machines.groups.committed(Topic::Events, P0) })
+    let event = |record| Event::decode(record).unwrap().seq;
+    let dead_letter = |record| DeadLetter::decode(record).unwrap().event.seq;
+    Ok(Contents {
+        events: [read(Topic::Events, P0, event), read(Topic::Events, P1, event)],
+        dead_letters: read(Topic::DeadLetters, P0, dead_letter),
+        committed: machines.groups.committed(Topic::Events, P0),
+    })
 }
 
 /// A log of several segments with a snapshot, as it is after a kill, and after it was closed.
@@ -88,6 +96,22 @@ pub(super) async fn logs() -> [Files; 2] {
     [killed, disk.files()]
 }
 
+/// A log of which retention has left some dead letters and the newest events, after a kill.
+pub(super) async fn compacted_log() -> Files {
+    let disk = SimulatedDisk::new();
+    let log = open_on(&disk, EmbeddedConfig { retention_bytes: 1500, ..tiny() }).unwrap();
+    for seq in 0..12 {
+        log.events().append(P0, vec![event(seq)]).await.unwrap();
+        if seq % 3 == 0 {
+            log.dead_letters().append(P0, vec![dead_letter(seq)]).await.unwrap();
+        }
+        log.events().append(P1, vec![event(seq)]).await.unwrap();
+    }
+    log.look_around_and_wait();
+    assert!(log.events().range(P0).await.unwrap().start > Position::START);
+    disk.files()
+}
+
 pub(super) fn names(files: &Files, dir: &str) -> Vec<String> {
     files.keys().filter(|name| name.starts_with(dir)).cloned().collect()
 }
@@ -96,6 +120,11 @@ pub(super) fn names(files: &Files, dir: &str) -> Vec<String> {
 async fn no_flipped_bit_goes_unnoticed_after_a_kill() {
     let [killed, _] = logs().await;
     flip_every_bit(&killed);
+}
+
+#[tokio::test]
+async fn no_flipped_bit_goes_unnoticed_where_retention_has_been() {
+    flip_every_bit(&compacted_log().await);
 }
 
 #[tokio::test]

@@ -3,8 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use nimbus_core::{
-    DeadLetter, Failure, GroupId, Offset, Partition, Position,
-    clock::UnixMillis,
+    GroupId, Partition, Position,
     ports::log::{Committed, Consumer, ConsumerEvent, LogError, Range},
 };
 use prometheus_client::registry::Registry;
@@ -13,7 +12,7 @@ use crate::{
     Embedded, EmbeddedConfig,
     disk::{Disk as _, simulated::SimulatedDisk},
     embedded::AllMetrics,
-    testing::{P0, P1, TestClock, event, event_of, origin, read_all, small},
+    testing::{P0, P1, TestClock, dead_letter, event, event_of, origin, read_all, read_dead_letters, small},
     tools::check_on,
 };
 
@@ -193,30 +192,6 @@ async fn a_log_that_is_too_large_loses_its_oldest_segments_before_their_time() {
     assert!(world.range(P0).await.start > Position::START);
 }
 
-fn dead_letter(seq: u64) -> DeadLetter {
-    DeadLetter {
-        event: event(seq),
-        failure: Failure { code: 13, reason: "R".into(), message: "m".into() },
-        attempts: 1,
-        event_offset: Offset(0),
-        failed: UnixMillis(0),
-    }
-}
-
-async fn dead_letters(log: &Embedded) -> Vec<(u64, u64)> {
-    let letters = log.dead_letters();
-    let mut from = letters.range(P0).await.unwrap().start;
-    let mut found = Vec::new();
-    loop {
-        let batch = letters.read(P0, from, 1000).await.unwrap();
-        if batch.next == from {
-            return found;
-        }
-        found.extend(batch.records.iter().map(|stored| (stored.offset.0, stored.record.event.seq)));
-        from = batch.next;
-    }
-}
-
 #[tokio::test]
 async fn young_dead_letters_stay_but_hold_nothing_else() {
     let mut world = World::new(by_size(30_000));
@@ -230,11 +205,11 @@ async fn young_dead_letters_stay_but_hold_nothing_else() {
     assert_eq!(world.oldest(), 1, "a segment with a dead letter stays");
     let start = world.range(P0).await.start;
     assert!(start > Position::START, "its events do not");
-    assert_eq!(dead_letters(&world.log).await, expected);
+    assert_eq!(read_dead_letters(&world.log).await.unwrap(), expected);
     world.assert_whole();
 
     let mut world = world.reopen();
-    assert_eq!(dead_letters(&world.log).await, expected);
+    assert_eq!(read_dead_letters(&world.log).await.unwrap(), expected);
     assert!(world.range(P0).await.start >= start);
     let expired = world.log.events().read(P0, Position::START, 1000).await;
     assert!(matches!(expired, Err(LogError::Expired { .. })), "what is gone is not skipped silently");
@@ -242,7 +217,7 @@ async fn young_dead_letters_stay_but_hold_nothing_else() {
     world.clock.advance(DAY * 2);
     world.fill(3).await;
     world.until(|world| world.oldest() > 10);
-    assert!(dead_letters(&world.log).await.len() < expected.len());
+    assert!(read_dead_letters(&world.log).await.unwrap().len() < expected.len());
     world.assert_whole();
 }
 

@@ -134,9 +134,11 @@ impl<'a> Rewrite<'a> {
             }
             self.keep(&mut rewritten, frame, id);
         }
-        if let Some(next) = next.filter(|next| *next > self.sequence) {
+        // What is missing before a segment that has lost its header is skipped in that one.
+        let begins = next_header.map(|next| next.first_sequence);
+        if let Some(begins) = begins.filter(|begins| *begins > self.sequence) {
             intact = false;
-            self.skip(&mut rewritten, next);
+            self.skip(&mut rewritten, begins);
         }
         if is_last {
             self.tail_is_lost |= self.sequence < self.reached;
@@ -180,9 +182,8 @@ impl<'a> Rewrite<'a> {
         } else if id == 1 {
             (1, vec![0; Strand::all(self.meta.partitions.0.get()).count()])
         } else {
-            let frames = survey.map_or(&[][..], |survey| &survey.frames);
-            let first = frames.first().map(|frame| frame.header.sequence);
-            (first.or(next).unwrap_or(1), self.first_offsets(id, frames)?)
+            let first = survey.and_then(|survey| survey.frames.first()).map(|frame| frame.header.sequence);
+            (first.or(next).unwrap_or(1), self.first_offsets(id, survey)?)
         };
         Ok(SegmentHeader {
             id,
@@ -197,12 +198,12 @@ impl<'a> Rewrite<'a> {
 
     /// Where each strand begins in a first segment whose header is lost: at its first record, or where the next segment
     /// says. When neither tells, at 0, and offsets jump ahead at the end.
-    fn first_offsets(&mut self, id: SegmentId, frames: &[Frame]) -> io::Result<Vec<u64>> {
+    fn first_offsets(&mut self, id: SegmentId, own: Option<&Survey>) -> io::Result<Vec<u64>> {
         let next = survey(self.disk, &self.meta, id + 1, None, false)?.and_then(|survey| survey.header);
         let mut offsets = Vec::new();
         for (index, strand) in Strand::all(self.meta.partitions.0.get()).enumerate() {
-            let first = frames.iter().find(|frame| frame.header.kind == Kind::Records(strand));
-            let known = first.map(|frame| frame.header.base).or(next.as_ref().map(|next| next.offsets[index]));
+            let first = own.and_then(|survey| first_of(survey, strand));
+            let known = first.or(next.as_ref().map(|next| next.offsets[index]));
             self.tail_is_lost |= known.is_none();
             offsets.push(known.unwrap_or(0));
         }
@@ -220,7 +221,7 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// With which frame a segment begins, as far as it says so itself.
+    /// The first frame that belongs to a segment, as far as it says so itself.
     fn start_of(&self, id: SegmentId, is_none: bool) -> io::Result<Option<u64>> {
         if is_none {
             return Ok(None);
@@ -308,6 +309,12 @@ impl<'a> Rewrite<'a> {
         let parts = self.machines.all().map(|machine| (machine.kind() as u32, machine.snapshot()));
         Snapshot { segment: id, log: self.meta.log, sequence: self.sequence, parts: parts.to_vec() }.write(self.disk)
     }
+}
+
+/// The offset of the first record of a strand in a segment.
+fn first_of(survey: &Survey, strand: Strand) -> Option<u64> {
+    let first = survey.frames.iter().find(|frame| frame.header.kind == Kind::Records(strand));
+    first.map(|frame| frame.header.base)
 }
 
 fn restore(snapshot: &Snapshot, machines: &Machines) -> bool {

@@ -6,6 +6,7 @@
 //! is read again from its last commit by a fresh worker: work is repeated, nothing is skipped.
 
 mod desk;
+mod joining;
 mod seat;
 #[cfg(test)]
 mod tests;
@@ -14,7 +15,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use nimbus_core::{
-    GroupId, Partition, Position,
+    Partition, Position,
     ports::log::{Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord},
 };
 use tokio::{
@@ -27,6 +28,7 @@ use tracing::{error, info, warn};
 
 use self::{
     desk::Handed,
+    joining::join,
     seat::{Leaving, Seat},
 };
 use crate::{Backoff, ConsumersError, metrics::GroupMetrics};
@@ -102,38 +104,6 @@ pub(crate) async fn run<R: LogRecord>(
         bell: Arc::new(Notify::new()),
     };
     member.run(shutdown).await
-}
-
-/// Joins the group, however long the log cannot be reached; `None` when the shutdown came first.
-async fn join<R: LogRecord>(
-    log: &dyn Log<R>,
-    config: &GroupConfig,
-    metrics: &GroupMetrics,
-    shutdown: &CancellationToken,
-) -> Result<Option<Box<dyn Consumer<R>>>, ConsumersError> {
-    let group = GroupId::try_new(config.name).expect("group names are constants of this crate within the rules of ids");
-    let mut failures = 0;
-    loop {
-        let joined = tokio::select! {
-            joined = log.consume(&group) => joined,
-            () = shutdown.cancelled() => return Ok(None),
-        };
-        match joined {
-            Ok(consumer) => return Ok(Some(consumer)),
-            Err(source @ (LogError::Closed | LogError::Damaged(_))) => {
-                return Err(ConsumersError::Log { group: config.name, source });
-            }
-            Err(error) => {
-                failures += 1;
-                metrics.read_failures.inc();
-                warn!(group = config.name, %error, failures, "cannot join the group yet");
-                tokio::select! {
-                    () = tokio::time::sleep(config.backoff.jittered(failures)) => {}
-                    () = shutdown.cancelled() => return Ok(None),
-                }
-            }
-        }
-    }
 }
 
 struct Member<R: LogRecord, C> {

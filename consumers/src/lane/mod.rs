@@ -8,6 +8,7 @@ mod appends;
 mod attempt;
 mod clients;
 mod cx;
+mod gauges;
 mod lanes;
 mod parts;
 mod run;

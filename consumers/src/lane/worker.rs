@@ -3,6 +3,8 @@
 //! Everything happens in one task, so that nothing here needs a lock between two steps. The order of preference when
 //! several things can be done: end what runs, append what came out, note what is durable, and only then take more.
 
+mod taking;
+
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -13,38 +15,32 @@ use std::{
 use futures_util::stream::FuturesUnordered;
 use futures_util::{Stream as _, future::BoxFuture};
 use nimbus_core::{
-    Event, Lane, Position,
-    ports::log::{Batch, Committed, LogError, LogRecord as _},
+    Event, Lane,
+    ports::log::{Batch, Committed, LogError},
 };
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::{
     appends::Appends,
     cx::{PartitionCx, Settle},
+    gauges::Gauges,
     lanes::{Inherited, Lanes, Noted},
-    run::{Halt, RunEnd, run, sleep},
-    schedule::{Cursor, Schedule, Taken},
-    work::Route,
+    run::{Halt, RunEnd, run},
+    schedule::{Cursor, Schedule},
 };
-use crate::{
-    group::{Desk, GroupConfig, Start, WorkerEnd},
-    metrics::LaneMeters,
-};
-
-/// How many events are taken at once; then their runs go first.
-const ROUND: usize = 512;
+use crate::group::{Desk, GroupConfig, Start, WorkerEnd};
 
 /// An append is made at the latest when this much came out.
 const APPEND_RECORDS: usize = 4_096;
 const APPEND_BYTES: usize = 1 << 20;
 
-/// How many steps are made without letting other tasks of the thread have a turn.
-const STEPS: u32 = 256;
+/// How many steps are made without letting other tasks of the thread have a turn: some milliseconds of quick executors.
+const STEPS: u32 = 32;
 
-/// How much is read at once when the log is read again.
-const SCAN_BYTES: usize = 1 << 20;
+/// A round of events counts as so many.
+const STEPS_OF_A_ROUND: u32 = 8;
 
 pub(super) struct Worker<S> {
     cx: Arc<PartitionCx>,
@@ -134,7 +130,10 @@ impl<S: Schedule> Worker<S> {
                 Step::Stop => return self.drain().await,
                 Step::Batch(None) => return WorkerEnd::Stopped,
                 Step::Batch(Some(batch)) => self.current = Some(Cursor { batch, index: 0 }),
-                Step::Take => self.take_round(),
+                Step::Take => {
+                    self.take_round();
+                    steps += STEPS_OF_A_ROUND;
+                }
                 Step::Scanned(Ok(batch)) => self.take_again(&batch),
                 Step::Scanned(Err(error)) => return ended(error),
                 other => {
@@ -146,31 +145,9 @@ impl<S: Schedule> Worker<S> {
             self.start_runs();
             self.gauges.set(self.schedule.in_hand(), self.schedule.parked());
             steps += 1;
-            if steps == STEPS {
+            if steps >= STEPS {
                 steps = 0;
                 tokio::task::yield_now().await;
-            }
-        }
-    }
-
-    /// When names changed lanes: up to where the old notes count.
-    async fn look_at_change(&mut self) -> Result<(), Halt> {
-        let Some(noted) = self.changed.take() else { return Ok(()) };
-        let runtime = Arc::clone(&self.cx.runtime);
-        let mut failures = 0;
-        loop {
-            match runtime.ports.events.range(self.cx.partition).await {
-                Ok(range) => {
-                    info!(end = %range.end, "executors changed lanes, came or went; events up to here are looked at by both lanes");
-                    self.lanes.changed_at(noted, range.end);
-                    return Ok(());
-                }
-                Err(error @ (LogError::Damaged(_) | LogError::Closed)) => return Err(Halt::Broken(error)),
-                Err(error) => {
-                    failures += 1;
-                    warn!(%error, failures, "the log cannot be asked for its end just now");
-                    sleep(&self.cx, runtime.config.log_backoff.jittered(failures)).await?;
-                }
             }
         }
     }
@@ -231,83 +208,6 @@ impl<S: Schedule> Worker<S> {
             return Poll::Ready(Step::Append);
         }
         self.appends.poll_durable(cx).map(Step::Durable)
-    }
-
-    fn may_take(&self) -> bool {
-        !self.full && self.appends.has_room() && self.has_room()
-    }
-
-    /// Whether the partition may have more in hand.
-    fn has_room(&self) -> bool {
-        let config = &self.cx.runtime.config;
-        self.schedule.in_hand() < config.max_in_hand.get() && self.in_hand_bytes < config.max_in_hand_bytes.get()
-    }
-
-    /// Takes some events of the current batch.
-    fn take_round(&mut self) {
-        let Some(mut cursor) = self.current.take() else { return };
-        let catalogue = &self.cx.runtime.catalogue;
-        let records = &cursor.batch.records;
-        let end = records.len().min(cursor.index + ROUND);
-        // A lane without executors has nothing to look at (and what nobody knows is the ordered lane's).
-        if self.lanes.is_settled() && !self.cx.runtime.has_work(self.cx.lane) {
-            cursor.index = records.len();
-        }
-        while cursor.index < end && self.has_room() {
-            let stored = &records[cursor.index];
-            if let Some(route) = Route::of(stored, self.cx.lane, catalogue, &self.lanes) {
-                match self.schedule.offer(records, cursor.index, route) {
-                    Taken::InHand => self.in_hand_bytes += stored.record.weight(),
-                    Taken::Passed => {}
-                    Taken::Full => {
-                        self.full = true;
-                        break;
-                    }
-                }
-            }
-            self.schedule.read_to(stored.offset.position_after());
-            cursor.index += 1;
-        }
-        if cursor.index >= records.len() {
-            self.schedule.read_to(cursor.batch.next);
-        } else {
-            self.current = Some(cursor);
-        }
-        self.note();
-    }
-
-    /// Takes what parked clients can have of a batch that was read again.
-    fn take_again(&mut self, batch: &Batch<Event>) {
-        for (index, stored) in batch.records.iter().enumerate() {
-            let Some(route) = Route::of(stored, self.cx.lane, &self.cx.runtime.catalogue, &self.lanes) else {
-                continue;
-            };
-            let room = self.has_room();
-            if self.schedule.offer_again(&batch.records, index, route, room) == Taken::InHand {
-                self.in_hand_bytes += stored.record.weight();
-            }
-        }
-        if self.schedule.scanned(batch.next) {
-            self.scan_from(batch.next);
-        }
-        self.note();
-    }
-
-    fn scan_from(&mut self, position: Position) {
-        let (cx, mut failures) = (Arc::clone(&self.cx), 0);
-        self.scan = Some(Box::pin(async move {
-            let runtime = &cx.runtime;
-            loop {
-                match runtime.ports.events.read(cx.partition, position, SCAN_BYTES).await {
-                    Err(error @ LogError::Unavailable(_)) => {
-                        failures += 1;
-                        warn!(%error, failures, "events that were left in the log cannot be read just now");
-                        tokio::time::sleep(runtime.config.log_backoff.jittered(failures)).await;
-                    }
-                    read => return read,
-                }
-            }
-        }));
     }
 
     fn start_runs(&mut self) {
@@ -376,40 +276,5 @@ fn ended(error: LogError) -> WorkerEnd {
         LogError::Full(_) | LogError::Ambiguous(_) | LogError::Unavailable(_) | LogError::Expired { .. } => {
             WorkerEnd::GaveUp(error)
         }
-    }
-}
-
-/// This worker's share of the lane's gauges; given back when it ends, in whatever way.
-struct Gauges {
-    meters: LaneMeters,
-    in_hand: usize,
-    parked: usize,
-}
-
-impl Gauges {
-    fn new(meters: LaneMeters) -> Self {
-        Self { meters, in_hand: 0, parked: 0 }
-    }
-
-    fn set(&mut self, in_hand: usize, parked: usize) {
-        if in_hand != self.in_hand {
-            self.meters.in_hand.inc_by(difference(in_hand, self.in_hand));
-            self.in_hand = in_hand;
-        }
-        if parked != self.parked {
-            self.meters.parked.inc_by(difference(parked, self.parked));
-            self.parked = parked;
-        }
-    }
-}
-
-fn difference(now: usize, before: usize) -> i64 {
-    let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    signed(now) - signed(before)
-}
-
-impl Drop for Gauges {
-    fn drop(&mut self) {
-        self.set(0, 0);
     }
 }

@@ -1,22 +1,18 @@
-//! What is counted. Labels are closed: lanes, outcomes, and the executors of the catalogue.
+//! The executor runtime's metrics.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, AtomicU64},
-};
+use std::sync::Arc;
 
 use nimbus_core::Lane;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{
-        counter::Counter,
         family::{Family, MetricConstructor},
-        gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
 };
 
+use super::{Count, GroupMetrics, Level, help};
 use crate::Catalogue;
 
 /// How an event was answered.
@@ -98,22 +94,6 @@ impl MetricConstructor<Histogram> for LatencyBuckets {
     }
 }
 
-type Count = Counter<u64, AtomicU64>;
-type Level = Gauge<i64, AtomicI64>;
-
-/// The counters of one consumer group's member.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct GroupMetrics {
-    pub(crate) partitions: Level,
-    pub(crate) lag: Level,
-    pub(crate) commits: Count,
-    pub(crate) pauses: Count,
-    pub(crate) restarts: Count,
-    pub(crate) misreads: Count,
-    pub(crate) overtaken: Count,
-    pub(crate) read_failures: Count,
-}
-
 #[derive(Debug, Clone, Default)]
 struct GroupFamilies {
     partitions: Family<LaneLabel, Level>,
@@ -124,20 +104,6 @@ struct GroupFamilies {
     misreads: Family<LaneLabel, Count>,
     overtaken: Family<LaneLabel, Count>,
     read_failures: Family<LaneLabel, Count>,
-}
-
-/// Help texts, shared by the lanes and the router.
-mod help {
-    pub(super) const PARTITIONS: &str = "Partitions owned";
-    pub(super) const LAG: &str = "Positions between the ends of the owned partitions and what is finished of them";
-    pub(super) const COMMITS: &str = "Positions committed";
-    pub(super) const PAUSES: &str = "How often a partition was read no further because its queue of 2 batches was full";
-    pub(super) const RESTARTS: &str = "Partitions given up after a failure and read again from their commit";
-    pub(super) const MISREADS: &str =
-        "Batches that did not begin where the one before ended, and were dropped and read again";
-    pub(super) const OVERTAKEN: &str =
-        "How often retention passed records that were not finished: anything above 0 is a loss";
-    pub(super) const READ_FAILURES: &str = "Failed tries to join the group or to read";
 }
 
 impl GroupFamilies {
@@ -324,98 +290,6 @@ impl ExecutorMeters {
         executed.inc();
         if let Some(dead) = dead {
             dead.inc();
-        }
-    }
-}
-
-/// The router's metrics. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct RouterMetrics {
-    pub(crate) group: GroupMetrics,
-    pub(crate) batches: Count,
-    pub(crate) records: Count,
-    pub(crate) duplicates: Count,
-    pub(crate) holes: Count,
-    pub(crate) regressions: Count,
-    pub(crate) apply_failures: Count,
-    pub(crate) apply: Histogram,
-}
-
-impl RouterMetrics {
-    /// Makes and registers them.
-    pub fn register(registry: &mut Registry) -> Self {
-        let metrics = Self {
-            group: GroupMetrics::default(),
-            batches: Count::default(),
-            records: Count::default(),
-            duplicates: Count::default(),
-            holes: Count::default(),
-            regressions: Count::default(),
-            apply_failures: Count::default(),
-            apply: Histogram::new(exponential_buckets(0.000_05, 2.0, 17)),
-        };
-        let group = &metrics.group;
-        registry.register("nimbus_router_partitions", help::PARTITIONS, group.partitions.clone());
-        registry.register("nimbus_router_lag_positions", help::LAG, group.lag.clone());
-        registry.register("nimbus_router_commits", help::COMMITS, group.commits.clone());
-        registry.register("nimbus_router_pauses", help::PAUSES, group.pauses.clone());
-        registry.register("nimbus_router_restarts", help::RESTARTS, group.restarts.clone());
-        registry.register("nimbus_router_misreads", help::MISREADS, group.misreads.clone());
-        registry.register("nimbus_router_overtaken", help::OVERTAKEN, group.overtaken.clone());
-        registry.register("nimbus_router_read_failures", help::READ_FAILURES, group.read_failures.clone());
-        registry.register("nimbus_router_batches", "Batches applied to the mailbox", metrics.batches.clone());
-        registry.register("nimbus_router_records", "Records that were new to the mailbox", metrics.records.clone());
-        registry.register(
-            "nimbus_router_duplicates",
-            "Records that the fold dropped: a terminal answer had come before",
-            metrics.duplicates.clone(),
-        );
-        registry.register(
-            "nimbus_router_holes",
-            "Batches that the mailbox refused because they would have left a hole",
-            metrics.holes.clone(),
-        );
-        registry.register(
-            "nimbus_router_regressions",
-            "Times the mailbox was found behind where it had been: it lost its memory and was filled again",
-            metrics.regressions.clone(),
-        );
-        registry.register(
-            "nimbus_router_apply_failures",
-            "Times the mailbox could not take a batch or say how far it is",
-            metrics.apply_failures.clone(),
-        );
-        registry.register_with_unit(
-            "nimbus_router_apply",
-            "How long the mailbox took for one batch",
-            Unit::Seconds,
-            metrics.apply.clone(),
-        );
-        metrics
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_shows_zero_before_the_first_event() {
-        let mut registry = Registry::default();
-        let metrics = ExecutorMetrics::register(&mut registry);
-        RouterMetrics::register(&mut registry);
-        metrics.executors(&Catalogue::try_new(nimbus_executors::builtin()).unwrap());
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
-        for line in [
-            "nimbus_executor_events_total{executor=\"sq\",outcome=\"attempts_exhausted\"} 0",
-            "nimbus_executor_dead_letters_total{reason=\"panicked\"} 0",
-            "nimbus_executor_in_hand{lane=\"jobs\"} 0",
-            "nimbus_executor_lag_positions{lane=\"ordered\"} 0",
-            "nimbus_executor_latency_seconds_count{lane=\"ordered\"} 0",
-            "nimbus_router_holes_total 0",
-        ] {
-            assert!(text.contains(line), "{line} is missing in\n{text}");
         }
     }
 }

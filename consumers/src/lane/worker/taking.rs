@@ -1,0 +1,123 @@
+//! What a worker takes into hand: from the batch that was read last, and from the log again for clients that had too much.
+
+use std::sync::Arc;
+
+use nimbus_core::{
+    Event, Position,
+    ports::log::{Batch, LogError, LogRecord as _},
+};
+use tracing::{info, warn};
+
+use super::Worker;
+use crate::lane::{
+    run::{Halt, sleep},
+    schedule::{Schedule, Taken},
+    work::Route,
+};
+
+/// How many events are taken at once; then their runs go first.
+const ROUND: usize = 512;
+
+/// How much is read at once when the log is read again.
+const SCAN_BYTES: usize = 1 << 20;
+
+impl<S: Schedule> Worker<S> {
+    /// When names changed lanes: up to where the old notes count.
+    pub(super) async fn look_at_change(&mut self) -> Result<(), Halt> {
+        let Some(noted) = self.changed.take() else { return Ok(()) };
+        let runtime = Arc::clone(&self.cx.runtime);
+        let mut failures = 0;
+        loop {
+            match runtime.ports.events.range(self.cx.partition).await {
+                Ok(range) => {
+                    info!(end = %range.end, "executors changed lanes, came or went; events up to here are looked at by both lanes");
+                    self.lanes.changed_at(noted, range.end);
+                    return Ok(());
+                }
+                Err(error @ (LogError::Damaged(_) | LogError::Closed)) => return Err(Halt::Broken(error)),
+                Err(error) => {
+                    failures += 1;
+                    warn!(%error, failures, "the log cannot be asked for its end just now");
+                    sleep(&self.cx, runtime.config.log_backoff.jittered(failures)).await?;
+                }
+            }
+        }
+    }
+
+    pub(super) fn may_take(&self) -> bool {
+        !self.full && self.appends.has_room() && self.has_room()
+    }
+
+    /// Whether the partition may have more in hand.
+    pub(super) fn has_room(&self) -> bool {
+        let config = &self.cx.runtime.config;
+        self.schedule.in_hand() < config.max_in_hand.get() && self.in_hand_bytes < config.max_in_hand_bytes.get()
+    }
+
+    /// Takes some events of the current batch.
+    pub(super) fn take_round(&mut self) {
+        let Some(mut cursor) = self.current.take() else { return };
+        let catalogue = &self.cx.runtime.catalogue;
+        let records = &cursor.batch.records;
+        let end = records.len().min(cursor.index + ROUND);
+        // A lane without executors has nothing to look at (and what nobody knows is the ordered lane's).
+        if self.lanes.is_settled() && !self.cx.runtime.has_work(self.cx.lane) {
+            cursor.index = records.len();
+        }
+        while cursor.index < end && self.has_room() {
+            let stored = &records[cursor.index];
+            if let Some(route) = Route::of(stored, self.cx.lane, catalogue, &self.lanes) {
+                match self.schedule.offer(records, cursor.index, route) {
+                    Taken::InHand => self.in_hand_bytes += stored.record.weight(),
+                    Taken::Passed => {}
+                    Taken::Full => {
+                        self.full = true;
+                        break;
+                    }
+                }
+            }
+            self.schedule.read_to(stored.offset.position_after());
+            cursor.index += 1;
+        }
+        if cursor.index >= records.len() {
+            self.schedule.read_to(cursor.batch.next);
+        } else {
+            self.current = Some(cursor);
+        }
+        self.note();
+    }
+
+    /// Takes what parked clients can have of a batch that was read again.
+    pub(super) fn take_again(&mut self, batch: &Batch<Event>) {
+        for (index, stored) in batch.records.iter().enumerate() {
+            let Some(route) = Route::of(stored, self.cx.lane, &self.cx.runtime.catalogue, &self.lanes) else {
+                continue;
+            };
+            let room = self.has_room();
+            if self.schedule.offer_again(&batch.records, index, route, room) == Taken::InHand {
+                self.in_hand_bytes += stored.record.weight();
+            }
+        }
+        if self.schedule.scanned(batch.next) {
+            self.scan_from(batch.next);
+        }
+        self.note();
+    }
+
+    pub(super) fn scan_from(&mut self, position: Position) {
+        let (cx, mut failures) = (Arc::clone(&self.cx), 0);
+        self.scan = Some(Box::pin(async move {
+            let runtime = &cx.runtime;
+            loop {
+                match runtime.ports.events.read(cx.partition, position, SCAN_BYTES).await {
+                    Err(error @ LogError::Unavailable(_)) => {
+                        failures += 1;
+                        warn!(%error, failures, "events that were left in the log cannot be read just now");
+                        tokio::time::sleep(runtime.config.log_backoff.jittered(failures)).await;
+                    }
+                    read => return read,
+                }
+            }
+        }));
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use nimbus_core::{
     Attributes, ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Offset, Origin, OutboxId, PartKind,
     PrincipalId, ResultRecord, clock::UnixMillis,
@@ -12,11 +11,11 @@ use prost::Message as _;
 
 use crate::{EnvelopeError, VERSION};
 
-pub(crate) fn event(bytes: Bytes) -> Result<Event, EnvelopeError> {
+pub(crate) fn event(bytes: &[u8]) -> Result<Event, EnvelopeError> {
     from_event(stored::EventEnvelope::decode(bytes).map_err(malformed)?)
 }
 
-pub(crate) fn result(bytes: Bytes) -> Result<ResultRecord, EnvelopeError> {
+pub(crate) fn result(bytes: &[u8]) -> Result<ResultRecord, EnvelopeError> {
     let envelope = stored::ResultEnvelope::decode(bytes).map_err(malformed)?;
     check_version(envelope.version)?;
     Ok(ResultRecord {
@@ -38,7 +37,7 @@ pub(crate) fn result(bytes: Bytes) -> Result<ResultRecord, EnvelopeError> {
     })
 }
 
-pub(crate) fn dead_letter(bytes: Bytes) -> Result<DeadLetter, EnvelopeError> {
+pub(crate) fn dead_letter(bytes: &[u8]) -> Result<DeadLetter, EnvelopeError> {
     let envelope = stored::DeadLetterEnvelope::decode(bytes).map_err(malformed)?;
     check_version(envelope.version)?;
     Ok(DeadLetter {

@@ -11,7 +11,6 @@ mod encode;
 mod error;
 mod wire;
 
-use bytes::Bytes;
 use nimbus_core::{DeadLetter, Event, ResultRecord};
 
 pub use error::EnvelopeError;
@@ -28,11 +27,12 @@ pub trait Envelope: Sized {
     /// Appends the stored form to `out`. Never empty, and its first byte is never 0.
     fn encode(&self, out: &mut Vec<u8>);
 
-    /// Reads one stored record. Payloads share `bytes`, they are not copied; keep that in mind before you keep one.
+    /// Reads one stored record. Copies its payload: a record that shared the bytes it came in would keep a whole batch in
+    /// memory for as long as it lives.
     ///
     /// # Errors
     /// [`EnvelopeError`]; never retryable.
-    fn decode(bytes: Bytes) -> Result<Self, EnvelopeError>;
+    fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError>;
 }
 
 impl Envelope for Event {
@@ -44,7 +44,7 @@ impl Envelope for Event {
         self.write(out);
     }
 
-    fn decode(bytes: Bytes) -> Result<Self, EnvelopeError> {
+    fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         decode::event(bytes)
     }
 }
@@ -58,7 +58,7 @@ impl Envelope for ResultRecord {
         self.write(out);
     }
 
-    fn decode(bytes: Bytes) -> Result<Self, EnvelopeError> {
+    fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         decode::result(bytes)
     }
 }
@@ -72,7 +72,7 @@ impl Envelope for DeadLetter {
         self.write(out);
     }
 
-    fn decode(bytes: Bytes) -> Result<Self, EnvelopeError> {
+    fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
         decode::dead_letter(bytes)
     }
 }

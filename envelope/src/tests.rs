@@ -110,7 +110,7 @@ where
     assert_ne!(bytes[0], 0, "a leading zero marks an erased record");
     let generated = P::decode(&bytes[..]).expect("the generated type reads it");
     assert_eq!(generated.encode_to_vec(), bytes, "the generated type writes the same");
-    assert_eq!(&R::decode(Bytes::from(bytes)).expect("readable"), record);
+    assert_eq!(&R::decode(&bytes).expect("readable"), record);
 }
 
 proptest! {
@@ -133,8 +133,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_are_refused_or_read_but_never_panic(bytes in vec(any::<u8>(), 0..200)) {
-        let bytes = Bytes::from(bytes);
-        drop((Event::decode(bytes.clone()), ResultRecord::decode(bytes.clone()), DeadLetter::decode(bytes)));
+        drop((Event::decode(&bytes), ResultRecord::decode(&bytes), DeadLetter::decode(&bytes)));
     }
 }
 
@@ -154,7 +153,7 @@ fn valid() -> stored::ResultEnvelope {
 }
 
 fn decode(envelope: &stored::ResultEnvelope) -> Result<ResultRecord, EnvelopeError> {
-    ResultRecord::decode(Bytes::from(envelope.encode_to_vec()))
+    ResultRecord::decode(&envelope.encode_to_vec())
 }
 
 #[test]
@@ -173,21 +172,12 @@ fn what_a_foreign_producer_got_wrong_is_named() {
     assert_eq!(decode(&stored::ResultEnvelope { lane: 0, ..valid() }), Err(unknown));
     let message = decode(&stored::ResultEnvelope { event_name: "a b".into(), ..valid() }).unwrap_err().to_string();
     assert!(message.contains("event name"), "{message}");
-    assert!(matches!(ResultRecord::decode(Bytes::from_static(b"\xff")), Err(EnvelopeError::Malformed(_))));
+    assert!(matches!(ResultRecord::decode(b"\xff"), Err(EnvelopeError::Malformed(_))));
 }
 
 #[test]
 fn a_reader_ignores_fields_it_does_not_know() {
     let mut bytes = valid().encode_to_vec();
     bytes.extend([0xf8, 0x07, 0x01]);
-    assert!(ResultRecord::decode(Bytes::from(bytes)).is_ok());
-}
-
-#[test]
-fn decoding_shares_the_payload() {
-    let bytes =
-        Bytes::from(stored::ResultEnvelope { payload: Bytes::from_static(b"payload"), ..valid() }.encode_to_vec());
-    let within = bytes.as_ptr_range();
-    let record = ResultRecord::decode(bytes.clone()).unwrap();
-    assert!(within.contains(&record.payload.as_ptr()));
+    assert!(ResultRecord::decode(&bytes).is_ok());
 }

@@ -95,6 +95,7 @@ impl Keeper {
     fn look_around(&mut self) {
         let segments = self.shared.segments.all();
         let Some(active) = segments.last() else { return };
+        self.shared.metrics.segments.set(self.shared.segments.count() as i64);
         if active.header.id > 1 && self.newest.is_none_or(|newest| newest < active.header.id) {
             self.snapshot(&active.header);
         }

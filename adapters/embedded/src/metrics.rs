@@ -80,7 +80,7 @@ impl Metrics {
             gauge
         };
         let queue_bytes = gauge("queue_bytes", "Bytes that wait for the next write");
-        let log_bytes = gauge("bytes", "Size of all segments");
+        let log_bytes = gauge("size_bytes", "Size of all segments");
         let segments = gauge("segments", "Number of segments");
         let mut counter = |name, help| {
             let counter = Counter::default();
@@ -103,6 +103,40 @@ impl Metrics {
             tail_hits: counter("tail_hits", "Reads answered from memory"),
             tail_misses: counter("tail_misses", "Reads that went to disk"),
             snapshot_failures: counter("snapshot_failures", "Snapshots that could not be written"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_counter_shows_from_the_first_moment() {
+        let mut registry = Registry::default();
+        Metrics::register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for line in [
+            "nimbus_log_appended_records_total{topic=\"dead_letters\"} 0",
+            "nimbus_log_appended_bytes_total{topic=\"events\"} 0",
+            "nimbus_log_sync_seconds_count 0",
+            "nimbus_log_write_records_count 0",
+            "nimbus_log_queue_bytes 0",
+            "nimbus_log_size_bytes 0",
+            "nimbus_log_segments 0",
+            "nimbus_log_torn_tails_total 0",
+            "nimbus_log_sync_failures_total 0",
+            "nimbus_log_full_refusals_total 0",
+            "nimbus_log_deleted_segments_total 0",
+            "nimbus_log_compacted_segments_total 0",
+            "nimbus_log_tail_hits_total 0",
+            "nimbus_log_tail_misses_total 0",
+            "nimbus_log_snapshot_failures_total 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
     }
 }

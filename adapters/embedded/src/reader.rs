@@ -80,7 +80,7 @@ fn load<R: Shelved>(
             if from.covers(offset) || body::is_erased(&record) {
                 continue;
             }
-            let record = R::decode(record).map_err(|why| wrong(format!("record {offset}: {why}")))?;
+            let record = R::decode(&record).map_err(|why| wrong(format!("record {offset}: {why}")))?;
             records.push(Stored { offset, record });
         }
         if count != frame.count {

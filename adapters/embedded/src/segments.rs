@@ -29,45 +29,59 @@ impl Segment {
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
-
-    pub(crate) fn set_bytes(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
-    }
 }
 
 /// Every segment, by id.
 #[derive(Debug, Default)]
-pub(crate) struct Segments(RwLock<BTreeMap<SegmentId, Arc<Segment>>>);
+pub(crate) struct Segments {
+    by_id: RwLock<BTreeMap<SegmentId, Arc<Segment>>>,
+    /// Size of all together. Asked for at every write.
+    bytes: AtomicU64,
+}
 
 impl Segments {
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(segment.header.id, segment);
+        self.replace(segment, || {});
     }
 
     /// Puts a segment in place of the one with its id. Nobody can look it up before `refile` has put in order what points
     /// into it.
     pub(crate) fn replace(&self, segment: Arc<Segment>, refile: impl FnOnce()) {
-        let mut segments = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(segment.header.id, segment);
+        let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
+        self.bytes.fetch_add(segment.bytes(), Ordering::Relaxed);
+        if let Some(replaced) = by_id.insert(segment.header.id, segment) {
+            self.bytes.fetch_sub(replaced.bytes(), Ordering::Relaxed);
+        }
         refile();
     }
 
     pub(crate) fn remove(&self, id: SegmentId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let removed = self.by_id.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.bytes.fetch_sub(removed.map_or(0, |removed| removed.bytes()), Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(&id).map(Arc::clone)
     }
 
     /// All, oldest first. The last one is being written.
     pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
-    /// Size of all together, and their number.
-    pub(crate) fn total(&self) -> (u64, usize) {
-        let segments = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        (segments.values().map(|segment| segment.bytes()).sum(), segments.len())
+    /// The segment being written has this size now. Writer thread only.
+    pub(crate) fn grown(&self, segment: &Segment, bytes: u64) {
+        let before = segment.bytes.swap(bytes, Ordering::Relaxed);
+        // A wrapping difference: a segment that was cut back has shrunk.
+        self.bytes.fetch_add(bytes.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Size of all together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 }

@@ -1,6 +1,5 @@
 //! The three topics of the one physical log, and what makes a domain record fit into one of them.
 
-use bytes::Bytes;
 use nimbus_core::{DeadLetter, Event, Partition, ResultRecord, ports::log::LogRecord};
 use nimbus_envelope::{Envelope, EnvelopeError};
 
@@ -87,7 +86,7 @@ pub(crate) trait TopicRecord: LogRecord {
     fn wrap(records: Vec<Self>) -> Records;
     fn encode(&self, out: &mut Vec<u8>);
     fn encoded_len(&self) -> usize;
-    fn decode(bytes: Bytes) -> Result<Self, EnvelopeError>;
+    fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError>;
 }
 
 macro_rules! topic_record {
@@ -107,7 +106,7 @@ macro_rules! topic_record {
                 Envelope::encoded_len(self)
             }
 
-            fn decode(bytes: Bytes) -> Result<Self, EnvelopeError> {
+            fn decode(bytes: &[u8]) -> Result<Self, EnvelopeError> {
                 Envelope::decode(bytes)
             }
         }

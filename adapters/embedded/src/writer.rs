@@ -148,7 +148,7 @@ impl Writer {
     /// Whether there is too little room for new events, although there may be some for their results.
     fn events_refused(&mut self) -> Option<LogError> {
         let config = &self.shared.config;
-        let (bytes, _) = self.shared.segments.total();
+        let bytes = self.shared.segments.bytes();
         if bytes >= config.max_bytes {
             let why = format!("it has {bytes} bytes, the limit is {}; consumers must catch up", config.max_bytes);
             return Some(LogError::Full(why));
@@ -217,7 +217,7 @@ impl Writer {
         if self.active.segment.file.write_at(&mark, self.active.end).is_ok() {
             self.active.end += HEADER_BYTES as u64;
         }
-        self.active.segment.set_bytes(self.active.end);
+        self.shared.segments.grown(&self.active.segment, self.active.end);
     }
 
     fn publish(&mut self, at: u64) {
@@ -241,9 +241,7 @@ impl Writer {
             *cached_bytes -= weight;
             shared.shelves.evict(strand);
         }
-        let (bytes, segments) = shared.segments.total();
-        metrics.log_bytes.set(bytes as i64);
-        metrics.segments.set(segments as i64);
+        metrics.log_bytes.set(shared.segments.bytes() as i64);
     }
 
     fn give_up(&mut self, failed: &LogError, unwritten: &LogError) {

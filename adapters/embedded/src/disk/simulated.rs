@@ -66,6 +66,7 @@ struct State {
     operations: u64,
     power_off_at: Option<u64>,
     fail_sync: bool,
+    panic_at_sync: bool,
     fail_writes: bool,
     capacity: Option<usize>,
 }
@@ -158,6 +159,11 @@ impl SimulatedDisk {
     /// The next fsync of a segment fails; what it should have made durable never will be, though readers still see it.
     pub(crate) fn fail_next_sync(&self) {
         self.lock().fail_sync = true;
+    }
+
+    /// The next fsync of a segment panics: a stand-in for a fault of ours in the writer.
+    pub(crate) fn panic_at_next_sync(&self) {
+        self.lock().panic_at_sync = true;
     }
 
     /// Lets no fsync of a segment through until [`release_syncs`](Self::release_syncs).
@@ -408,6 +414,10 @@ impl DiskFile for SimulatedFile {
         }
         let mut state = self.disk.lock();
         state.operate()?;
+        if self.is_segment && std::mem::take(&mut state.panic_at_sync) {
+            drop(state);
+            panic!("as the test wants it");
+        }
         let fail = self.is_segment && std::mem::take(&mut state.fail_sync);
         let inode = &mut state.inodes[self.inode];
         let pending = std::mem::take(&mut inode.pending);

@@ -45,7 +45,7 @@ pub(super) fn contents(disk: &SimulatedDisk) -> Result<Contents, OpenError> {
     let machines = Machines::new(meta.partitions);
     let recovered = examine(disk, &meta, &machines.all())?;
     recovered.settle(disk)?;
-    let read = |topic, partition, seq: fn(Bytes) -> u64| {
+    let read = |topic, partition, seq: fn(&[u8]) -> u64| {
         let strand = Strand { topic, partition };
         let mut found = Vec::new();
         for frame in &recovered.strands[strand.index(2)].frames {
@@ -57,13 +57,13 @@ pub(super) fn contents(disk: &SimulatedDisk) -> Result<Contents, OpenError> {
                 if body::is_erased(&record) {
                     continue;
                 }
-                found.push((offset, seq(record)));
+                found.push((offset, seq(&record)));
             }
         }
         found
     };
-    let event = |record| Event::decode(record).unwrap().seq;
-    let dead_letter = |record| DeadLetter::decode(record).unwrap().event.seq;
+    let event = |record: &[u8]| Event::decode(record).unwrap().seq;
+    let dead_letter = |record: &[u8]| DeadLetter::decode(record).unwrap().event.seq;
     Ok(Contents {
         events: [read(Topic::Events, P0, event), read(Topic::Events, P1, event)],
         dead_letters: read(Topic::DeadLetters, P0, dead_letter),

@@ -163,6 +163,29 @@ async fn a_commit_outlives_the_failed_write_it_was_part_of() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_writer_that_is_gone() {
+    let disk = SimulatedDisk::new();
+    let log = open_on(&disk, EmbeddedConfig { append_queue_bytes: 1, ..small() }).unwrap();
+    let events = log.events();
+    let mut consumer = events.consume(&GroupId::try_new("g").unwrap()).await.unwrap();
+    events.append(P0, vec![event(1)]).await.unwrap();
+    disk.panic_at_next_sync();
+    assert!(matches!(events.append(P0, vec![event(2)]).await, Err(LogError::Closed)));
+    assert!(matches!(events.append(P0, vec![event(3)]).await, Err(LogError::Closed)));
+    events.ready().await;
+    let closed = loop {
+        match consumer.next().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(closed, LogError::Closed), "{closed}");
+    assert!(log.close().await.is_err(), "and closing owns up to it");
+    let log = open_on(&disk.after_kill(), small()).unwrap();
+    assert_eq!(sequences(&*log.events()).await[0], 1);
+}
+
+#[tokio::test]
 async fn waiting_for_room_ends_when_there_is_room() {
     let disk = SimulatedDisk::new();
     let log = open_on(&disk, EmbeddedConfig { append_queue_bytes: 100, ..small() }).unwrap();

@@ -2,7 +2,6 @@
 
 use std::{fmt, io, path::Path};
 
-use bytes::Bytes;
 use nimbus_core::{DeadLetter, Event, ResultRecord, clock::UnixMillis};
 use serde::Serialize;
 
@@ -220,7 +219,7 @@ impl<'a> Check<'a> {
                 summary.erased += 1;
                 continue;
             }
-            decode(strand.topic, record).map_err(|why| format!("record {}: {why}", frame.header.base + count - 1))?;
+            decode(strand.topic, &record).map_err(|why| format!("record {}: {why}", frame.header.base + count - 1))?;
             summary.records += 1;
         }
         if count == u64::from(frame.header.count) {
@@ -256,7 +255,7 @@ impl<'a> Check<'a> {
     }
 }
 
-fn decode(topic: Topic, record: Bytes) -> Result<(), String> {
+fn decode(topic: Topic, record: &[u8]) -> Result<(), String> {
     let decoded = match topic {
         Topic::Events => <Event as TopicRecord>::decode(record).map(drop),
         Topic::Results => <ResultRecord as TopicRecord>::decode(record).map(drop),

@@ -171,7 +171,6 @@ fn erase_records(body: &Bytes, into: &mut [u8], which: impl Fn(&Bytes) -> bool) 
 
 /// Whether a record is a client's. One that cannot be decoded is nobody's; the check reports it.
 fn is_of(topic: Topic, record: &Bytes, client: &ClientId) -> bool {
-    let record = record.clone();
     match topic {
         Topic::Events => <Event as TopicRecord>::decode(record).is_ok_and(|event| event.origin().client == *client),
         Topic::Results => {

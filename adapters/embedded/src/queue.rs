@@ -49,6 +49,11 @@ impl Reply {
     }
 }
 
+/// The writer has gone without an answer: it may have written first.
+fn unanswered() -> LogError {
+    LogError::Ambiguous("the writer of the log is gone".into())
+}
+
 /// Records of one append, encoded.
 #[derive(Debug)]
 pub(crate) struct RecordItem {
@@ -201,14 +206,14 @@ impl Queue {
             records: R::wrap(records),
             reply,
         }));
-        Box::pin(async move { answer.await.unwrap_or(Err(LogError::Closed)) })
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 
     /// Enqueues a state record that somebody waits for.
     pub(crate) fn append_state(&self, kind: StateKind, record: &[u8]) -> Appending {
         let (reply, answer) = Reply::new(None);
         self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: Some(reply) }));
-        Box::pin(async move { answer.await.unwrap_or(Err(LogError::Closed)) })
+        Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 
     /// Enqueues a state record that nobody waits for.
@@ -220,14 +225,14 @@ impl Queue {
     pub(crate) async fn flush(&self) -> Result<(), LogError> {
         let (reply, answer) = Reply::new(None);
         self.push(Item::Barrier(reply));
-        answer.await.unwrap_or(Err(LogError::Closed)).map(|_| ())
+        answer.await.unwrap_or_else(|_| Err(unanswered())).map(|_| ())
     }
 
     /// [`flush`](Self::flush) for a thread outside of the runtime.
     pub(crate) fn flush_blocking(&self) -> Result<(), LogError> {
         let (reply, answer) = Reply::new(None);
         self.push(Item::Barrier(reply));
-        answer.blocking_recv().unwrap_or(Err(LogError::Closed)).map(|_| ())
+        answer.blocking_recv().unwrap_or_else(|_| Err(unanswered())).map(|_| ())
     }
 
     fn push(&self, item: Item) {
@@ -241,8 +246,7 @@ impl Queue {
         }
         if waiting.closed {
             drop(waiting);
-            // The reply goes with the item, and its receiver reads that as `Closed`.
-            drop(item);
+            item.resolve(Err(LogError::Closed));
             return;
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -343,10 +347,10 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Drops what is left; whoever waits for it reads that as closed. For when there is no writer any more.
+    /// Refuses what is left. For when there is no writer any more.
     pub(crate) fn abandon(&self) {
         let left = mem::take(&mut self.lock().items);
-        drop(left);
+        left.into_iter().for_each(|item| item.resolve(Err(LogError::Closed)));
         self.bytes.store(0, Ordering::Relaxed);
         self.room.notify_waiters();
     }

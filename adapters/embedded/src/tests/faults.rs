@@ -170,7 +170,7 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     let mut consumer = events.consume(&GroupId::try_new("g").unwrap()).await.unwrap();
     events.append(P0, vec![event(1)]).await.unwrap();
     disk.panic_at_next_sync();
-    assert!(matches!(events.append(P0, vec![event(2)]).await, Err(LogError::Closed)));
+    assert!(matches!(events.append(P0, vec![event(2)]).await, Err(LogError::Ambiguous(_))));
     assert!(matches!(events.append(P0, vec![event(3)]).await, Err(LogError::Closed)));
     events.ready().await;
     let closed = loop {

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn client_messages_are_those_of_the_protocol() {
         let lean = OriginalRequest { event_name: "sq".into(), number: -3, client_sequence: 9 };
-        let full = original::EventRequest { event_name: "sq".to_owned(), number: -3, client_sequence: 9 };
+        let full = original::EventRequest { event_name: "sq".into(), number: -3, client_sequence: 9 };
         assert_eq!(lean.encode_to_vec(), full.encode_to_vec());
 
         let event = Event { seq: 7, name: "sq".into(), payload: "12".into(), content_type: "t".into() };
@@ -161,10 +161,10 @@ mod tests {
     #[test]
     fn server_messages_are_read_past_what_is_left_out() {
         let full = original::EventResponse {
-            event_name: "sq".to_owned(),
+            event_name: "sq".into(),
             number: 5,
             result: 25,
-            log: Some(original::Log { step: vec![original::Step { message: "m".to_owned(), ..Default::default() }] }),
+            log: Some(original::Log { step: vec![original::Step { message: "m".into(), ..Default::default() }] }),
             wide_result: Some(25),
             error: Some(original::EventError { code: 3, ..Default::default() }),
             client_sequence: 4,

@@ -7,6 +7,7 @@
 //! The .proto files under `proto/` carry the documentation of every message and field.
 
 pub mod codec;
+pub mod original_messages;
 
 /// `nimbus.v1`: the Gateway service.
 #[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
@@ -15,8 +16,16 @@ pub mod v1 {
 }
 
 /// `nimbus`: the original service.
-#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
 pub mod original {
+    pub use crate::{
+        generated_original::{EventError, nimbus_service_client, nimbus_service_server},
+        original_messages::{EventRequest, EventResponse, Log, Step},
+    };
+}
+
+/// What is generated of `nimbus`: all but the hot messages.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
+mod generated_original {
     tonic::include_proto!("nimbus");
 }
 

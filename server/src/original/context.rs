@@ -19,16 +19,16 @@ pub(super) struct RequestContext {
 const MAX_NAME_BYTES: usize = 256;
 
 impl RequestContext {
-    pub(super) fn encode(&self) -> Bytes {
+    /// Takes the bytes from `arena`, which must be empty and is left so.
+    pub(super) fn encode(&self, arena: &mut BytesMut) -> Bytes {
         let mut name = self.name.len().min(MAX_NAME_BYTES);
         while !self.name.is_char_boundary(name) {
             name -= 1;
         }
-        let mut out = BytesMut::with_capacity(12 + name);
-        out.put_i32_le(self.number);
-        out.put_u64_le(self.client_sequence);
-        out.put_slice(&self.name.as_bytes()[..name]);
-        out.freeze()
+        arena.put_i32_le(self.number);
+        arena.put_u64_le(self.client_sequence);
+        arena.put_slice(&self.name.as_bytes()[..name]);
+        arena.split().freeze()
     }
 
     /// Reads a context; the result of an event that came by another protocol has none.
@@ -56,14 +56,14 @@ mod tests {
         #[test]
         fn comes_back_as_it_went(number: i32, client_sequence: u64, name in ".{0,40}") {
             let context = RequestContext { number, client_sequence, name };
-            prop_assert_eq!(RequestContext::decode(&context.encode()), context);
+            prop_assert_eq!(RequestContext::decode(&context.encode(&mut BytesMut::new())), context);
         }
     }
 
     #[test]
     fn a_long_name_is_cut_between_characters() {
         let context = RequestContext { name: "é".repeat(200), ..RequestContext::default() };
-        assert_eq!(RequestContext::decode(&context.encode()).name, "é".repeat(128));
+        assert_eq!(RequestContext::decode(&context.encode(&mut BytesMut::new())).name, "é".repeat(128));
     }
 
     #[test]

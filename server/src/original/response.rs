@@ -1,49 +1,95 @@
 //! From result records to `EventResponse`.
 
-use nimbus_core::{PartKind, Reason, ResultRecord, clock::UnixMillis};
+use bytes::Bytes;
+use nimbus_core::{EventName, PartKind, Reason, ResultRecord, clock::UnixMillis};
 use nimbus_proto::original::{EventError, EventResponse, Log, Step};
 use prost_types::Timestamp;
 
 use super::context::RequestContext;
 
 /// `Step.service_name` of everything this system did.
-const SERVICE_NAME: &str = "nimbus";
+const SERVICE_NAME: Bytes = Bytes::from_static(b"nimbus");
+/// `Step.message` of an event that has its result.
+const ANSWERED: Bytes = Bytes::from_static(b"answered");
 
-/// The answer to one event: its terminal record, and what its executor logged.
-pub(super) fn response(record: ResultRecord, mut steps: Vec<Step>, instance: &str) -> EventResponse {
-    let context = RequestContext::decode(&record.edge_context);
-    let event_name = match context.name.is_empty() {
-        true => record.event_name.as_str().to_owned(),
-        false => context.name,
-    };
-    let mut answer = EventResponse {
-        event_name,
-        number: context.number,
-        client_sequence: context.client_sequence,
-        ..EventResponse::default()
-    };
-    let outcome = match (record.kind, &record.failure) {
-        (PartKind::Error, Some(failure)) => {
-            answer.error = Some(EventError {
-                code: failure.code,
-                reason: failure.reason.clone(),
-                message: failure.message.clone(),
-            });
-            failure.reason.clone()
+/// Makes the answers of one stream. Texts that repeat are shared between them.
+#[derive(Debug)]
+pub(super) struct Answers {
+    instance: Bytes,
+    /// The last event name and its bytes.
+    name: Option<(EventName, Bytes)>,
+}
+
+impl Answers {
+    pub(super) fn new(instance: &str) -> Self {
+        Self { instance: Bytes::copy_from_slice(instance.as_bytes()), name: None }
+    }
+
+    /// The answer to one event: its terminal record, and what its executor logged.
+    pub(super) fn response(&mut self, record: ResultRecord, mut steps: Vec<Step>) -> EventResponse {
+        let context = RequestContext::decode(&record.edge_context);
+        let method = self.name_of(&record.event_name);
+        let mut answer = EventResponse {
+            event_name: match context.name.is_empty() {
+                true => method.clone(),
+                false => Bytes::from(context.name),
+            },
+            number: context.number,
+            client_sequence: context.client_sequence,
+            ..EventResponse::default()
+        };
+        let outcome = match (record.kind, record.failure) {
+            (PartKind::Error, Some(failure)) => {
+                let outcome = Bytes::copy_from_slice(failure.reason.as_bytes());
+                answer.error =
+                    Some(EventError { code: failure.code, reason: failure.reason, message: failure.message });
+                outcome
+            }
+            _ => {
+                fill_result(&mut answer, &record.payload);
+                ANSWERED
+            }
+        };
+        steps.push(self.step(record.produced, method, outcome));
+        answer.log = Some(Log { step: steps });
+        answer
+    }
+
+    /// What an executor logged, as a step.
+    pub(super) fn log_step(&mut self, record: &ResultRecord) -> Step {
+        let method = self.name_of(&record.event_name);
+        let message = String::from_utf8_lossy(&record.payload).into_owned();
+        let mut step = self.step(record.produced, method, Bytes::from(message));
+        step.metadata = record.attributes.iter().cloned().collect();
+        step
+    }
+
+    fn step(&self, at: UnixMillis, method_name: Bytes, message: Bytes) -> Step {
+        Step {
+            timestamp: Some(timestamp(at)),
+            service_name: SERVICE_NAME,
+            instance_id: self.instance.clone(),
+            method_name,
+            message,
+            metadata: std::collections::HashMap::new(),
         }
-        _ => {
-            fill_result(&mut answer, &record);
-            "answered".to_owned()
+    }
+
+    fn name_of(&mut self, name: &EventName) -> Bytes {
+        match &self.name {
+            Some((known, bytes)) if known == name => bytes.clone(),
+            Some(_) | None => {
+                let bytes = Bytes::copy_from_slice(name.as_str().as_bytes());
+                self.name = Some((name.clone(), bytes.clone()));
+                bytes
+            }
         }
-    };
-    steps.push(step(record.produced, record.event_name.as_str(), outcome, instance));
-    answer.log = Some(Log { step: steps });
-    answer
+    }
 }
 
 /// A number goes where it fits; `result` never holds a wrapped one.
-fn fill_result(answer: &mut EventResponse, record: &ResultRecord) {
-    let number = std::str::from_utf8(&record.payload).ok().and_then(|text| text.trim().parse::<i64>().ok());
+fn fill_result(answer: &mut EventResponse, payload: &[u8]) {
+    let number = std::str::from_utf8(payload).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let Some(wide) = number else {
         answer.error = Some(error(Reason::ResultOutOfRange, "the result is not an integer of 64 bits"));
         return;
@@ -60,25 +106,6 @@ fn fill_result(answer: &mut EventResponse, record: &ResultRecord) {
 
 fn error(reason: Reason, message: impl Into<String>) -> EventError {
     EventError { code: reason.class().code(), reason: reason.as_str().to_owned(), message: message.into() }
-}
-
-/// What an executor logged, as a step.
-pub(super) fn log_step(record: &ResultRecord, instance: &str) -> Step {
-    let message = String::from_utf8_lossy(&record.payload).into_owned();
-    let mut step = step(record.produced, record.event_name.as_str(), message, instance);
-    step.metadata = record.attributes.iter().cloned().collect();
-    step
-}
-
-fn step(at: UnixMillis, method: &str, message: String, instance: &str) -> Step {
-    Step {
-        timestamp: Some(timestamp(at)),
-        service_name: SERVICE_NAME.to_owned(),
-        instance_id: instance.to_owned(),
-        method_name: method.to_owned(),
-        message,
-        metadata: std::collections::HashMap::new(),
-    }
 }
 
 fn timestamp(at: UnixMillis) -> Timestamp {

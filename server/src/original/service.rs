@@ -42,7 +42,7 @@ impl NimbusService for OriginalService {
         let inbound = request.into_inner();
         // Each stream counts its requests anew.
         let outbox = fresh_outbox();
-        let wire = OriginalWire::new(self.shared.config.server.to_string(), outbox);
+        let wire = OriginalWire::new(self.shared.config.server.as_str(), outbox);
         let hello = Hello { outbox, first_unaccepted: 1, resume: None, receive_window: 0 };
         let opening = Opening { client, credentials, kind: OpeningKind::Original, hello };
         Ok(entrance.spawn(async move { Ok((wire, inbound, opening)) }))

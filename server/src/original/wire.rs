@@ -2,9 +2,12 @@
 //!
 //! Answers follow the order of the requests: a terminal record that overtook (jobs lane) waits for those before it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write as _,
+};
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use nimbus_core::{
     ContentType, EventName, OutboxId, PartKind, Position, ResultRecord,
     ports::log::Stored,
@@ -13,20 +16,27 @@ use nimbus_core::{
 use nimbus_proto::original::{EventRequest, EventResponse, Step};
 use prost::Message as _;
 
-use super::{context::RequestContext, response};
+use super::{context::RequestContext, response::Answers};
 use crate::stream::{OutFrame, Wire, WireFrame};
 
 /// gRPC's own prefix of each message, in bytes.
 const FRAME_PREFIX_BYTES: usize = 5;
+/// What one event takes of the arena at most, when its name is right: 11 digits and 12 bytes of context. A fresh piece of
+/// the arena is [`ARENA_BYTES`] long.
+const ARENA_ROOM_BYTES: usize = 32;
+/// How long a fresh piece of the arena is: a few hundred events. It lives as long as any of them does.
+const ARENA_BYTES: usize = 8 * 1024;
 /// How many log lines of one event are kept for its answer.
 const MAX_LOG_STEPS: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct OriginalWire {
-    instance: String,
+    answers: Answers,
     outbox: OutboxId,
     name: Option<EventName>,
     number_type: ContentType,
+    /// Where payloads and contexts of many events come from: one allocation for all of them.
+    arena: BytesMut,
     /// Log lines of events that have no answer yet.
     steps: HashMap<(OutboxId, u64), Vec<Step>>,
     /// The next answer of this stream's outbox.
@@ -36,12 +46,13 @@ pub(super) struct OriginalWire {
 }
 
 impl OriginalWire {
-    pub(super) fn new(instance: String, outbox: OutboxId) -> Self {
+    pub(super) fn new(instance: &str, outbox: OutboxId) -> Self {
         Self {
-            instance,
+            answers: Answers::new(instance),
             outbox,
             name: None,
             number_type: ContentType::new("application/json"),
+            arena: BytesMut::new(),
             steps: HashMap::new(),
             next_answer: 1,
             early: BTreeMap::new(),
@@ -51,19 +62,30 @@ impl OriginalWire {
     fn event(&mut self, request: EventRequest, seq: u64) -> NewEvent {
         let EventRequest { event_name, number, client_sequence } = request;
         let name = match &self.name {
-            Some(name) if name.as_str() == event_name => Ok(name.clone()),
-            Some(_) | None => EventName::try_new(&event_name).inspect(|name| self.name = Some(name.clone())),
+            Some(name) if name.as_str().as_bytes() == event_name => Ok(name.clone()),
+            Some(_) | None => {
+                EventName::try_new(&String::from_utf8_lossy(&event_name)).inspect(|name| self.name = Some(name.clone()))
+            }
         };
-        let wrong_name = if name.is_err() { event_name } else { String::new() };
+        let wrong_name = match name.is_err() {
+            true => String::from_utf8_lossy(&event_name).into_owned(),
+            false => String::new(),
+        };
+        if self.arena.capacity() < ARENA_ROOM_BYTES {
+            self.arena.reserve(ARENA_BYTES);
+        }
+        write!(self.arena, "{number}").expect("there is room for any number");
+        let payload = self.arena.split().freeze();
+        let context = RequestContext { number, client_sequence, name: wrong_name };
         NewEvent {
             seq,
             name,
-            payload: Bytes::from(number.to_string()),
+            payload,
             content_type: self.number_type.clone(),
             attributes: Vec::new(),
             deadline: None,
             traceparent: String::new(),
-            edge_context: RequestContext { number, client_sequence, name: wrong_name }.encode(),
+            edge_context: context.encode(&mut self.arena),
         }
     }
 
@@ -76,7 +98,7 @@ impl OriginalWire {
             PartKind::Log => {
                 let steps = self.steps.entry(event).or_default();
                 if steps.len() < MAX_LOG_STEPS {
-                    steps.push(response::log_step(&record, &self.instance));
+                    steps.push(self.answers.log_step(&record));
                 }
                 return;
             }
@@ -84,7 +106,7 @@ impl OriginalWire {
         }
         let mine = record.origin.outbox == self.outbox && record.replay_no == 0;
         let steps = self.steps.remove(&event).unwrap_or_default();
-        let answer = response::response(record, steps, &self.instance);
+        let answer = self.answers.response(record, steps);
         let position = offset.position_after();
         if !mine {
             // From an earlier stream of this client: no request of this stream waits for it.
@@ -139,6 +161,7 @@ impl Wire for OriginalWire {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use nimbus_core::{ClientId, Event, Lane, Offset, Origin, PrincipalId, clock::UnixMillis};
 
     use super::*;
@@ -146,12 +169,13 @@ mod tests {
     const MINE: OutboxId = OutboxId::new([1; 16]);
 
     fn wire() -> OriginalWire {
-        OriginalWire::new("server-1".to_owned(), MINE)
+        OriginalWire::new("server-1", MINE)
     }
 
     /// The answer to the event that a request became, as its executor would log and answer it.
     fn results(wire: &mut OriginalWire, seq: u64, outbox: OutboxId, kinds: &[PartKind]) -> Vec<ResultRecord> {
-        let request = EventRequest { event_name: "sq".to_owned(), number: seq as i32, client_sequence: 100 + seq };
+        let request =
+            EventRequest { event_name: Bytes::from_static(b"sq"), number: seq as i32, client_sequence: 100 + seq };
         let new = wire.event(request, seq);
         let origin =
             Origin { client: ClientId::try_new("c").unwrap(), principal: PrincipalId::try_new("p").unwrap(), outbox };
@@ -211,10 +235,10 @@ mod tests {
         }
         assert_eq!(out.len(), 1);
         let answer = &out[0].frame;
-        assert_eq!((answer.event_name.as_str(), answer.number, answer.client_sequence), ("sq", 1, 101));
+        assert_eq!((&answer.event_name[..], answer.number, answer.client_sequence), (&b"sq"[..], 1, 101));
         let steps = &answer.log.as_ref().unwrap().step;
-        let messages: Vec<_> = steps.iter().map(|step| (step.message.as_str(), step.method_name.as_str())).collect();
-        assert_eq!(messages, [("1", "sq"), ("answered", "sq")]);
+        let messages: Vec<_> = steps.iter().map(|step| (&step.message[..], &step.method_name[..])).collect();
+        assert_eq!(messages, [(&b"1"[..], &b"sq"[..]), (b"answered", b"sq")]);
         let timestamp = steps[0].timestamp.as_ref().unwrap();
         assert_eq!((timestamp.seconds, timestamp.nanos), (2, 750_000_000));
     }

@@ -59,7 +59,7 @@ impl Stream {
     }
 
     async fn send(&self, event_name: &str, number: i32) -> anyhow::Result<()> {
-        let request = EventRequest { event_name: event_name.to_owned(), number, client_sequence: 0 };
+        let request = EventRequest { event_name: event_name.to_owned().into(), number, client_sequence: 0 };
         Ok(self.requests.send(request).await?)
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nimbus_core::{
-    OutboxId, PartKind, ResultRecord,
+    Lane, OutboxId, PartKind, ResultRecord,
     ports::log::Stored,
     session::{GoAwayReason, Rejected, ResumeOutcome, Welcome},
 };
@@ -74,6 +74,10 @@ impl Deliveries {
             PartKind::Final => v1::PartKind::Final,
             PartKind::Error => v1::PartKind::Error,
         };
+        let lane = match record.lane {
+            Lane::Ordered => v1::Lane::Ordered,
+            Lane::Jobs => v1::Lane::Jobs,
+        };
         let error = record.failure.map(|failure| v1::Error {
             code: failure.code,
             reason: failure.reason,
@@ -88,6 +92,7 @@ impl Deliveries {
                 part_no: record.part_no,
                 replay_no: record.replay_no,
                 event_name: record.event_name.as_str().to_owned(),
+                lane: lane.into(),
             })),
             kind: kind.into(),
             payload: record.payload,

@@ -114,8 +114,15 @@ fn answer(batch: Vec<ClientFrame>, position: &AtomicU64, outbox_id: &Bytes) -> V
 }
 
 fn delivery(event: v1::Event, position: u64, outbox_id: Bytes) -> v1::Delivery {
-    let result =
-        v1::ResultOf { outbox_id, seq: event.seq, attempt: 1, part_no: 0, replay_no: 0, event_name: event.name };
+    let result = v1::ResultOf {
+        outbox_id,
+        seq: event.seq,
+        attempt: 1,
+        part_no: 0,
+        replay_no: 0,
+        event_name: event.name,
+        lane: v1::Lane::Ordered.into(),
+    };
     let number = std::str::from_utf8(&event.payload).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let (kind, payload, error) = match number.and_then(|number| number.checked_mul(number)) {
         Some(square) => (v1::PartKind::Final, Bytes::from(square.to_string()), None),

@@ -20,7 +20,7 @@ use crate::{
     segment::{self, NotASegment, SegmentHeader, SegmentId},
     segments::{Segment, Segments},
     shelf::FrameAt,
-    snapshot::{self, Snapshot},
+    snapshot::{self, NotASnapshot, Snapshot},
     state::StateMachine,
     writer::Start,
 };
@@ -71,8 +71,9 @@ impl Recovered {
 
 /// Reads and checks everything, and hands their state to `machines`. Changes nothing.
 pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachine]) -> Result<Recovered, OpenError> {
+    let snapshots = read_snapshots(disk, meta)?;
     let headers = read_headers(disk, meta)?;
-    let snapshot = newest_snapshot(disk, meta, &headers)?;
+    let snapshot = newest_snapshot(snapshots, &headers)?;
     if let Some(snapshot) = &snapshot {
         restore(snapshot, machines)?;
     }
@@ -85,6 +86,8 @@ pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
         let file = disk.open(&path).map_err(OpenError::io(format!("open {path}")))?;
         let mut contents = read_file(disk, &path).map_err(OpenError::io(format!("read {path}")))?;
         let next = headers.get(index + 1);
+        // A running server may have written the segment anew since the headers were read.
+        let header = &decode_header(&contents, meta, header.id)?;
         if let Some(valid) = header.valid(next) {
             let valid = usize::try_from(valid).unwrap_or(usize::MAX);
             if contents.len() < valid {
@@ -145,7 +148,12 @@ fn read_header(disk: &dyn Disk, meta: &Meta, id: SegmentId) -> Result<SegmentHea
     let mut bytes = vec![0; SegmentHeader::bytes(meta.partitions)];
     let read = disk.open(&path).and_then(|file| file.read_at(&mut bytes, 0));
     bytes.truncate(read.map_err(OpenError::io(format!("read {path}")))?);
-    SegmentHeader::decode(&bytes, id, meta.log, meta.partitions).map_err(|why| match why {
+    decode_header(&bytes, meta, id)
+}
+
+fn decode_header(contents: &[u8], meta: &Meta, id: SegmentId) -> Result<SegmentHeader, OpenError> {
+    let path = segment::path(id);
+    SegmentHeader::decode(contents, id, meta.log, meta.partitions).map_err(|why| match why {
         NotASegment::Version(found) => {
             OpenError::damaged(path, 4, format!("the segment has format version {found}, unlike `meta`"))
         }
@@ -153,16 +161,27 @@ fn read_header(disk: &dyn Disk, meta: &Meta, id: SegmentId) -> Result<SegmentHea
     })
 }
 
-/// The newest snapshot that reads and whose segments are there. A damaged one is passed over as long as the state can be
-/// rebuilt without it.
-fn newest_snapshot(disk: &dyn Disk, meta: &Meta, headers: &[SegmentHeader]) -> Result<Option<Snapshot>, OpenError> {
+/// Snapshots, newest first, those that do not read included. Read before the segments: a running server may take more.
+fn read_snapshots(disk: &dyn Disk, meta: &Meta) -> Result<Vec<ReadSnapshot>, OpenError> {
     let entries = disk.list(snapshot::DIR).map_err(OpenError::io("list snapshots/"))?;
-    let (first, last) = (headers[0].id, headers[headers.len() - 1].id);
-    let mut damaged = None;
-    for id in snapshot::ids(&entries).into_iter().rev() {
+    let read = |id| {
         let path = snapshot::path(id);
         let bytes = read_file(disk, &path).map_err(OpenError::io(format!("read {path}")))?;
-        match Snapshot::decode(&bytes, id, meta.log) {
+        Ok((id, Snapshot::decode(&bytes, id, meta.log)))
+    };
+    snapshot::ids(&entries).into_iter().rev().map(read).collect()
+}
+
+type ReadSnapshot = (SegmentId, Result<Snapshot, NotASnapshot>);
+
+/// The newest snapshot that reads and whose segments are there. A damaged one is passed over as long as the state can be
+/// rebuilt without it.
+fn newest_snapshot(snapshots: Vec<ReadSnapshot>, headers: &[SegmentHeader]) -> Result<Option<Snapshot>, OpenError> {
+    let (first, last) = (headers[0].id, headers[headers.len() - 1].id);
+    let mut damaged = None;
+    for (id, snapshot) in snapshots {
+        let path = snapshot::path(id);
+        match snapshot {
             Ok(_) if id > last => {
                 let what = format!("the file is missing; {path} was taken after it had been begun");
                 return Err(OpenError::damaged(segment::path(last + 1), 0, what));

@@ -260,6 +260,7 @@ fn create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result
         created: clock.now(),
         first_sequence: 1,
         form: Form::Appended,
+        from: 1,
         offsets: vec![0; Topic::ALL.len() * config.partitions.len()],
     };
     header.create(disk).map_err(making())?;

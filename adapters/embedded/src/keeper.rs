@@ -24,7 +24,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Snapshots that are kept.
 const SNAPSHOTS: usize = 2;
 /// A segment is sealed when it is this part of the retention time old, so that age can be told by segments.
-const SEGMENTS_PER_RETENTION: u32 = 8;
+pub(crate) const SEGMENTS_PER_RETENTION: u32 = 8;
 
 /// What the keeper is asked to do.
 #[derive(Debug)]

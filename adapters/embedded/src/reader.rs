@@ -38,14 +38,14 @@ pub(crate) async fn read<R: Shelved>(
         };
         match looked_at {
             Some((seen, error)) if seen == frames => return Err(error),
-            // What was wrong has moved meanwhile: retention was at work.
+            // It lies elsewhere now: retention was at work.
             Some(_) | None => {}
         }
         shared.metrics.tail_misses.inc();
         let (reading, places) = (Arc::clone(shared), frames.clone());
         let read = move || load(&reading, partition, from, max_bytes, &places);
         match tokio::task::spawn_blocking(read).await {
-            Ok(Err(error @ LogError::Damaged(_))) => looked_at = Some((frames, error)),
+            Ok(Err(error @ (LogError::Damaged(_) | LogError::Expired { .. }))) => looked_at = Some((frames, error)),
             Ok(outcome) => return outcome,
             // The runtime is going down, or reading panicked: either way it was not read.
             Err(error) => return Err(LogError::Unavailable(error.to_string())),

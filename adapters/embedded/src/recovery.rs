@@ -37,6 +37,8 @@ pub(crate) struct Recovered {
     pub(crate) torn: Option<u64>,
     /// Before this byte the last segment is known to have been synced.
     vouched: u64,
+    /// Files in whose place others have come.
+    superseded: Vec<SegmentId>,
     /// The newest snapshot that reads.
     pub(crate) snapshot: Option<SegmentId>,
 }
@@ -65,6 +67,10 @@ impl Recovered {
             last.file.sync()
         };
         rewrite().map_err(OpenError::io(format!("sync {path}")))?;
+        for id in &self.superseded {
+            let path = segment::path(*id);
+            disk.remove(&path).map_err(OpenError::io(format!("remove {path}")))?;
+        }
         remove_unfinished(disk)
     }
 }
@@ -72,7 +78,7 @@ impl Recovered {
 /// Reads and checks everything, and hands their state to `machines`. Changes nothing.
 pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachine]) -> Result<Recovered, OpenError> {
     let snapshots = read_snapshots(disk, meta)?;
-    let headers = read_headers(disk, meta)?;
+    let (headers, superseded) = read_headers(disk, meta)?;
     let snapshot = newest_snapshot(snapshots, &headers)?;
     if let Some(snapshot) = &snapshot {
         restore(snapshot, machines)?;
@@ -112,7 +118,15 @@ pub(crate) fn examine(disk: &dyn Disk, meta: &Meta, machines: &[&dyn StateMachin
         next_sequence: reading.sequence,
         offsets: reading.strands.iter().map(|strand| strand.end).collect(),
     };
-    Ok(Recovered { segments, strands: reading.strands, start, torn, vouched, snapshot: snapshot.map(|s| s.segment) })
+    Ok(Recovered {
+        segments,
+        strands: reading.strands,
+        start,
+        torn,
+        vouched,
+        superseded,
+        snapshot: snapshot.map(|s| s.segment),
+    })
 }
 
 /// Files whose writing was interrupted before they got their name.
@@ -127,20 +141,27 @@ fn remove_unfinished(disk: &dyn Disk) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn read_headers(disk: &dyn Disk, meta: &Meta) -> Result<Vec<SegmentHeader>, OpenError> {
+/// The headers of all segments, oldest first, and files in whose place others have come.
+fn read_headers(disk: &dyn Disk, meta: &Meta) -> Result<(Vec<SegmentHeader>, Vec<SegmentId>), OpenError> {
     let entries = disk.list(segment::DIR).map_err(OpenError::io("list segments/"))?;
     let ids = segment::ids(&entries);
-    let Some(first) = ids.first() else {
+    let Some(mut expected) = ids.last().copied() else {
         return Err(OpenError::damaged(segment::DIR, 0, "there is no segment, although `meta` is there"));
     };
-    let mut headers = Vec::with_capacity(ids.len());
-    for (expected, id) in (*first..).zip(&ids) {
-        if expected != *id {
+    let (mut headers, mut superseded) = (Vec::new(), Vec::new());
+    for id in ids.into_iter().rev() {
+        if id > expected {
+            superseded.push(id);
+        } else if id < expected {
             return Err(OpenError::damaged(segment::path(expected), 0, "the file is missing"));
+        } else {
+            let header = read_header(disk, meta, id)?;
+            expected = header.from.saturating_sub(1);
+            headers.push(header);
         }
-        headers.push(read_header(disk, meta, *id)?);
     }
-    Ok(headers)
+    headers.reverse();
+    Ok((headers, superseded))
 }
 
 fn read_header(disk: &dyn Disk, meta: &Meta, id: SegmentId) -> Result<SegmentHeader, OpenError> {

@@ -6,7 +6,8 @@
 //!   (the mailbox folds results again from its snapshot on, so they must still be there).
 //!
 //! It is then deleted when it is too old. When the log is too large it goes before its time, but its dead letters stay:
-//! then it is written anew with nothing else in it. So a few dead letters do not hold gigabytes.
+//! then it is written anew with nothing else in it, together with the one before it if that was treated likewise not long
+//! ago. So a few dead letters hold neither gigabytes nor thousands of files.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ use crate::{
     compaction,
     disk::read_file,
     groups::Groups,
-    segment::{self, Form, SegmentHeader, SegmentId},
+    keeper::SEGMENTS_PER_RETENTION,
+    segment::{self, SegmentHeader, SegmentId},
     segments::Segment,
     shared::Shared,
     snapshot::{self, Snapshot},
@@ -52,13 +54,19 @@ pub(crate) fn run(shared: &Shared) -> Outcome {
     if shared.queue.flush_blocking().is_err() {
         return Outcome::Done;
     }
+    let mut before: Option<SegmentId> = None;
     for (pair, fate) in segments.windows(2).zip(fates) {
         let (segment, next) = (&*pair[0], &pair[1].header);
         let freed = match fate {
             Fate::Keep => Ok(()),
             Fate::Delete => delete(shared, &segment.header, next),
-            Fate::Compact => compaction::compact(shared, segment, next),
+            Fate::Compact => {
+                let before = before.and_then(|id| shared.segments.get(id));
+                let merged = before.filter(|before| can_merge(shared, before, next));
+                compaction::compact(shared, merged.as_deref(), segment, next)
+            }
         };
+        before = (fate != Fate::Delete).then_some(segment.header.id);
         if let Err(error) = freed {
             // The next ones wait, so that segments are always numbered without a hole.
             let file = segment::path(segment.header.id);
@@ -67,6 +75,13 @@ pub(crate) fn run(shared: &Shared) -> Outcome {
         }
     }
     outcome
+}
+
+/// Whether a segment is compact, small and young enough to be merged with the one after it, which ends where `next` begins.
+fn can_merge(shared: &Shared, before: &Segment, next: &SegmentHeader) -> bool {
+    before.header.form.is_compact()
+        && before.bytes() < shared.config.segment_bytes
+        && next.created.since(before.header.created) <= shared.config.retention / SEGMENTS_PER_RETENTION
 }
 
 fn delete(shared: &Shared, gone: &SegmentHeader, next: &SegmentHeader) -> std::io::Result<()> {
@@ -96,7 +111,7 @@ fn fates(shared: &Shared, segments: &[Arc<Segment>]) -> (Vec<Fate>, Outcome) {
         let (segment, next) = (&pair[0], &pair[1].header);
         // Sealed when the next one was begun: no record in it is younger.
         let is_old = now.since(next.created) > config.retention;
-        let is_compact = matches!(segment.header.form, Form::Rewritten { dead_letters_only: true, .. });
+        let is_compact = segment.header.form.is_compact();
         let may_be_deleted = fates.iter().all(|fate| *fate == Fate::Delete);
         let fate = if is_old && may_be_deleted {
             Fate::Delete

@@ -15,8 +15,9 @@
 //! | 56 | 8 | 0: frames were appended one by one; else the file was written as a whole and has this valid length, whatever its successor says |
 //! | 64 | 4 | 1: nothing but dead letters was kept; else 0 |
 //! | 68 | 4 | partitions a topic, P |
-//! | 72 | 24 P | next offset of each strand: events 0..P, results 0..P, dead letters 0..P |
-//! | 72 + 24 P | 4 | CRC-32 of everything before |
+//! | 72 | 8 | the first segment whose place it takes: its own number, or a lower one where retention has merged segments |
+//! | 80 | 24 P | next offset of each strand: events 0..P, results 0..P, dead letters 0..P |
+//! | 80 + 24 P | 4 | CRC-32 of everything before |
 //!
 //! A segment appears under its name only after its header is durable, so a header that does not read is damage, never a
 //! torn write.
@@ -36,7 +37,7 @@ use crate::{
 pub(crate) const DIR: &str = "segments";
 const SUFFIX: &str = ".log";
 const MAGIC: [u8; 4] = *b"NbSg";
-const FIXED_BYTES: usize = 72;
+const FIXED_BYTES: usize = 80;
 
 /// Number of a segment, from 1, dense.
 pub(crate) type SegmentId = u64;
@@ -71,6 +72,13 @@ pub(crate) enum Form {
     },
 }
 
+impl Form {
+    /// Whether retention has left nothing but dead letters.
+    pub(crate) fn is_compact(self) -> bool {
+        matches!(self, Self::Rewritten { dead_letters_only: true, .. })
+    }
+}
+
 /// The header of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -81,6 +89,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) created: UnixMillis,
     pub(crate) first_sequence: u64,
     pub(crate) form: Form,
+    /// The first segment whose place it takes.
+    pub(crate) from: SegmentId,
     /// Next offset of each strand, by [`Strand::index`](crate::topic::Strand::index).
     pub(crate) offsets: Vec<u64>,
 }
@@ -119,6 +129,7 @@ impl SegmentHeader {
         bytes.extend(valid.to_le_bytes());
         bytes.extend(u32::from(dead_letters_only).to_le_bytes());
         bytes.extend(partitions.to_le_bytes());
+        bytes.extend(self.from.to_le_bytes());
         for offset in &self.offsets {
             bytes.extend(offset.to_le_bytes());
         }
@@ -169,6 +180,7 @@ impl SegmentHeader {
             created: UnixMillis(u64_at(bytes, 40)),
             first_sequence: u64_at(bytes, 48),
             form,
+            from: u64_at(bytes, 72),
             offsets: bytes[FIXED_BYTES..length - 4].chunks_exact(8).map(|chunk| u64_at(chunk, 0)).collect(),
         })
     }

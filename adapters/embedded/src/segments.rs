@@ -41,16 +41,17 @@ pub(crate) struct Segments {
 
 impl Segments {
     pub(crate) fn insert(&self, segment: Arc<Segment>) {
-        self.replace(segment, || {});
+        self.replace(segment, None, || {});
     }
 
-    /// Puts a segment in place of the one with its id. Nobody can look it up before `refile` has put in order what points
-    /// into it.
-    pub(crate) fn replace(&self, segment: Arc<Segment>, refile: impl FnOnce()) {
+    /// Puts a segment in place of the one with its id, and of one `more` if it has taken that in. Nobody can look it up
+    /// before `refile` has put in order what points into it.
+    pub(crate) fn replace(&self, segment: Arc<Segment>, more: Option<SegmentId>, refile: impl FnOnce()) {
         let mut by_id = self.by_id.write().unwrap_or_else(PoisonError::into_inner);
         self.bytes.fetch_add(segment.bytes(), Ordering::Relaxed);
-        if let Some(replaced) = by_id.insert(segment.header.id, segment) {
-            self.bytes.fetch_sub(replaced.bytes(), Ordering::Relaxed);
+        let replaced = by_id.insert(segment.header.id, segment);
+        for gone in replaced.into_iter().chain(more.and_then(|id| by_id.remove(&id))) {
+            self.bytes.fetch_sub(gone.bytes(), Ordering::Relaxed);
         }
         refile();
     }

@@ -320,6 +320,7 @@ impl Writer {
             created: self.shared.clock.now(),
             first_sequence: self.next_sequence,
             form: Form::Appended,
+            from: self.active.segment.header.id + 1,
             offsets: self.offsets.clone(),
         };
         let file = header.create(&*self.shared.disk)?;

@@ -85,7 +85,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.skipped = matches!(header.form, Form::Rewritten { .. });
-        self.dead_letters_only = matches!(header.form, Form::Rewritten { dead_letters_only: true, .. });
+        self.dead_letters_only = header.form.is_compact();
         Ok(())
     }
 

@@ -202,7 +202,8 @@ async fn young_dead_letters_stay_but_hold_nothing_else() {
         world.fill(4).await;
     }
     world.until(|world| world.disk.used() < 60_000);
-    assert_eq!(world.oldest(), 1, "a segment with a dead letter stays");
+    let segments = crate::segment::ids(&world.disk.list("segments").unwrap());
+    assert!(segments.len() < 15, "compact segments are merged: {segments:?}");
     let start = world.range(P0).await.start;
     assert!(start > Position::START, "its events do not");
     assert_eq!(read_dead_letters(&world.log).await.unwrap(), expected);
@@ -214,11 +215,47 @@ async fn young_dead_letters_stay_but_hold_nothing_else() {
     let expired = world.log.events().read(P0, Position::START, 1000).await;
     assert!(matches!(expired, Err(LogError::Expired { .. })), "what is gone is not skipped silently");
 
+    let compact = world.oldest();
     world.clock.advance(DAY * 2);
     world.fill(3).await;
-    world.until(|world| world.oldest() > 10);
+    world.until(|world| world.oldest() > compact);
     assert!(read_dead_letters(&world.log).await.unwrap().len() < expected.len());
     world.assert_whole();
+}
+
+#[tokio::test]
+async fn dead_letters_expire_although_segments_are_merged() {
+    let mut world = World::new(by_size(20_000));
+    for n in 0..40 {
+        world.log.dead_letters().append(P0, vec![dead_letter(n)]).await.unwrap();
+        world.fill(2).await;
+        world.clock.advance(DAY / 10);
+        world.settle();
+    }
+    let kept = read_dead_letters(&world.log).await.unwrap();
+    let oldest = kept[0].0;
+    assert!((25..31).contains(&oldest), "a day's worth is kept, and a little more: {kept:?}");
+    assert_eq!(kept, (oldest..40).map(|n| (n, n)).collect::<Vec<_>>());
+    world.assert_whole();
+}
+
+#[tokio::test]
+async fn a_merged_segment_that_comes_back_after_a_power_loss_is_of_no_account() {
+    let mut world = World::new(by_size(10_000));
+    world.log.dead_letters().append(P0, vec![dead_letter(7)]).await.unwrap();
+    world.fill(3).await;
+    let original = world.disk.files()["segments/00000000000000000001.log"].clone();
+    world.fill(3).await;
+    world.until(|world| world.oldest() > 1);
+    assert_eq!(read_dead_letters(&world.log).await.unwrap(), [(0, 7)]);
+
+    let mut files = world.disk.files();
+    files.insert("segments/00000000000000000001.log".into(), original);
+    world.disk = SimulatedDisk::with_files(&files);
+    world.assert_whole();
+    let world = world.reopen();
+    assert_eq!(read_dead_letters(&world.log).await.unwrap(), [(0, 7)]);
+    assert!(world.oldest() > 1, "it is removed");
 }
 
 #[tokio::test]

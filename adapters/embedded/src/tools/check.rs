@@ -1,6 +1,6 @@
 //! `nimbus data check`: reads everything, decodes every record, changes nothing, and lists all it finds.
 
-use std::{fmt, io, path::Path};
+use std::{collections::VecDeque, fmt, io, path::Path};
 
 use nimbus_core::{DeadLetter, Event, ResultRecord, clock::UnixMillis};
 use serde::Serialize;
@@ -171,7 +171,7 @@ impl<'a> Check<'a> {
             self.find(segment::DIR.into(), 0, "there is no segment".into());
             return Ok(());
         };
-        for id in *first..=*last {
+        for id in chain(self.disk, &self.meta, *first, *last)? {
             let is_last = id == *last;
             let next = read_header(self.disk, &self.meta, id + 1)?;
             match survey(self.disk, &self.meta, id, next.as_ref(), is_last)? {
@@ -267,6 +267,26 @@ fn decode(topic: Topic, record: &[u8]) -> Result<(), String> {
         Topic::DeadLetters => <DeadLetter as TopicRecord>::decode(record).map(drop),
     };
     decoded.map_err(|why| why.to_string())
+}
+
+/// The segments that make up the log, oldest first: also those that should be there and are not, but not those in whose
+/// place others have come.
+pub(super) fn chain(
+    disk: &dyn Disk,
+    meta: &Meta,
+    first: SegmentId,
+    last: SegmentId,
+) -> io::Result<VecDeque<SegmentId>> {
+    let mut chain = VecDeque::from([last]);
+    let mut id = last;
+    loop {
+        let from = read_header(disk, meta, id)?.map_or(id, |header| header.from);
+        if from <= first {
+            return Ok(chain);
+        }
+        id = from - 1;
+        chain.push_front(id);
+    }
 }
 
 /// The header of a segment, if there is one that can be read.

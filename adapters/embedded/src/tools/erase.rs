@@ -75,6 +75,7 @@ pub(crate) fn erase_on(disk: &dyn Disk, dir: &Path, client: &ClientId) -> Result
         created: SystemClock.now(),
         first_sequence: start.next_sequence,
         form: Form::Appended,
+        from: state_from,
         offsets: start.offsets,
     };
     header.create(disk).map_err(failed())?;

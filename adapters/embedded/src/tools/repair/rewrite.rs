@@ -15,7 +15,7 @@ use crate::{
     segment::{self, Form, SegmentHeader, SegmentId},
     snapshot::{self, Snapshot},
     tools::{
-        check::read_header,
+        check::{chain, read_header},
         survey::{Frame, Survey, survey},
     },
     topic::{Strand, Topic},
@@ -72,7 +72,9 @@ impl<'a> Rewrite<'a> {
         let snapshots = snapshot::ids(&self.disk.list(snapshot::DIR)?);
         let last = ids.last().max(snapshots.last()).copied().unwrap_or(1);
         self.tail_is_lost = ids.last() != Some(&last);
-        for id in first..=last {
+        let chain = chain(self.disk, &self.meta, first, last)?;
+        let first = chain[0];
+        for id in chain {
             self.segment(id, id == first, id == last)?;
         }
         if first > 1 && self.replay_from < first {
@@ -119,7 +121,7 @@ impl<'a> Rewrite<'a> {
         let mut rewritten = header.encode();
         let mut intact = survey.header.as_ref() == Some(&header) && survey.bad.is_empty();
         self.lost_before(&header.offsets);
-        self.dead_letters_only = matches!(header.form, Form::Rewritten { dead_letters_only: true, .. });
+        self.dead_letters_only = header.form.is_compact();
         for frame in &survey.frames {
             // A misplaced copy of what is there already, or something that the next segment fences off.
             let elsewhere =
@@ -190,6 +192,7 @@ impl<'a> Rewrite<'a> {
             log: self.meta.log,
             previous_valid: own.as_ref().map_or(self.previous_valid, |own| own.previous_valid),
             form: own.as_ref().map_or(Form::Appended, |own| own.form),
+            from: own.as_ref().map_or(id, |own| own.from),
             created: own.map_or_else(|| SystemClock.now(), |own| own.created),
             first_sequence,
             offsets,
@@ -303,6 +306,7 @@ impl<'a> Rewrite<'a> {
             created: SystemClock.now(),
             first_sequence: self.sequence,
             form: Form::Appended,
+            from: id,
             offsets: self.offsets.clone(),
         };
         header.create(self.disk)?;

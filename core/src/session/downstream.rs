@@ -25,6 +25,9 @@ pub struct Queue {
     pub bytes: usize,
 }
 
+/// What a frame other than a delivery takes in the queue, about, in bytes.
+const CONTROL_FRAME_BYTES: usize = 32;
+
 /// What bounds deliveries.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
@@ -213,6 +216,22 @@ impl Downstream {
         if self.mode == Mode::Live {
             self.sent = self.sent.max(position);
         }
+    }
+
+    /// Whether the outgoing queue is below its bounds.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.messages < self.bounds.queue_messages && self.queue.bytes < self.bounds.queue_bytes
+    }
+
+    /// A frame that is no delivery goes into the queue.
+    pub(super) fn count_control_frame(&mut self) {
+        self.queue.messages += 1;
+        self.queue.bytes += CONTROL_FRAME_BYTES;
+    }
+
+    /// Everything up to this event has its answer.
+    pub(super) fn answered(&self) -> u64 {
+        self.answers.through()
     }
 
     /// How full the outgoing queue really is.

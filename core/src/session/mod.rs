@@ -41,7 +41,7 @@ use self::{
     original::HandedOver,
     upstream::{Settled, Taken, Upstream},
 };
-use crate::{Origin, Position, Reason, SessionId};
+use crate::{Origin, Position, Reason, SessionId, ports::log::Range};
 
 /// Which wire protocol the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +161,7 @@ impl Session {
             Input::Notified(batch) => self.down.notified(&batch, actions),
             Input::Missed => self.down.missed(),
             Input::Fetched { records, through, complete } => self.down.fetched(records, through, complete, actions),
+            Input::NotReading => self.liveness.heard(),
             Input::HandedOver(position) => self.handed_over.note(position, now.instant),
             Input::Bookmark(position) => self.down.bookmark(position),
             Input::Drain => self.leave(GoAwayReason::Draining, actions),
@@ -192,9 +193,21 @@ impl Session {
         self.finish(actions);
     }
 
-    /// Whether the driver should read frames from the client. False at the in-flight limit: back-pressure.
+    /// Whether the driver should read frames from the client. False at a limit: that is the back-pressure.
     pub fn wants_frames(&self) -> bool {
-        self.phase == Phase::Open && !self.up.is_closed() && self.up.in_flight() < self.limits.max_in_flight
+        self.phase == Phase::Open
+            && !self.up.is_closed()
+            && self.in_flight() < self.limits.max_in_flight
+            && self.down.has_room()
+    }
+
+    /// What counts against `max_in_flight`.
+    fn in_flight(&self) -> usize {
+        match self.dialect {
+            Dialect::V1 => self.up.in_flight(),
+            // Its answers wait for one another in the edge: so what is unanswered is bounded, not what is not durable.
+            Dialect::Original => usize::try_from(self.up.next_seq() - 1 - self.down.answered()).unwrap_or(usize::MAX),
+        }
     }
 
     /// When [`Input::Tick`] is due; `None` while only other inputs can change anything.
@@ -301,8 +314,9 @@ impl Session {
             self.next_ack = now.instant + self.limits.ack_interval;
             self.tell_ack(self.down.acked_position(), actions);
         }
-        if !self.wants_frames() && !self.up.is_closed() {
-            // We are not reading, so silence says nothing about the client.
+        if !self.wants_frames() && !self.up.is_closed() && self.down.has_room() {
+            // We are not reading, and not for the client's sake, so its silence says nothing. (A client that does not take
+            // what is queued for it is not read from either, and is given up.)
             self.liveness.heard();
         }
         match self.liveness.tick(now.instant) {
@@ -371,17 +385,34 @@ impl Session {
         self.phase = Phase::Closed;
     }
 
-    /// Sends a frame, unless the dialect has no such thing.
-    fn send(&self, frame: ServerFrame, actions: &mut Vec<Action>) {
+    /// Sends a frame other than a delivery, unless the dialect has no such thing.
+    fn send(&mut self, frame: ServerFrame, actions: &mut Vec<Action>) {
         if self.dialect == Dialect::V1 {
+            self.down.count_control_frame();
             actions.push(Action::Send(frame));
         }
+    }
+}
+
+/// Refuses a resume that can never be served, from what the client said and what its partition holds (rule 24). To be
+/// asked before the claim, which ends the live session for good.
+///
+/// # Errors
+/// [`Close`] with `POSITION_FROM_THE_FUTURE`.
+pub fn check_resume(hello: &Hello, range: Range) -> Result<(), Close> {
+    match &hello.resume {
+        Some(resume) if !resume.foreign_epoch && resume.position > range.end => {
+            let message = format!("field resume.position is {}; the log ends at {}", resume.position, range.end);
+            Err(Close::because(Reason::PositionFromTheFuture, message))
+        }
+        Some(_) | None => Ok(()),
     }
 }
 
 /// Decides from where deliveries follow (rules 14, 23, 24).
 fn resume(hello: &Hello, opened: &Opened) -> Result<(ResumeOutcome, Position), Close> {
     let range = opened.range;
+    check_resume(hello, range)?;
     let Some(resume) = &hello.resume else {
         // A client that lost its very first Welcome begins where its outbox began.
         let position = opened.claimed.start;
@@ -396,10 +427,6 @@ fn resume(hello: &Hello, opened: &Opened) -> Result<(ResumeOutcome, Position), C
         return Ok((ResumeOutcome::Gap { from: resume.position, to: range.start }, range.start));
     }
     let position = resume.position;
-    if position > range.end {
-        let message = format!("field resume.position is {position}; the log ends at {}", range.end);
-        return Err(Close::because(Reason::PositionFromTheFuture, message));
-    }
     Ok(if position < range.start {
         (ResumeOutcome::Gap { from: position, to: range.start }, range.start)
     } else if position < opened.floor {

@@ -124,6 +124,8 @@ pub enum Input {
         /// Nothing was held back by the request's limits.
         complete: bool,
     },
+    /// Frames of the client were left unread because the log has no room: its silence says nothing. Before a tick.
+    NotReading,
     /// The transport has taken every delivery before this out of the outgoing queue (original protocol).
     HandedOver(Position),
     /// Every record of the partition before this was notified, should it concern this client.

@@ -12,6 +12,9 @@ const SERVICE_NAME: Bytes = Bytes::from_static(b"nimbus");
 /// `Step.message` of an event that has its result.
 const ANSWERED: Bytes = Bytes::from_static(b"answered");
 
+/// How much of a log line is kept for the answer, in bytes.
+const MAX_STEP_BYTES: usize = 1024;
+
 /// Makes the answers of one stream. Texts that repeat are shared between them.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -58,7 +61,8 @@ impl Answers {
     /// What an executor logged, as a step.
     pub(super) fn log_step(&mut self, record: &ResultRecord) -> Step {
         let method = self.name_of(&record.event_name);
-        let message = String::from_utf8_lossy(&record.payload).into_owned();
+        let line = &record.payload[..record.payload.len().min(MAX_STEP_BYTES)];
+        let message = String::from_utf8_lossy(line).into_owned();
         let mut step = self.step(record.produced, method, Bytes::from(message));
         step.metadata = record.attributes.iter().cloned().collect();
         step

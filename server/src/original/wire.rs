@@ -41,7 +41,8 @@ pub(super) struct OriginalWire {
     steps: HashMap<(OutboxId, u64), Vec<Step>>,
     /// The next answer of this stream's outbox.
     next_answer: u64,
-    /// Answers that overtook, by sequence number. Bounded by the in-flight limit of the jobs lane.
+    /// Answers that overtook, by sequence number. Bounded, as `steps` is, by the in-flight limit: in this protocol it counts
+    /// what is unanswered.
     early: BTreeMap<u64, EventResponse>,
 }
 

@@ -72,6 +72,8 @@ pub(crate) struct Driver<W: Wire> {
     reading: bool,
     actions: Vec<Action>,
     frames: Vec<OutFrame<W::Out>>,
+    /// A delivery made no frame since the session was last told how full the queue is.
+    unsaid: bool,
     /// The present of this round.
     now: Now,
     tally: Tally,
@@ -139,6 +141,7 @@ impl<W: Wire> Driver<W> {
             reading: true,
             actions,
             frames: Vec::new(),
+            unsaid: false,
             now,
             tally,
         };
@@ -174,6 +177,7 @@ impl<W: Wire> Driver<W> {
             self.take_what_is_ready();
             self.session.settle(&mut self.actions);
             self.act();
+            self.recount();
         }
         self.leave().await;
     }
@@ -181,7 +185,7 @@ impl<W: Wire> Driver<W> {
     /// Feeds one event to the session; true when the stream is gone.
     fn take(&mut self, event: Event<W::In>) -> bool {
         match event {
-            Event::Appended(outcome) => self.appended(outcome),
+            Event::Appended(outcome) => self.input(Input::Appended(outcome)),
             Event::Fetched(Ok(FetchedPage { records, through, complete })) => {
                 self.look_at_queue();
                 self.input(Input::Fetched { records, through, complete });
@@ -194,6 +198,9 @@ impl<W: Wire> Driver<W> {
                 // Read before the inbox is emptied: what the bookmark covers is in the inbox by then.
                 let bookmark = self.shared.bookmarks.get(self.partition);
                 self.mail();
+                if self.shared.ports.events.ready().now_or_never().is_none() {
+                    self.input(Input::NotReading);
+                }
                 self.input(Input::Bookmark(bookmark));
                 self.input(Input::Tick);
             }
@@ -265,19 +272,11 @@ impl<W: Wire> Driver<W> {
     fn take_what_is_ready(&mut self) {
         while !self.appends.is_empty() {
             match self.appends.next().now_or_never() {
-                Some(Some(outcome)) => self.appended(outcome.map(drop)),
+                Some(Some(outcome)) => self.input(Input::Appended(outcome.map(drop))),
                 Some(None) | None => break,
             }
         }
         self.mail();
-    }
-
-    fn appended(&mut self, outcome: Result<(), LogError>) {
-        if matches!(outcome, Err(LogError::Full(_))) {
-            // The client goes back to the first event that was lost; what it sends again needs a way in.
-            self.appender = self.shared.ports.events.appender();
-        }
-        self.input(Input::Appended(outcome));
     }
 
     fn mail(&mut self) {
@@ -335,6 +334,16 @@ impl<W: Wire> Driver<W> {
         self.count();
     }
 
+    /// Deliveries for which the protocol has nothing to say (parts, in the original one) were counted and not queued: nothing
+    /// will be taken that could tell the session of the room it has.
+    fn recount(&mut self) {
+        while std::mem::take(&mut self.unsaid) && !self.session.is_closed() {
+            self.look_at_queue();
+            self.session.settle(&mut self.actions);
+            self.act();
+        }
+    }
+
     fn count(&mut self) {
         let metrics = &self.shared.metrics;
         let accepted_seq = self.session.accepted_seq();
@@ -347,9 +356,21 @@ impl<W: Wire> Driver<W> {
     fn send(&mut self, frame: ServerFrame) {
         let metrics = &self.shared.metrics;
         match &frame {
-            ServerFrame::Delivery(_) => self.tally.delivered += 1,
+            ServerFrame::Delivery(_) => {
+                let before = self.frames.len();
+                self.wire.encode(frame, &mut self.frames);
+                let made = self.frames.len() - before;
+                self.tally.delivered += made as u64;
+                self.unsaid |= made == 0;
+                return;
+            }
             ServerFrame::Rejected(rejected) => {
                 metrics.events_rejected.get_or_create(&metrics::reason(Some(rejected.reason))).inc();
+                if rejected.reason == Reason::StorageFull {
+                    // The client goes back to the first event that was lost; what it sends again needs a way in. Not at each
+                    // failure: those of later appends come through the same fence and must leave the new one alone.
+                    self.appender = self.shared.ports.events.appender();
+                }
             }
             ServerFrame::Welcome(welcome) => {
                 if matches!(welcome.outcome, nimbus_core::session::ResumeOutcome::Gap { .. }) {

@@ -12,7 +12,7 @@ use nimbus_core::{
         notifier::Notification,
     },
     registry::Registration,
-    session::{Close, Hello, Opened},
+    session::{Close, Hello, Opened, check_resume},
 };
 use ulid::Ulid;
 
@@ -80,6 +80,7 @@ impl Opening {
             kind: claim_kind(kind, &mut hello, results.epoch())?,
             log_end: range.end,
         };
+        check_resume(&hello, range)?;
         let claimed = shared.ports.mailbox.claim(claim).await.map_err(|error| {
             tracing::info!(%client, %error, "a claim was refused");
             status::from_claim(&error)
@@ -98,6 +99,7 @@ impl Opening {
             Ok(Page::BelowFloor { floor }) => floor,
             Err(error) => {
                 tracing::warn!(%client, %error, "a session could not open: its mailbox cannot be read");
+                release(&client, id, shared).await;
                 return Err(status::from_mailbox(&error));
             }
         };
@@ -117,9 +119,13 @@ impl Opening {
 impl ReadySession {
     /// Gives the client up, unless a newer session has it. Best effort: the next claim wins anyway.
     pub(crate) async fn release(origin: &Origin, id: SessionId, shared: &Shared) {
-        if let Err(error) = shared.ports.mailbox.release(&origin.client, id).await {
-            tracing::debug!(client = %origin.client, %error, "a release did not reach the mailbox");
-        }
+        release(&origin.client, id, shared).await;
+    }
+}
+
+async fn release(client: &ClientId, id: SessionId, shared: &Shared) {
+    if let Err(error) = shared.ports.mailbox.release(client, id).await {
+        tracing::debug!(%client, %error, "a release did not reach the mailbox");
     }
 }
 

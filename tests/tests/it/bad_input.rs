@@ -125,8 +125,14 @@ async fn a_position_from_the_future_is_refused() -> anyhow::Result<()> {
     drop(session);
     let resume =
         v1::Resume { token: welcome.resume_token, position: welcome.position + 1_000, ..v1::Resume::default() };
-    let hello = v1::Hello { session_no: 2, resume: Some(resume), ..hello("resumer") };
+    let hello = v1::Hello { session_no: 3, resume: Some(resume), ..hello("resumer") };
+    let (mut live, _) =
+        RawSession::welcome(bystander.nimbus.connect().await?, v1::Hello { session_no: 2, ..self::hello("resumer") })
+            .await?;
     assert_eq!(bystander.reason_of_first(frame(Up::Hello(hello))).await?, "POSITION_FROM_THE_FUTURE");
+    // A Hello that is refused does not end the session that is live.
+    live.square(1, 6).await?;
+    assert_eq!(live.delivery().await?.payload, "36");
     Ok(())
 }
 
@@ -260,6 +266,27 @@ async fn a_client_that_never_reads_costs_only_itself() -> anyhow::Result<()> {
     let grown = bystander.nimbus.resident_bytes()?.saturating_sub(before);
     assert!(grown < 100 << 20, "the server grew by {grown} bytes");
     drop(session);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_repeats_itself_for_ever_and_never_reads_is_given_up() -> anyhow::Result<()> {
+    let builder =
+        TestNimbus::builder().env("NIMBUS_SESSION_PING_INTERVAL", "500ms").env("NIMBUS_SESSION_PONG_TIMEOUT", "500ms");
+    let nimbus = builder.start().await?;
+    let (mut session, _) = RawSession::welcome(nimbus.connect().await?, hello("parrot")).await?;
+    let flood = async {
+        // Each repeat is accepted again. Ends when the server ends the stream.
+        while session.square(1, 1).await.is_ok() {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(nimbus_harness::PATIENCE, flood).await??;
+    println!("DEBUG {:?}", session.end().await);
+    let ended = r#"nimbus_streams_ended_total{reason="CLIENT_UNRESPONSIVE"}"#;
+    nimbus.wait_for_metric(ended, |count| count >= 1.0).await?;
+    let (mut session, _) = RawSession::welcome(nimbus.connect().await?, hello("bystander")).await?;
+    session.square(1, 3).await?;
+    assert_eq!(session.delivery().await?.payload, "9");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use nimbus_harness::{PATIENCE, TestNimbus};
+use nimbus_harness::{PATIENCE, RawSession, TestNimbus, hello};
 use nimbus_proto::original::{EventRequest, EventResponse, nimbus_service_client::NimbusServiceClient};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -103,5 +103,25 @@ async fn results_wait_while_the_client_is_away_and_come_first_on_its_next_stream
     // At-least-once across reconnects: the 4 may come again, the 9 must come.
     assert!(results.contains(&9), "{results:?}");
     assert!(results.iter().filter(|result| **result == 9).count() == 1, "{results:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn parts_that_this_protocol_cannot_carry_hold_no_answer_up() -> anyhow::Result<()> {
+    let nimbus = TestNimbus::builder().env("NIMBUS_SESSION_QUEUE_MESSAGES", "8").start().await?;
+    // The client is known, so what comes while it is away waits for it.
+    let mut stream = Stream::open(&nimbus, "mixed").await?;
+    stream.send("sq", 3).await?;
+    assert_eq!(stream.answer().await?.result, 9);
+    drop(stream);
+    let (mut session, _) = RawSession::welcome(nimbus.connect().await?, hello("mixed")).await?;
+    session.event(1, "delay", r#"{"ms":200,"steps":50}"#).await?;
+    session.accepted(1).await?;
+    drop(session);
+    let answered = r#"nimbus_router_records_total"#;
+    nimbus.wait_for_metric(answered, |records| records >= 52.0).await?;
+    let mut stream = Stream::open(&nimbus, "mixed").await?;
+    stream.send("sq", 4).await?;
+    while stream.answer().await?.result != 16 {}
     Ok(())
 }

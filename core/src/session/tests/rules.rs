@@ -240,6 +240,40 @@ fn a_silent_client_is_pinged_and_then_given_up() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_is_not_read_from_and_is_given_up() {
+    let limits = Limits { queue_messages: 4, ..Limits::default() };
+    let (mut session, _, mut now) = open(limits, &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    session.handle(frame(1), &mut Unlimited, now, &mut actions);
+    session.settle(&mut actions);
+    session.handle(Input::Appended(Ok(())), &mut Unlimited, now, &mut actions);
+    let mut repeats = 0;
+    while session.wants_frames() {
+        repeats += 1;
+        assert!(repeats < 10, "each repeat is answered, and nobody takes the answers");
+        session.handle(frame(1), &mut Unlimited, now, &mut actions);
+        session.settle(&mut actions);
+    }
+    for wait in [25, 10] {
+        now.instant += Duration::from_secs(wait);
+        session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    }
+    assert_eq!(closed_because(&actions), Some(Reason::ClientUnresponsive));
+}
+
+#[test]
+fn a_client_that_is_not_read_from_for_want_of_room_in_the_log_is_not_given_up() {
+    let (mut session, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+    let mut actions = Vec::new();
+    for _ in 0..10 {
+        now.instant += Duration::from_secs(10);
+        session.handle(Input::NotReading, &mut Unlimited, now, &mut actions);
+        session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
+    }
+    assert_eq!(closed_because(&actions), None);
+}
+
+#[test]
 fn a_pong_keeps_the_session() {
     let (mut session, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
     let mut actions = Vec::new();

@@ -55,7 +55,8 @@ pub struct EmbeddedConfig {
     /// what was accepted could never be answered.
     pub max_bytes: u64,
     /// When the file system has less than this free (or less than a tenth of its size, if that is smaller), new events
-    /// are refused as full.
+    /// are refused as full. What is left must do for the results of accepted events, for commits and for snapshots:
+    /// without them nothing can be deleted, and the disk stays full.
     pub reserve_bytes: u64,
     /// Records that may wait for the next write before [`ready`](nimbus_core::ports::log::Log::ready) makes callers wait,
     /// in bytes.

@@ -45,6 +45,16 @@ struct Active {
     synced: u64,
 }
 
+/// What the file system has left.
+#[derive(Debug, Default)]
+struct Room {
+    checked: Option<Instant>,
+    /// Until it must be asked again, above the reserve.
+    left: u64,
+    /// Why there is too little.
+    low: Option<String>,
+}
+
 /// Where the writer begins.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -93,8 +103,7 @@ pub(crate) struct Writer {
     cached: VecDeque<(Strand, usize)>,
     cached_bytes: usize,
     broken: Option<Broken>,
-    space_checked: Option<Instant>,
-    low_space: Option<String>,
+    room: Room,
     roll_retry: Option<Instant>,
 }
 
@@ -112,8 +121,7 @@ impl Writer {
             cached: VecDeque::new(),
             cached_bytes: 0,
             broken: None,
-            space_checked: None,
-            low_space: None,
+            room: Room::default(),
             roll_retry: None,
             shared,
         }
@@ -153,17 +161,16 @@ impl Writer {
             let why = format!("it has {bytes} bytes, the limit is {}; consumers must catch up", config.max_bytes);
             return Some(LogError::Full(why));
         }
-        if self.space_checked.is_none_or(|at| at.elapsed() >= SPACE_INTERVAL) {
-            self.space_checked = Some(Instant::now());
-            self.low_space = match self.shared.disk.space() {
-                Ok(space) if space.free < config.reserve_bytes.min(space.capacity / 10) => {
-                    Some(format!("the file system has {} bytes left", space.free))
-                }
-                // When it cannot be asked, the write will tell.
-                Ok(_) | Err(_) => None,
-            };
+        if self.room.checked.is_none_or(|at| at.elapsed() >= SPACE_INTERVAL) || self.room.left == 0 {
+            self.room.checked = Some(Instant::now());
+            // When it cannot be asked, the write will tell.
+            (self.room.left, self.room.low) = self.shared.disk.space().map_or((u64::MAX, None), |space| {
+                let left = space.free.saturating_sub(config.reserve_bytes.min(space.capacity / 10));
+                let low = (left == 0).then(|| format!("the file system has {} bytes left", space.free));
+                (left, low)
+            });
         }
-        self.low_space.clone().map(LogError::Full)
+        self.room.low.clone().map(LogError::Full)
     }
 
     fn write(&mut self, items: &mut Vec<Item>) {
@@ -201,7 +208,9 @@ impl Writer {
             self.failed(&error);
             return;
         }
-        self.active.synced = at + self.round.bytes().len() as u64;
+        let written = self.round.bytes().len() as u64;
+        self.room.left = self.room.left.saturating_sub(written);
+        self.active.synced = at + written;
         self.active.end = self.active.synced;
         self.next_sequence = self.ahead.0;
         self.offsets.copy_from_slice(&self.ahead.1);

@@ -243,9 +243,9 @@ async fn dead_letters_expire_although_segments_are_merged() {
 async fn a_merged_segment_that_comes_back_after_a_power_loss_is_of_no_account() {
     let mut world = World::new(by_size(10_000));
     world.log.dead_letters().append(P0, vec![dead_letter(7)]).await.unwrap();
-    world.fill(3).await;
+    world.fill(1).await;
     let original = world.disk.files()["segments/00000000000000000001.log"].clone();
-    world.fill(3).await;
+    world.fill(5).await;
     world.until(|world| world.oldest() > 1);
     assert_eq!(read_dead_letters(&world.log).await.unwrap(), [(0, 7)]);
 
@@ -283,4 +283,23 @@ async fn when_consumers_lag_new_events_are_refused_and_their_results_are_not() {
             Err(other) => panic!("{other}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_the_log_has_filled_is_emptied_by_its_consumers() {
+    let mut world = World::new(by_size(20_000));
+    let mut consumer = world.log.events().consume(&GroupId::try_new("g").unwrap()).await.unwrap();
+    world.disk.set_capacity(Some(100_000));
+    let refusal = loop {
+        world.seq += 1;
+        match world.log.events().append(P0, vec![event_of(&origin("client"), world.seq, 1000)]).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&refusal, LogError::Full(why) if why.contains("bytes left")), "{refusal}");
+    let end = world.range(P0).await.end;
+    consume_all(&mut consumer, end).await;
+    world.until(|world| world.disk.used() < 50_000);
+    world.fill(1).await;
 }

@@ -1,8 +1,7 @@
 //! One closed set of error classes, and the stable reasons that clients can match on.
 //!
-//! The class alone decides the gRPC code, whether a retry helps, the log level and the metric label; the table from class
-//! to `tonic::Code` lives in `server`, since this crate knows no RPC framework. `docs/errors.md` is tested against
-//! [`Reason::ALL`].
+//! The class alone decides the canonical gRPC code (as a number: this crate knows no RPC framework), whether a retry helps,
+//! and the metric label. `docs/errors.md` is tested against [`Reason::ALL`].
 
 /// What kind of trouble it is. Closed: match it without `_`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

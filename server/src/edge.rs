@@ -27,6 +27,12 @@ use crate::{
 /// The largest message the edge reads at all, in bytes: the largest payload and everything that may come with it. What
 /// is larger than the session's limit but below this is answered as the event's ERROR; beyond, the stream ends.
 const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_CAP_BYTES + MAX_ATTRIBUTE_BYTES + 64 * 1024;
+/// How much of a stream may be unread here, in bytes. This is how far a client gets while its stream is not read.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same for all streams of a connection. The HTTP/2 library ends a connection that holds too many small unread frames: it
+/// charges each 256 bytes less its length against half of this window. With these two windows eight streams of a connection
+/// can be stalled and full of the smallest events before that happens; with the library's defaults not even one.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// Into how many steps a drain is divided, so that clients do not all reconnect at once.
 const DRAIN_STEPS: u32 = 20;
 /// Which part of the drain window is used for telling sessions; the rest is for them to end.
@@ -72,6 +78,8 @@ impl Edge {
             .http2_keepalive_interval(Some(config.keepalive_interval))
             .http2_keepalive_timeout(Some(config.keepalive_timeout))
             .max_concurrent_streams(Some(config.streams_per_connection))
+            .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
+            .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)

@@ -4,7 +4,11 @@
 //! partition serves all of them: it reads the log once, from the lowest position asked for, and hands each client its own
 //! records after the same fold as the mailbox (rules 11, 14, 23). A client whose page is full drops out and asks again.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use nimbus_core::{
     ClientId, Origin, Partition, Position, ResultRecord,
@@ -14,6 +18,7 @@ use nimbus_core::{
     session::Fetch,
 };
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use crate::{metrics::Metrics, stream::FetchedPage};
 
@@ -74,7 +79,8 @@ struct Waiting {
 pub(crate) struct Scanner {
     log: Arc<ResultLog>,
     metrics: Metrics,
-    queues: Vec<tokio::sync::OnceCell<mpsc::Sender<Waiting>>>,
+    /// The way to each partition's task, once there is one.
+    queues: Vec<Mutex<Option<mpsc::Sender<Waiting>>>>,
 }
 
 impl fmt::Debug for Scanner {
@@ -85,18 +91,27 @@ impl fmt::Debug for Scanner {
 
 impl Scanner {
     pub(crate) fn new(log: Arc<ResultLog>, metrics: Metrics) -> Self {
-        let queues = log.partitions().all().map(|_| tokio::sync::OnceCell::new()).collect();
+        let queues = log.partitions().all().map(|_| Mutex::default()).collect();
         Self { log, metrics, queues }
     }
 
     /// Reads one page. Waits for its turn. Cancel safe.
     pub(crate) async fn scan(&self, request: ScanRequest) -> Page {
         let partition = self.log.partitions().partition_of(&request.origin.client);
-        let queue = self.queues[partition.0 as usize].get_or_init(|| async { self.start(partition) }).await;
+        let queue = self.queue(partition);
         let (answer, page) = oneshot::channel();
         let gone = || LogError::Unavailable("the scan task is gone".to_owned());
         queue.send(Waiting { request, answer }).await.map_err(|_| gone())?;
         page.await.map_err(|_| gone())?
+    }
+
+    fn queue(&self, partition: Partition) -> mpsc::Sender<Waiting> {
+        let mut queue = self.queues[partition.0 as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        match &*queue {
+            // A task that is gone (it panicked) is replaced: one bad scan must not end all later ones.
+            Some(queue) if !queue.is_closed() => queue.clone(),
+            Some(_) | None => queue.insert(self.start(partition)).clone(),
+        }
     }
 
     /// The task ends when the scanner is dropped, for then its queue closes.
@@ -104,7 +119,7 @@ impl Scanner {
         let (queue, requests) = mpsc::channel(WAITING_SCANS);
         let pass =
             Pass { log: Arc::clone(&self.log), metrics: self.metrics.clone(), partition, clients: HashMap::new() };
-        tokio::spawn(pass.run(requests));
+        tokio::spawn(pass.run(requests).instrument(tracing::debug_span!("scan", %partition)));
         queue
     }
 }

@@ -195,10 +195,7 @@ impl Session {
 
     /// Whether the driver should read frames from the client. False at a limit: that is the back-pressure.
     pub fn wants_frames(&self) -> bool {
-        self.phase == Phase::Open
-            && !self.up.is_closed()
-            && self.in_flight() < self.limits.max_in_flight
-            && self.down.has_room()
+        self.phase == Phase::Open && self.in_flight() < self.limits.max_in_flight && self.down.has_room()
     }
 
     /// What counts against `max_in_flight`.
@@ -266,7 +263,8 @@ impl Session {
                 }
             }
             ClientFrame::Pong | ClientFrame::Unknown => {}
-            ClientFrame::Goodbye => self.half_close(),
+            // Unlike after a half-close the client can still answer pings and give credit.
+            ClientFrame::Goodbye => self.up.close(),
         }
     }
 
@@ -314,7 +312,7 @@ impl Session {
             self.next_ack = now.instant + self.limits.ack_interval;
             self.tell_ack(self.down.acked_position(), actions);
         }
-        if !self.wants_frames() && !self.up.is_closed() && self.down.has_room() {
+        if !self.wants_frames() && self.down.has_room() {
             // We are not reading, and not for the client's sake, so its silence says nothing. (A client that does not take
             // what is queued for it is not read from either, and is given up.)
             self.liveness.heard();

@@ -67,7 +67,10 @@ pub(crate) fn outgoing<T>(queue_bytes: Gauge) -> (OutHandle<T>, OutStream<T>) {
         ended: false,
     };
     let channel = Arc::new(Channel { state: Mutex::new(state), taken: Notify::new(), queue_bytes });
-    (OutHandle { channel: Arc::clone(&channel) }, OutStream { channel, local: VecDeque::new() })
+    (
+        OutHandle { channel: Arc::clone(&channel) },
+        OutStream { channel, local: VecDeque::new(), handed_out: None, was_pending: false },
+    )
 }
 
 /// The session's side.
@@ -79,7 +82,7 @@ pub(crate) struct OutHandle<T> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
     pub(crate) queue: Queue,
-    /// Every delivery before this was taken by the transport.
+    /// Every delivery before this went out.
     pub(crate) handed_over: Position,
     pub(crate) gone: bool,
     pub(crate) ended: bool,
@@ -149,6 +152,29 @@ pub(crate) struct OutStream<T> {
     channel: Arc<Channel<T>>,
     /// Taken from the queue in one go, handed out one by one.
     local: VecDeque<OutFrame<T>>,
+    /// The last delivery handed out, if it is not known yet to have gone out.
+    handed_out: Option<Position>,
+    /// The transport was told that there is nothing more for now.
+    was_pending: bool,
+}
+
+impl<T> OutStream<T> {
+    /// The transport gathers what it is handed and writes it when the client's window has room; only then does it ask again
+    /// after it was told that there is nothing more. So being asked again means that everything before went out.
+    fn asked_again(&mut self) {
+        if std::mem::take(&mut self.was_pending)
+            && let Some(position) = self.handed_out.take()
+        {
+            self.channel.lock().handed_over = position;
+            self.channel.taken.notify_one();
+        }
+    }
+
+    fn hand_out(&mut self) -> Option<T> {
+        let out = self.local.pop_front()?;
+        self.handed_out = out.position.or(self.handed_out);
+        Some(out.frame)
+    }
 }
 
 impl<T> fmt::Debug for OutStream<T> {
@@ -167,41 +193,42 @@ impl<T: Unpin> Stream for OutStream<T> {
     type Item = Result<T, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(out) = self.local.pop_front() {
-            return Poll::Ready(Some(Ok(out.frame)));
-        }
         let this = &mut *self;
+        this.asked_again();
+        if let Some(frame) = this.hand_out() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         let mut state = this.channel.lock();
-        if state.frames.is_empty() {
-            if this.local.capacity() > KEEP_FRAMES {
-                this.local = VecDeque::new();
-            }
-            return match state.end.take() {
-                Some(end) => {
-                    state.end = Some(Ok(()));
-                    state.ended = true;
-                    this.channel.taken.notify_one();
-                    Poll::Ready(end.err().map(Err))
-                }
-                None => {
-                    // The same task polls again and again: most wake-ups need no new waker.
-                    match &mut state.reader {
-                        Some(reader) => reader.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
-                    Poll::Pending
-                }
-            };
+        if !state.frames.is_empty() {
+            std::mem::swap(&mut state.frames, &mut this.local);
+            let taken = std::mem::take(&mut state.queue);
+            drop(state);
+            this.channel.queue_bytes.dec_by(as_gauge(taken.bytes));
+            this.channel.taken.notify_one();
+            return Poll::Ready(this.hand_out().map(Ok));
         }
-        std::mem::swap(&mut state.frames, &mut this.local);
-        let taken = std::mem::take(&mut state.queue);
-        this.channel.queue_bytes.dec_by(as_gauge(taken.bytes));
-        if let Some(position) = this.local.iter().rev().find_map(|out| out.position) {
-            state.handed_over = position;
+        if this.local.capacity() > KEEP_FRAMES {
+            this.local = VecDeque::new();
         }
-        drop(state);
-        this.channel.taken.notify_one();
-        Poll::Ready(this.local.pop_front().map(|out| Ok(out.frame)))
+        if state.end.is_some() && this.handed_out.is_some() {
+            // What was handed out goes out before the end does, so that a clean end says that everything did.
+            this.was_pending = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if let Some(end) = state.end.replace(Ok(())) {
+            state.ended = true;
+            this.channel.taken.notify_one();
+            return Poll::Ready(end.err().map(Err));
+        }
+        state.end = None;
+        this.was_pending = true;
+        // The same task asks again and again: most wake-ups need no new waker.
+        match &mut state.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
@@ -239,15 +266,27 @@ mod tests {
         assert_eq!(stream.next().await.unwrap().unwrap(), 1);
         handle.taken().await;
         let progress = handle.progress();
-        assert_eq!((progress.queue.messages, progress.handed_over), (0, Position(2)));
+        assert_eq!((progress.queue.messages, progress.handed_over), (0, Position(0)));
         handle.push(&mut vec![frame(3)]);
         handle.end(Ok(()), false);
         handle.push(&mut vec![frame(4)]);
         assert_eq!(stream.next().await.unwrap().unwrap(), 2);
         assert_eq!(stream.next().await.unwrap().unwrap(), 3);
-        assert!(!handle.progress().ended);
+        assert_eq!((handle.progress().handed_over, handle.progress().ended), (Position(0), false));
         assert!(stream.next().await.is_none(), "nothing follows the end");
-        assert!(handle.progress().ended);
+        assert_eq!((handle.progress().handed_over, handle.progress().ended), (Position(3), true));
+    }
+
+    #[tokio::test]
+    async fn a_frame_counts_as_handed_over_once_the_transport_asks_again_after_a_pause() {
+        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
+        handle.push(&mut vec![frame(1), frame(2)]);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+        assert_eq!(stream.next().await.unwrap().unwrap(), 2);
+        assert!(stream.next().now_or_never().is_none());
+        assert_eq!(handle.progress().handed_over, Position(0), "it may still wait for the client's window");
+        assert!(stream.next().now_or_never().is_none());
+        assert_eq!(handle.progress().handed_over, Position(2));
     }
 
     #[tokio::test]

@@ -48,7 +48,7 @@ fn checked(hello: v1::Hello) -> Result<CheckedHello, Close> {
     }
     let (token, resume) = match hello.resume {
         Some(resume) => {
-            let (token, resume) = checked_resume(resume, hello.first_unaccepted)?;
+            let (token, resume) = checked_resume(resume)?;
             (Some(token), Some(resume))
         }
         None => (None, None),
@@ -61,14 +61,21 @@ fn checked(hello: v1::Hello) -> Result<CheckedHello, Close> {
     })
 }
 
-fn checked_resume(resume: v1::Resume, first_unaccepted: u64) -> Result<(Bytes, Resume), Close> {
+fn checked_resume(resume: v1::Resume) -> Result<(Bytes, Resume), Close> {
     let answered = resume.answered;
-    if answered >= first_unaccepted.max(1) + MAX_SEQ / 2 {
-        return Err(invalid_hello(format!("field resume.answered is {answered}, far beyond what was sent")));
+    if answered > MAX_SEQ {
+        return Err(invalid_hello(format!("field resume.answered is {answered}; the highest is {MAX_SEQ}")));
     }
     let beyond = resume.answered_beyond.len();
     if beyond > MAX_ANSWERED_BEYOND {
         let message = format!("field resume.answered_beyond has {beyond} entries; at most {MAX_ANSWERED_BEYOND}");
+        return Err(invalid_hello(message));
+    }
+    if !resume.answered_beyond.is_sorted_by(|a, b| a < b)
+        || resume.answered_beyond.first().is_some_and(|first| *first <= answered)
+        || resume.answered_beyond.last().is_some_and(|last| *last > MAX_SEQ)
+    {
+        let message = format!("field resume.answered_beyond must rise from above {answered} to at most {MAX_SEQ}");
         return Err(invalid_hello(message));
     }
     let resumed = Resume {

@@ -38,22 +38,19 @@ impl Wire for V1Wire {
     }
 
     fn encode(&mut self, frame: ServerFrame, out: &mut Vec<OutFrame<Self::Out>>) {
-        let mut position = None;
         let kind = match frame {
             ServerFrame::Welcome(welcome) => {
                 encode::welcome(&welcome, &self.shared.config, self.shared.ports.results.epoch())
             }
             ServerFrame::Accepted(up_to_seq) => Kind::Accepted(v1::Accepted { up_to_seq }),
             ServerFrame::Rejected(rejected) => encode::rejected(rejected),
-            ServerFrame::Delivery(stored) => {
-                position = Some(stored.offset.position_after());
-                self.deliveries.encode(stored)
-            }
+            ServerFrame::Delivery(stored) => self.deliveries.encode(stored),
             ServerFrame::Ping(bookmark) => Kind::Ping(v1::Ping { bookmark: bookmark.0 }),
             ServerFrame::GoAway(reason) => encode::go_away(reason),
         };
         let frame = v1::ServerFrame { kind: Some(kind) };
         let bytes = frame.encoded_len() + FRAME_PREFIX_BYTES;
-        out.push(OutFrame { frame, bytes, position });
+        // Acknowledgements say what arrived; nobody asks what was handed over.
+        out.push(OutFrame { frame, bytes, position: None });
     }
 }

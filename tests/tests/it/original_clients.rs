@@ -125,3 +125,25 @@ async fn parts_that_this_protocol_cannot_carry_hold_no_answer_up() -> anyhow::Re
     while stream.answer().await?.result != 16 {}
     Ok(())
 }
+
+#[tokio::test]
+async fn a_burst_that_nobody_reads_yet_waits_and_loses_nothing() -> anyhow::Result<()> {
+    const BURST: i32 = 20_000;
+    let nimbus = TestNimbus::builder().start().await?;
+    let mut stream = Stream::open(&nimbus, "burst").await?;
+    let requests = stream.requests.clone();
+    let sender = tokio::spawn(async move {
+        for number in 1..=BURST {
+            let request = EventRequest { event_name: "sq".into(), number: number % 1_000, client_sequence: 0 };
+            requests.send(request).await?;
+        }
+        anyhow::Ok(())
+    });
+    // The server stops reading at its limit; what was sent beyond it waits in the transport.
+    nimbus.wait_for_metric("nimbus_events_accepted_total", |count| count >= 1_000.0).await?;
+    for number in 1..=BURST {
+        let answer = stream.answer().await?;
+        assert_eq!((answer.number, answer.result), (number % 1_000, (number % 1_000).pow(2)));
+    }
+    sender.await?
+}

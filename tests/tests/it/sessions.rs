@@ -145,3 +145,26 @@ async fn goodbye_delivers_what_is_outstanding_and_ends_with_ok() -> anyhow::Resu
     assert!(session.end().await?.is_none(), "OK");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_backlog_and_then_live_answers_without_a_pause() -> anyhow::Result<()> {
+    let nimbus = TestNimbus::builder().start().await?;
+    let (mut session, welcome) = RawSession::welcome(nimbus.connect().await?, hello("phone")).await?;
+    for seq in 1..=100 {
+        session.square(seq, 2).await?;
+    }
+    session.accepted(100).await?;
+    drop(session);
+    let again = v1::Hello { receive_window: 1_000, ..resumed("phone", 2, &welcome, welcome.position, 0) };
+    let again = v1::Hello { first_unaccepted: 101, ..again };
+    let (mut session, _) = RawSession::welcome(nimbus.connect().await?, again).await?;
+    session.square(101, 3).await?;
+    // The original took up to a minute to go from replay to live; far below that is enough to tell.
+    let all = async {
+        for seq in 1..=101 {
+            assert_eq!(seq_of(&session.delivery().await?), seq);
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), all).await?
+}

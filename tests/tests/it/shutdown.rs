@@ -62,8 +62,9 @@ async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
         }
     }
     nimbus.terminate()?;
-    let status = nimbus.wait(Duration::from_secs(10)).await?;
-    assert!(!status.success(), "not an orderly end: {status}");
+    // At once, and never mind the 60 s of work or the 40 s of drain: what is short of a busy machine is at once here.
+    let status = nimbus.wait(Duration::from_secs(5)).await?;
+    assert_eq!(status.code(), Some(130), "not an orderly end: {status}");
     nimbus.restart().await?;
     Ok(())
 }

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How often the mailbox forgets what its limits allow.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// Snapshots that are kept.
-const SNAPSHOTS: usize = 2;
+pub(crate) const SNAPSHOTS: usize = 2;
 /// A segment is sealed when it is this part of the retention time old, so that age can be told by segments.
 pub(crate) const SEGMENTS_PER_RETENTION: u32 = 8;
 
@@ -129,17 +129,19 @@ impl Keeper {
         }
     }
 
-    /// Writes the snapshots that there are anew: the present state does for any moment before, since records repeat.
-    fn refresh(&self) {
+    /// Writes the snapshots of the newest segments anew: the present state does for any moment before, since records
+    /// repeat.
+    fn refresh(&mut self) {
         let parts = self.parts();
-        let refreshed = self.snapshots().and_then(|ids| {
-            ids.into_iter().try_for_each(|id| {
-                let Some(segment) = self.shared.segments.get(id) else { return Ok(()) };
-                let (log, sequence) = (segment.header.log, segment.header.first_sequence);
-                Snapshot { segment: id, log, sequence, parts: parts.clone() }.write(&*self.shared.disk)
-            })
+        let segments = self.shared.segments.all();
+        let newest = &segments[segments.len().saturating_sub(SNAPSHOTS)..];
+        let refreshed = newest.iter().try_for_each(|segment| {
+            let SegmentHeader { id: segment, log, first_sequence: sequence, .. } = segment.header;
+            Snapshot { segment, log, sequence, parts: parts.clone() }.write(&*self.shared.disk)
         });
-        self.is_written(refreshed);
+        if self.is_written(refreshed.and_then(|()| self.prune())) {
+            self.newest = newest.last().map(|segment| segment.header.id);
+        }
     }
 
     fn parts(&self) -> Vec<(u32, Vec<u8>)> {

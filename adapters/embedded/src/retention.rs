@@ -17,7 +17,7 @@ use crate::{
     compaction,
     disk::read_file,
     groups::Groups,
-    keeper::SEGMENTS_PER_RETENTION,
+    keeper::{SEGMENTS_PER_RETENTION, SNAPSHOTS},
     segment::{self, SegmentHeader, SegmentId},
     segments::Segment,
     shared::Shared,
@@ -125,15 +125,18 @@ fn fates(shared: &Shared, segments: &[Arc<Segment>]) -> (Vec<Fate>, Outcome) {
         };
         if fate != Fate::Keep {
             let is_finished = |slowest: &[Option<Position>]| is_finished(&segment.header, next, slowest);
-            if segment.header.id >= oldest_snapshot || !is_finished(&slowest) {
+            if !is_finished(&slowest) {
                 break;
             }
             if slowest_then.is_none() {
                 slowest_then = slowest_at(shared, oldest_snapshot);
             }
             // A snapshot that does not read holds everything until it is written anew.
-            if !slowest_then.as_ref().is_some_and(|then| is_finished(then)) {
-                return (fates, Outcome::OldSnapshots);
+            let was_finished = slowest_then.as_ref().is_some_and(|then| is_finished(then));
+            if segment.header.id >= oldest_snapshot || !was_finished {
+                let needed = segments.len().saturating_sub(SNAPSHOTS);
+                let can_be_newer = segments.get(needed).is_some_and(|oldest| segment.header.id < oldest.header.id);
+                return (fates, if can_be_newer { Outcome::OldSnapshots } else { Outcome::Done });
             }
             total -= segment.bytes();
         }

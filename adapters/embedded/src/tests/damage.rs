@@ -92,6 +92,7 @@ pub(super) async fn logs() -> [Files; 2] {
     // So that the last segment has a record, whatever was written in between.
     events.append(P0, vec![event(100)]).await.unwrap();
     let killed = disk.files();
+    assert!(names(&killed, "segments/").len() > 3, "{:?}", killed.keys());
     log.close().await.unwrap();
     [killed, disk.files()]
 }
@@ -135,7 +136,6 @@ async fn no_flipped_bit_goes_unnoticed_after_a_clean_end() {
 
 fn flip_every_bit(files: &Files) {
     let intact = contents(&SimulatedDisk::with_files(files)).unwrap();
-    assert!(names(files, "segments/").len() > 3, "{:?}", files.keys());
     let (mut refused, mut harmless) = (0, 0);
     let mut flipped = files.clone();
     for (name, bytes) in files {

@@ -1,3 +1,5 @@
+//! The scheduling of clients against a simple model.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

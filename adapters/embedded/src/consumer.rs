@@ -9,10 +9,10 @@ use nimbus_core::{
 };
 
 use crate::{
-    embedded::Running,
     groups::GroupKey,
     members::{Control, Member, Work},
     reader,
+    running::Running,
     shared::{Shared, Shelved},
     shelf::Shelf,
 };

@@ -1,10 +1,8 @@
 //! Opening and closing: where all parts are put together.
 
-use std::{
-    fmt, io,
-    sync::{Arc, Mutex, PoisonError, mpsc},
-    thread::{self, JoinHandle},
-};
+#[cfg(test)]
+use std::sync::mpsc;
+use std::{io, sync::Arc};
 
 use nimbus_core::{
     DeadLetter, Event, GroupId, LogEpoch, Partition, ResultRecord,
@@ -16,28 +14,28 @@ use nimbus_core::{
     },
 };
 use prometheus_client::registry::Registry;
-use ulid::Ulid;
 
+#[cfg(test)]
+use crate::keeper::Duty;
 use crate::{
     clean::CleanMark,
     config::EmbeddedConfig,
-    disk::{Disk, LockGuard, RealDisk},
+    creation::read_or_create,
+    disk::{Disk, RealDisk},
     error::OpenError,
     groups::Groups,
-    keeper::{Bell, Duty, Keeper},
+    keeper::{Bell, Keeper},
     log::TopicLog,
     mailbox::{EmbeddedMailbox, MailboxMetrics},
-    meta::{Meta, MetaError},
     metrics::Metrics,
     notifier::{EmbeddedNotifier, NotifierMetrics},
     recovery::{self, RecoveredStrand},
-    segment::{self, Form, SegmentHeader},
+    running::{CloseError, Running},
     shared::{Shared, Shelved, Shelves},
     shelf::Shelf,
-    snapshot,
     state::{StateJournal, StateKind, StateMachine},
     topic::{Strand, Topic},
-    writer::{End, Writer},
+    writer::Writer,
 };
 
 /// The embedded backend, open. A cheap handle.
@@ -213,61 +211,6 @@ impl Embedded {
     }
 }
 
-/// Why the log could not be closed in good order. Nothing acknowledged is lost.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("the log could not be closed in good order, nothing acknowledged is lost: {0}")]
-pub struct CloseError(String);
-
-pub(crate) fn read_or_create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
-    let dir = || config.data_dir.clone();
-    let found = Meta::read(disk).map_err(|error| match error {
-        MetaError::Version(found) if found > crate::meta::FORMAT_VERSION => {
-            OpenError::NewerFormat { dir: dir(), found }
-        }
-        MetaError::Version(found) => OpenError::OlderFormat { dir: dir(), found },
-        MetaError::Damaged { offset, what } => OpenError::damaged(crate::meta::META, offset, what),
-        MetaError::Io(error) => OpenError::io("read meta")(error),
-    })?;
-    if let Some(meta) = found {
-        let (found, wanted) = (meta.partitions.0.get(), config.partitions.0.get());
-        return if found == wanted { Ok(meta) } else { Err(OpenError::Partitions { dir: dir(), found, wanted }) };
-    }
-    create(disk, config, clock)
-}
-
-/// Makes the files of an empty log. `meta` comes last: a directory without it is not begun, and begun again.
-fn create(disk: &dyn Disk, config: &EmbeddedConfig, clock: &dyn Clock) -> Result<Meta, OpenError> {
-    let segments = disk.list(segment::DIR).map_err(OpenError::io("list segments/"))?;
-    let first_bytes = SegmentHeader::bytes(config.partitions) as u64;
-    if segments.iter().any(|entry| entry.name != "00000000000000000001.log" || entry.bytes > first_bytes) {
-        return Err(OpenError::damaged(crate::meta::META, 0, "the file is missing, although there are segments"));
-    }
-    let making = || OpenError::io(format!("make a new log in {}", config.data_dir.display()));
-    for dir in [segment::DIR, snapshot::DIR] {
-        disk.create_dir(dir).map_err(making())?;
-    }
-    disk.sync_dir("").map_err(making())?;
-    let meta = Meta {
-        log: Ulid::generate(),
-        epoch: LogEpoch(Ulid::generate()),
-        partitions: config.partitions,
-        created: clock.now(),
-    };
-    let header = SegmentHeader {
-        id: 1,
-        log: meta.log,
-        previous_valid: 0,
-        created: clock.now(),
-        first_sequence: 1,
-        form: Form::Appended,
-        from: 1,
-        offsets: vec![0; Topic::ALL.len() * config.partitions.len()],
-    };
-    header.create(disk).map_err(making())?;
-    meta.write(disk).map_err(making())?;
-    Ok(meta)
-}
-
 fn shelves(strands: Vec<RecoveredStrand>, partitions: usize) -> Shelves {
     fn of<R: Shelved>(strands: &mut impl Iterator<Item = RecoveredStrand>, partitions: usize) -> Vec<Shelf<R>> {
         let numbered = (0..).map(Partition).zip(strands.by_ref().take(partitions));
@@ -277,79 +220,4 @@ fn shelves(strands: Vec<RecoveredStrand>, partitions: usize) -> Shelves {
     let strands = &mut strands.into_iter();
     // In the order of `Strand::index`.
     Shelves { events: of(strands, partitions), results: of(strands, partitions), dead_letters: of(strands, partitions) }
-}
-
-/// The threads of an open log, and the lock on its directory. Dropping the last handle stops them without waiting.
-pub(crate) struct Running {
-    shared: Arc<Shared>,
-    bell: Bell,
-    threads: Mutex<Option<Threads>>,
-}
-
-struct Threads {
-    /// Returns where the log ended, and the lock.
-    writer: JoinHandle<(Option<End>, Box<dyn LockGuard>)>,
-    keeper: JoinHandle<()>,
-}
-
-impl fmt::Debug for Running {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running").finish_non_exhaustive()
-    }
-}
-
-impl Running {
-    fn start(
-        shared: Arc<Shared>,
-        writer: Writer,
-        keeper: Keeper,
-        bell: Bell,
-        duties: mpsc::Receiver<Duty>,
-        lock: Box<dyn LockGuard>,
-    ) -> io::Result<Self> {
-        let keeper = thread::Builder::new().name("nimbus-keeper".into()).spawn(move || keeper.run(&duties))?;
-        let closing = ClosesOnPanic(Arc::clone(&shared));
-        let writer = thread::Builder::new().name("nimbus-writer".into()).spawn(move || {
-            let end = writer.run();
-            drop(closing);
-            // The lock lives as long as anything may be written.
-            (end, lock)
-        })?;
-        Ok(Self { shared, bell, threads: Mutex::new(Some(Threads { writer, keeper })) })
-    }
-
-    /// Ends the threads, waits for them, and leaves the clean mark.
-    fn stop(&self) -> Result<(), CloseError> {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Threads { writer, keeper }) = threads else { return Ok(()) };
-        // The keeper may be waiting for the writer, so it goes first.
-        self.bell.ring(Duty::Stop);
-        let kept = keeper.join();
-        self.shared.close();
-        let (end, lock) = writer.join().map_err(|_| CloseError("the writer panicked".into()))?;
-        kept.map_err(|_| CloseError("the keeper panicked".into()))?;
-        let end = end.ok_or_else(|| CloseError("the last write failed".into()))?;
-        let mark = CleanMark { next_sequence: end.next_sequence };
-        let marked = mark.write(&*self.shared.disk).map_err(|error| CloseError(error.to_string()));
-        drop(lock);
-        marked
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.bell.ring(Duty::Stop);
-        self.shared.close();
-    }
-}
-
-/// Without its writer the log is closed; nobody shall wait for it.
-#[derive(Debug)]
-struct ClosesOnPanic(Arc<Shared>);
-
-impl Drop for ClosesOnPanic {
-    fn drop(&mut self) {
-        self.0.close();
-        self.0.queue.abandon();
-    }
 }

@@ -9,11 +9,13 @@ mod clean;
 mod compaction;
 mod config;
 mod consumer;
+mod creation;
 mod disk;
 mod embedded;
 mod error;
 mod frame;
 mod groups;
+mod item;
 mod keeper;
 mod log;
 mod machines;
@@ -27,6 +29,7 @@ mod reader;
 mod recovery;
 mod retention;
 mod round;
+mod running;
 mod scan;
 mod segment;
 mod segments;
@@ -43,10 +46,11 @@ pub use config::{
     DEFAULT_RETENTION_BYTES, DEFAULT_SEGMENT_BYTES, DEFAULT_TAIL_CACHE_BYTES, EmbeddedConfig, MAX_PARTITIONS,
     MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES,
 };
-pub use embedded::{CloseError, Embedded};
+pub use embedded::Embedded;
 pub use error::OpenError;
 pub use mailbox::{EmbeddedMailbox, MailboxMetrics};
 pub use notifier::{EmbeddedNotifier, NotifierConfig, NotifierMetrics};
+pub use running::CloseError;
 
 #[cfg(test)]
 mod testing;

@@ -14,9 +14,9 @@ use nimbus_core::{
 
 use crate::{
     consumer::GroupConsumer,
-    embedded::Running,
-    queue::Fence,
+    item::Fence,
     reader,
+    running::Running,
     shared::{Shared, Shelved},
 };
 

@@ -7,7 +7,7 @@ use nimbus_core::Position;
 
 use crate::{
     frame::{HEADER_BYTES, Header, Kind, Salt},
-    queue::{Item, RecordItem, Reply, StateItem, answer},
+    item::{Item, RecordItem, Reply, StateItem, answer},
     segment::SegmentId,
     shared::Shelves,
     shelf::FrameAt,

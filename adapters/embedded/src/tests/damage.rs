@@ -13,8 +13,8 @@ use nimbus_core::{
 use crate::{
     EmbeddedConfig, OpenError,
     body::{self, RecordsOf},
+    creation::read_or_create,
     disk::{Disk as _, simulated::SimulatedDisk},
-    embedded::read_or_create,
     frame::HEADER_BYTES,
     machines::Machines,
     recovery::examine,

@@ -140,6 +140,10 @@ impl<R: LogRecord> Shelf<R> {
             }
         }
         let first = inner.frames.partition_point(|frame| frame.end() <= from.0);
+        if first == inner.frames.len() {
+            // Offsets have jumped ahead: the end of the log was lost, and repaired.
+            return Found::Recent { records: Arc::new([]), next: Position(inner.end) };
+        }
         let mut bytes = 0;
         let frames = inner.frames.range(first..).take_while(|frame| {
             let fits = bytes < max_bytes;

@@ -15,8 +15,8 @@ use crate::notifier::NotifierConfig;
 pub const DEFAULT_PARTITIONS: u32 = 16;
 /// Size at which a segment file is sealed: retention deletes whole segments, so this is its grain.
 pub const DEFAULT_SEGMENT_BYTES: u64 = 64 << 20;
-/// How long finished records are kept.
-pub const DEFAULT_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// How long finished records are kept: a client that is away for a week loses nothing.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How much finished history is kept.
 pub const DEFAULT_RETENTION_BYTES: u64 = 4 << 30;
 /// Size of the log at which new events are refused.

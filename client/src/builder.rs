@@ -83,7 +83,8 @@ impl Builder {
     }
 
     /// How long after a [`Gap`](crate::Gap), counted in connected time, an answer that may have lain in it may take to
-    /// show up before it counts as [`Outcome::Unknown`](crate::Outcome::Unknown). Default [`DEFAULT_UNKNOWN_AFTER`].
+    /// show up before it counts as [`Outcome::Unknown`](crate::Outcome::Unknown). Default [`DEFAULT_UNKNOWN_AFTER`]; longer
+    /// than the longest job, if none may be given up while it runs.
     pub const fn unknown_after(mut self, time: Duration) -> Self {
         self.unknown_after = time;
         self

@@ -11,7 +11,8 @@ use crate::Seq;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Incoming {
-    /// An event of this outbox has its outcome. Exactly once for each accepted event.
+    /// An event of this outbox has its outcome. Exactly once for each accepted event; in the order of the numbers, except
+    /// for events of the jobs lane and for [`Outcome::Unknown`].
     Answer(Answer),
     /// A part of a result, ahead of its answer. At least once: an attempt that is repeated sends its parts again.
     Part(Part),
@@ -55,9 +56,18 @@ pub enum Outcome {
     Error(Failure),
     /// The event was accepted, and its answer may have lain in a [`Gap`]: it may or may not have been executed.
     ///
-    /// Settled so only after a gap, when an answer with a higher number shows that this one was passed over, or when the
-    /// client was connected for the builder's `unknown_after` without it coming, or when the server says that nothing
-    /// is outstanding. Should the answer come after all (a long job), it comes as [`Incoming::Extra`].
+    /// Settled so only for an event that was sent before a gap was heard of, and only
+    /// - when the client was connected for the builder's `unknown_after`, all connections since then taken together,
+    ///   without its answer coming: since the gap or since the server accepted it, whichever is later (since it started,
+    ///   for a client that was restarted); each connection allows 5 s at least, and while the application leaves the inbox
+    ///   full nothing is given up; or
+    /// - when the server ends the stream with OK after this client's goodbye ([`finish`](crate::Client::finish)). After a
+    ///   gap the server does not wait for what was accepted before it, so a job may still run then.
+    ///
+    /// The answer to another event decides nothing: this one may be a job that was overtaken and still runs, and the
+    /// lane of an event is not known before it is answered. So this outcome may come after answers to higher numbers,
+    /// whatever lane the event is in. Should its answer come after all, it comes as [`Incoming::Extra`]
+    /// ([`ExtraKind::Late`]).
     Unknown,
 }
 

@@ -25,7 +25,8 @@
 //!
 //! - [`Client::accepted`]: every event up to that number is durable on the server.
 //! - Each accepted event gets one [`Answer`], in the order of the numbers (except events of the jobs lane, which overtake
-//!   one another), if the client comes back within the server's retention.
+//!   one another), if the client comes back within the server's retention. After a [`Gap`], [`Outcome::Unknown`] comes out
+//!   of that order.
 //! - An answer counts as handed over when `recv` is called again (or by [`Client::ack`]). With [`Outbox::file`], a restart
 //!   hands out everything that was not: after a crash, answers that were handed over in its last 50 ms or so may come
 //!   once more, since acknowledgements are kept in batches. Wait for `ack` where that matters, or make use of (outbox id,

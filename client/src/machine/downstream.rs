@@ -64,9 +64,10 @@ impl Downstream {
         self.inbox.place()
     }
 
-    /// Whether a server has given this client a place before.
+    /// Whether a server has given this client a place before. One that begins with a gap is not kept, and not resumed
+    /// from, before the application has acknowledged the gap: a crash in between would forget it.
     pub(super) const fn has_begun(&self) -> bool {
-        self.inbox.place().token.is_some()
+        self.inbox.place().token.is_some() || self.inbox.has_open_gap()
     }
 
     pub(super) fn begin(&mut self, token: Bytes, position: u64, records: &mut Vec<Record>) {
@@ -102,6 +103,11 @@ impl Downstream {
         self.inbox.take_freed();
     }
 
+    /// The last event that may have lost its answer in a gap; 0 when there is none.
+    pub(super) const fn last_suspect(&self) -> u64 {
+        self.suspects
+    }
+
     /// Whether an accepted event may have lost its answer.
     pub(super) fn has_suspects(&self, accepted: u64) -> bool {
         self.suspects > 0 && self.settled.missing_through(self.suspects.min(accepted)).next().is_some()
@@ -127,19 +133,19 @@ impl Downstream {
         true
     }
 
-    /// Suspects below `limit` will not be answered any more.
-    pub(super) fn settle_suspects(&mut self, limit: u64, records: &mut Vec<Record>) {
+    /// Suspects up to `through` are waited for no longer.
+    pub(super) fn settle_suspects(&mut self, through: u64, records: &mut Vec<Record>) {
         if self.suspects == 0 {
             return;
         }
-        let lost: Vec<u64> = self.settled.missing_through(self.suspects.min(limit - 1)).collect();
+        let lost: Vec<u64> = self.settled.missing_through(self.suspects.min(through)).collect();
         for seq in lost {
             self.unknown.insert(seq);
             let answer =
                 Answer { seq: Seq::new(seq), event_name: String::new(), attempt: 0, outcome: Outcome::Unknown };
             self.settle(answer, Mark::default(), records);
         }
-        if limit > self.suspects {
+        if through >= self.suspects {
             self.suspects = 0;
         }
     }
@@ -235,8 +241,8 @@ impl Downstream {
         if seq == 0 || seq > last_seq || self.settled.contains(seq) {
             return None;
         }
-        // Answers come in order: a suspect below this one was passed over.
-        self.settle_suspects(seq, records);
+        // It says nothing about a suspect with a lower number, whichever lane it comes from: that one may be a job, and
+        // nobody tells the lane of an event before it is answered.
         let answer = Answer { seq: Seq::new(seq), event_name: result.event_name, attempt: result.attempt, outcome };
         self.settle(answer, mark, records);
         None

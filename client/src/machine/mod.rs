@@ -42,6 +42,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// How long a stream may stay open after GoAway, or after everything was answered, before the client leaves it.
 const LEAVE_AFTER: Duration = Duration::from_secs(2);
+/// What each connection, and each return to reading, has at least for what has come meanwhile, before a suspect is given
+/// up.
+const READING_TIME: Duration = Duration::from_secs(5);
 /// The server's default, for one that does not say.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// The protocol's bound of `Resume.answered_beyond`.
@@ -112,7 +115,7 @@ struct Live {
     goodbye_sent: bool,
     /// Set by GoAway: no more events, and the client leaves by itself at that time.
     leaving: Option<Leaving>,
-    /// Suspects that have no answer by then get none.
+    /// Accepted suspects that have no answer by then are waited for no longer.
     suspects_until: Instant,
     /// Set when a client that said goodbye has everything: the server may end the stream by then.
     done_at: Option<Instant>,
@@ -151,6 +154,8 @@ pub(crate) struct Machine {
     /// The position in the newest record.
     recorded_position: u64,
     finishing: bool,
+    /// How long suspects are still waited for, as of the last loss: connected time counts, over all connections.
+    patience: Duration,
 }
 
 impl Machine {
@@ -170,6 +175,7 @@ impl Machine {
             recorded,
             recorded_position,
             finishing: false,
+            patience: options.unknown_after,
             options,
         }
     }
@@ -214,7 +220,12 @@ impl Machine {
                     }
                     self.retry(now, Duration::ZERO, "nothing was heard for two ping intervals".to_owned());
                 } else if live.suspects_until <= now {
-                    self.down.settle_suspects(self.up.accepted() + 1, &mut self.records);
+                    if full {
+                        // Their answers may lie where we do not read.
+                        live.suspects_until = now + READING_TIME;
+                    } else {
+                        self.down.settle_suspects(self.up.accepted(), &mut self.records);
+                    }
                 }
             }
             Phase::Waiting { .. } | Phase::Opening { .. } | Phase::Ended(_) => {}

@@ -5,7 +5,10 @@ use std::time::Duration;
 use nimbus_proto::v1::{self, GoAwayReason, ResumeOutcome, server_frame::Kind as Down};
 use tokio::time::Instant;
 
-use super::{CONNECT_TIMEOUT, LEAVE_AFTER, Leaving, Live, Loss, Machine, PING_INTERVAL, Phase, Record, STABLE_AFTER};
+use super::{
+    CONNECT_TIMEOUT, LEAVE_AFTER, Leaving, Live, Loss, Machine, PING_INTERVAL, Phase, READING_TIME, Record,
+    STABLE_AFTER,
+};
 use crate::{Error, Gap, Resumed, Session};
 
 impl Machine {
@@ -52,6 +55,7 @@ impl Machine {
     pub(super) fn retry(&mut self, now: Instant, after: Duration, why: String) {
         let mut at_least = after;
         if let Phase::Live(live) = &self.phase {
+            self.patience = live.suspects_until.saturating_duration_since(now);
             if now.saturating_duration_since(live.since) >= STABLE_AFTER {
                 self.backoff.reset();
             }
@@ -133,7 +137,7 @@ impl Machine {
             pongs: 0,
             goodbye_sent: false,
             leaving: None,
-            suspects_until: now + self.options.unknown_after,
+            suspects_until: now + self.patience.max(READING_TIME.min(self.options.unknown_after)),
             done_at: None,
         });
         self.mark_dirty(now);
@@ -143,22 +147,29 @@ impl Machine {
     fn resume(&mut self, welcome: &v1::Welcome) -> Resumed {
         let token = welcome.resume_token.clone();
         let outcome = ResumeOutcome::try_from(welcome.resume_outcome).unwrap_or(ResumeOutcome::Unspecified);
-        if !self.down.has_begun() {
-            self.down.begin(token, welcome.position, &mut self.records);
-            return Resumed::New;
-        }
+        let from_here = Gap { from: self.down.place().position, to: welcome.position };
+        let has_begun = self.down.has_begun();
         let gap = match (outcome, welcome.gap) {
             (ResumeOutcome::Gap, Some(gap)) => Gap { from: gap.from, to: gap.to },
-            // A server that begins anew for a client that has a place left something out.
-            (ResumeOutcome::Gap | ResumeOutcome::New, _) => {
-                Gap { from: self.down.place().position, to: welcome.position }
+            (ResumeOutcome::Gap, None) => from_here,
+            // A server that begins anew left something out for a client that has a place, or whose events it has.
+            (ResumeOutcome::New, _) if has_begun || self.up.accepted() > 0 => from_here,
+            _ if !has_begun => {
+                self.down.begin(token, welcome.position, &mut self.records);
+                return Resumed::New;
             }
-            (ResumeOutcome::Resumed | ResumeOutcome::FromLog | ResumeOutcome::Unspecified, _) => {
+            // Its first gap is still in the application's hands, so the server could not know where it is.
+            _ if self.down.place().token.is_none() => from_here,
+            _ => {
                 self.down.renew_token(token, &mut self.records);
                 return Resumed::Complete;
             }
         };
-        if self.down.gap(gap, token, self.up.sent()) { Resumed::WithGap } else { Resumed::Complete }
+        if !self.down.gap(gap, token, self.up.sent()) {
+            return Resumed::Complete;
+        }
+        self.patience = self.options.unknown_after;
+        Resumed::WithGap
     }
 
     fn go_away(&mut self, now: Instant, go_away: &v1::GoAway) {

@@ -122,12 +122,16 @@ impl Machine {
             self.phase = Phase::Ended(Some(error));
             return;
         }
-        let progress = through > self.up.accepted;
+        // Suspects that are accepted only now need their time too. No other event prolongs it, or whoever goes on sending
+        // would wait for ever.
+        let new_suspects = self.up.accepted < through && self.up.accepted < self.down.last_suspect();
         self.up.accept(through);
+        if new_suspects {
+            self.patience = self.options.unknown_after;
+        }
         if let Phase::Live(live) = &mut self.phase {
-            if progress {
-                // What was accepted only now needs its time too.
-                live.suspects_until = now + self.options.unknown_after;
+            if new_suspects {
+                live.suspects_until = now + self.patience;
             }
             live.next_to_send = live.next_to_send.max(self.up.accepted + 1);
         }

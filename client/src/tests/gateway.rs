@@ -154,6 +154,7 @@ pub(crate) fn delivery(outbox_id: &Bytes, position: u64, seq: u64, kind: v1::Par
         part_no: 0,
         replay_no: 0,
         event_name: "sq".to_owned(),
+        lane: v1::Lane::Ordered as i32,
     };
     let error = (kind == v1::PartKind::Error).then(|| v1::Error {
         code: 3,

@@ -9,7 +9,7 @@ use nimbus_proto::v1::{
 use tokio::time::Instant;
 
 use crate::{
-    Event, ExtraKind, Incoming, Outcome, State,
+    Event, ExtraKind, Incoming, Outcome, Resumed, State,
     machine::{Loss, Machine, Memory, Options},
 };
 
@@ -23,6 +23,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::remembering(Memory::default())
+    }
+
+    fn remembering(memory: Memory) -> Self {
         let options = Options {
             client_id: "device-1".to_owned(),
             outbox_id: OUTBOX,
@@ -33,7 +37,7 @@ impl Bench {
             seed: 1,
         };
         let now = Instant::now();
-        Self { machine: Machine::new(options, Memory::default(), now), now, generation: 0 }
+        Self { machine: Machine::new(options, memory, now), now, generation: 0 }
     }
 
     fn live() -> Self {
@@ -67,7 +71,12 @@ impl Bench {
     }
 
     fn answer(&mut self, position: u64, seq: u64) {
-        let result = v1::ResultOf { outbox_id: OUTBOX, seq, attempt: 1, ..Default::default() };
+        self.answer_in(v1::Lane::Ordered, position, seq);
+    }
+
+    fn answer_in(&mut self, lane: v1::Lane, position: u64, seq: u64) {
+        let lane = lane as i32;
+        let result = v1::ResultOf { outbox_id: OUTBOX, seq, attempt: 1, lane, ..Default::default() };
         self.hear(Down::Delivery(v1::Delivery {
             position,
             source: Some(Source::Result(result)),
@@ -105,6 +114,16 @@ impl Bench {
         }
         self.now = end;
         self.machine.tick(end);
+    }
+
+    /// Lets time pass on a connection whose server is heard of.
+    fn pass_connected(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.pass(Duration::from_secs(10).min(end - self.now));
+            assert!(self.is_live());
+            self.hear(Down::Ping(v1::Ping::default()));
+        }
     }
 
     fn lose(&mut self) {
@@ -228,22 +247,235 @@ fn unknown(item: Option<Incoming>) -> u64 {
     }
 }
 
+fn answered(item: Option<Incoming>) -> u64 {
+    match item {
+        Some(Incoming::Answer(answer)) if answer.outcome != Outcome::Unknown => answer.seq.get(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn after_a_gap_an_answer_shows_what_was_passed_over() {
+fn after_a_gap_an_answer_says_nothing_about_what_it_overtook() {
+    for overtaking in [v1::Lane::Ordered, v1::Lane::Jobs, v1::Lane::Unspecified] {
+        let mut bench = gap();
+        bench.answer_in(overtaking, 501, 3);
+        assert_eq!(answered(bench.receive()), 3);
+        assert!(bench.receive().is_none(), "1 and 2 may be jobs that still run");
+        bench.answer_in(v1::Lane::Jobs, 502, 1);
+        assert_eq!(answered(bench.receive()), 1);
+        bench.pass_connected(Duration::from_secs(60));
+        assert_eq!(unknown(bench.receive()), 2);
+        // Events from after the gap are no suspects.
+        let seq = bench.send();
+        bench.pass_connected(Duration::from_secs(80));
+        assert!(bench.receive().is_none());
+        bench.answer(503, seq);
+        assert_eq!(answered(bench.receive()), seq);
+    }
+}
+
+#[test]
+fn after_a_gap_whoever_goes_on_sending_does_not_wait_longer() {
+    let mut bench = gap();
+    for _ in 0..5 {
+        let seq = bench.send();
+        while !matches!(bench.frame(), Some(Up::Event(_))) {}
+        bench.hear(Down::Accepted(v1::Accepted { up_to_seq: seq }));
+        bench.pass_connected(Duration::from_secs(10));
+        assert!(bench.receive().is_none());
+    }
+    bench.pass_connected(Duration::from_secs(10));
+    for seq in 1..=3 {
+        assert_eq!(unknown(bench.receive()), seq);
+    }
+    assert!(bench.receive().is_none());
+}
+
+#[test]
+fn after_a_gap_connections_that_do_not_hold_do_not_wait_longer() {
     let mut bench = gap();
     assert!(bench.receive().is_none());
-    bench.answer(501, 3);
+    for _ in 0..2 {
+        bench.pass_connected(Duration::from_secs(29));
+        assert!(bench.receive().is_none());
+        bench.lose();
+        // The way back does not count.
+        bench.pass(Duration::from_secs(600));
+        bench.connect(|_| {});
+    }
+    // What has come meanwhile gets its time to be read.
+    bench.pass_connected(Duration::from_secs(4));
+    assert!(bench.receive().is_none());
+    bench.pass_connected(Duration::from_secs(1));
+    assert_eq!(unknown(bench.receive()), 1);
+}
+
+#[test]
+fn after_a_gap_what_is_accepted_only_later_has_its_time_too() {
+    let mut bench = Bench::live();
+    for _ in 0..2 {
+        bench.send();
+        assert!(matches!(bench.frame(), Some(Up::Event(_))));
+    }
+    bench.hear(Down::Accepted(v1::Accepted { up_to_seq: 1 }));
+    bench.lose();
+    bench.connect(|welcome| {
+        welcome.resume_outcome = ResumeOutcome::Gap as i32;
+        welcome.gap = Some(v1::Gap { from: 100, to: 500 });
+    });
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(_))));
+    bench.pass_connected(Duration::from_secs(50));
+    bench.hear(Down::Accepted(v1::Accepted { up_to_seq: 2 }));
+    bench.pass_connected(Duration::from_secs(59));
+    assert!(bench.receive().is_none());
+    bench.pass_connected(Duration::from_secs(1));
     assert_eq!(unknown(bench.receive()), 1);
     assert_eq!(unknown(bench.receive()), 2);
-    assert!(matches!(bench.receive(), Some(Incoming::Answer(answer)) if answer.outcome != Outcome::Unknown));
-    // Events from after the gap are no suspects.
-    let seq = bench.send();
-    bench.pass(Duration::from_secs(40));
-    bench.hear(Down::Ping(v1::Ping::default()));
-    bench.pass(Duration::from_secs(40));
+}
+
+#[test]
+fn after_a_gap_what_the_client_does_not_read_is_not_given_up() {
+    let mut bench = gap();
+    bench.receive();
+    for position in 501..=516 {
+        let push = v1::PushOf { request_id: position.to_string() };
+        bench.hear(Down::Delivery(v1::Delivery { position, source: Some(Source::Push(push)), ..Default::default() }));
+    }
+    assert!(bench.machine.is_full());
+    bench.pass(Duration::from_secs(500));
+    for _ in 501..=516 {
+        assert!(matches!(bench.receive(), Some(Incoming::Push(_))));
+    }
     assert!(bench.receive().is_none());
-    bench.answer(502, seq);
-    assert!(matches!(bench.receive(), Some(Incoming::Answer(answer)) if answer.outcome != Outcome::Unknown));
+    bench.pass_connected(Duration::from_secs(5));
+    assert_eq!(unknown(bench.receive()), 1);
+}
+
+#[test]
+fn after_a_gap_finish_ends_though_the_server_waits() {
+    let mut bench = gap();
+    bench.receive();
+    bench.answer(501, 3);
+    bench.machine.finish(bench.now);
+    bench.lose();
+    // It resumes from after the gap: the server knows nothing of one, and waits for 1 and 2 for ever.
+    bench.connect(|_| {});
+    while !matches!(bench.frame(), Some(Up::Goodbye(_))) {}
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(answered(bench.receive()), 3);
+    assert_eq!(unknown(bench.receive()), 1);
+    assert_eq!(unknown(bench.receive()), 2);
+    assert!(bench.receive().is_none());
+    bench.pass(Duration::from_secs(2));
+    assert!(matches!(bench.machine.state(), State::Closed));
+}
+
+/// A restart from a file with three events in it and no place: the process died before its first Welcome was kept.
+fn without_a_place() -> Bench {
+    let event = |seq| v1::Event { seq, name: "sq".to_owned(), ..Default::default() };
+    Bench::remembering(Memory { session_no: 1, events: (1..=3).map(event).collect(), ..Memory::default() })
+}
+
+fn gap_from_the_start(welcome: &mut v1::Welcome) {
+    welcome.accepted_seq = 2;
+    welcome.resume_outcome = ResumeOutcome::Gap as i32;
+    welcome.gap = Some(v1::Gap { from: 100, to: 500 });
+    welcome.position = 500;
+}
+
+fn is_with_gap(bench: &Bench) -> bool {
+    matches!(bench.machine.state(), State::Connected(session) if session.resumed == Resumed::WithGap)
+}
+
+#[test]
+fn a_client_that_lost_its_first_welcome_hears_of_a_gap() {
+    let mut bench = without_a_place();
+    assert!(bench.connect(gap_from_the_start).resume.is_none());
+    assert!(is_with_gap(&bench));
+    bench.lose();
+    // Not acknowledged, so a restart must hear of it again; this process has heard.
+    assert!(bench.connect(gap_from_the_start).resume.is_none());
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(gap)) if (gap.from, gap.to) == (100, 500)));
+    assert!(bench.receive().is_none());
+    bench.lose();
+    let resume = bench.connect(|_| {}).resume.unwrap();
+    assert_eq!((&resume.token[..], resume.position), (&b"token"[..], 500));
+    assert!(matches!(bench.frame(), Some(Up::Event(event)) if event.seq == 3));
+    bench.hear(Down::Accepted(v1::Accepted { up_to_seq: 3 }));
+    bench.answer(501, 2);
+    assert_eq!(answered(bench.receive()), 2);
+    bench.machine.finish(bench.now);
+    bench.pass_connected(Duration::from_secs(60));
+    assert_eq!(unknown(bench.receive()), 1);
+    assert_eq!(unknown(bench.receive()), 3);
+    bench.pass(Duration::from_secs(2));
+    assert!(matches!(bench.machine.state(), State::Closed));
+}
+
+#[test]
+fn a_gap_in_hand_outlives_a_reconnect_that_has_none() {
+    let mut bench = without_a_place();
+    bench.connect(gap_from_the_start);
+    bench.lose();
+    bench.connect(|welcome| {
+        welcome.resume_outcome = ResumeOutcome::Resumed as i32;
+        welcome.accepted_seq = 2;
+    });
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(_))));
+    assert!(bench.receive().is_none());
+    bench.lose();
+    assert_eq!(bench.connect(|_| {}).resume.unwrap().position, 500);
+}
+
+#[test]
+fn a_gap_in_hand_does_not_hide_that_the_log_is_another_one() {
+    let mut bench = without_a_place();
+    bench.connect(gap_from_the_start);
+    bench.lose();
+    bench.connect(|welcome| {
+        welcome.resume_outcome = ResumeOutcome::Resumed as i32;
+        welcome.resume_token = Bytes::from_static(b"another");
+        welcome.accepted_seq = 2;
+    });
+    bench.answer(101, 1);
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(gap)) if gap.to == 500));
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(gap)) if gap.to == 100));
+    assert_eq!(answered(bench.receive()), 1);
+}
+
+#[test]
+fn a_client_without_a_place_may_also_have_missed_pushes() {
+    let mut bench = Bench::new();
+    bench.connect(|welcome| {
+        gap_from_the_start(welcome);
+        welcome.accepted_seq = 0;
+    });
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(_))));
+    assert!(bench.receive().is_none());
+}
+
+#[test]
+fn a_server_that_begins_anew_though_it_had_events_left_something_out() {
+    let mut bench = without_a_place();
+    bench.connect(|welcome| {
+        welcome.accepted_seq = 2;
+        welcome.position = 800;
+    });
+    assert!(is_with_gap(&bench));
+    assert!(matches!(bench.receive(), Some(Incoming::Gap(gap)) if gap.to == 800));
+    bench.pass_connected(Duration::from_secs(60));
+    assert_eq!(unknown(bench.receive()), 1);
+    assert_eq!(unknown(bench.receive()), 2);
+    assert!(bench.receive().is_none());
+}
+
+#[test]
+fn a_first_welcome_is_no_gap() {
+    let mut bench = without_a_place();
+    bench.connect(|_| {});
+    assert!(bench.receive().is_none());
+    bench.lose();
+    assert_eq!(bench.connect(|_| {}).resume.unwrap().position, 100);
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) const WINDOW: u32 = 8;
 pub(super) const MAX_IN_FLIGHT: u64 = 6;
 pub(super) const UNKNOWN_AFTER: Duration = Duration::from_secs(60);
 const PING_INTERVAL_MS: u32 = 1_000_000;
+/// Where the outbox begins in the results log.
+const START: u64 = 100;
 
 /// One record of the results log.
 #[derive(Debug, Clone)]
@@ -69,11 +71,16 @@ pub(super) struct World {
     session: Option<Session>,
     events: BTreeMap<u64, Bytes>,
     accepted: u64,
+    /// The ordered lane has passed everything up to this event.
     executed: u64,
     results: Vec<Stored>,
+    /// Which event was answered at which position, also where retention took the answer away.
+    answers: BTreeMap<u64, u64>,
     next_position: u64,
     floor: u64,
     log_no: u8,
+    /// Which log the outbox began in, once the server has seen it.
+    began_in: Option<u8>,
     reject_next: bool,
     last_session_no: u64,
     // The application.
@@ -84,6 +91,8 @@ pub(super) struct World {
     last_answer: u64,
     gaps: u64,
     losses: u64,
+    /// Connected time since something was lost.
+    connected: Duration,
 }
 
 impl World {
@@ -112,9 +121,11 @@ impl World {
             accepted: 0,
             executed: 0,
             results: Vec::new(),
-            next_position: 100,
+            answers: BTreeMap::new(),
+            next_position: START,
             floor: 0,
             log_no: 0,
+            began_in: None,
             reject_next: false,
             last_session_no: 0,
             sent: BTreeMap::new(),
@@ -124,6 +135,7 @@ impl World {
             last_answer: 0,
             gaps: 0,
             losses: 0,
+            connected: Duration::ZERO,
         }
     }
 
@@ -152,11 +164,17 @@ impl World {
                     Outcome::Final(body) => {
                         assert_eq!(body.payload, squared(&self.sent[&seq]), "the answer to {seq} is another one's");
                     }
-                    Outcome::Unknown => assert!(self.losses > 0, "{seq} is unknown though nothing was lost"),
+                    Outcome::Unknown => {
+                        assert!(self.losses > 0, "{seq} is unknown though nothing was lost");
+                        // Whatever else was answered: it may be a job that still runs.
+                        assert!(self.connected >= UNKNOWN_AFTER, "{seq} is unknown before its time");
+                    }
                     Outcome::Error(_) => panic!("{answer:?}"),
                 }
-                assert!(seq > self.last_answer, "{seq} after {}", self.last_answer);
-                self.last_answer = seq;
+                if !is_job(seq) && answer.outcome != Outcome::Unknown {
+                    assert!(seq > self.last_answer, "{seq} after {}", self.last_answer);
+                    self.last_answer = seq;
+                }
                 let before = self.outcomes.insert(seq, answer.outcome);
                 assert!(before.is_none(), "{seq} has two outcomes");
             }
@@ -281,6 +299,9 @@ impl World {
 
     pub(super) fn time_passes(&mut self, time: Duration) {
         self.now += time;
+        if self.losses > 0 && self.generation.is_some() {
+            self.connected += time;
+        }
         self.machine.tick(self.now);
         if self.generation.is_some_and(|generation| !self.machine.wants_stream(generation)) {
             self.disconnect();
@@ -294,13 +315,21 @@ impl World {
         self.last_session_no = hello.session_no;
         let token = Bytes::copy_from_slice(&[self.log_no]);
         let (outcome, gap, position) = match &hello.resume {
-            None => (ResumeOutcome::New, None, 100),
+            None => match self.began_in {
+                None => (ResumeOutcome::New, None, START),
+                Some(log_no) if log_no != self.log_no || START < self.floor => {
+                    let to = if log_no == self.log_no { self.floor } else { self.next_position };
+                    (ResumeOutcome::Gap, Some(v1::Gap { from: START, to }), to)
+                }
+                Some(_) => (ResumeOutcome::Resumed, None, START),
+            },
             Some(resume) if resume.token != token || resume.position < self.floor => {
                 let to = if resume.token == token { self.floor } else { self.next_position };
                 (ResumeOutcome::Gap, Some(v1::Gap { from: resume.position, to }), to)
             }
             Some(resume) => (ResumeOutcome::Resumed, None, resume.position),
         };
+        self.began_in.get_or_insert(self.log_no);
         // A server that lost its tail continues where the client says.
         self.accepted = self.accepted.max(hello.first_unaccepted - 1);
         let accepted_seq = hello.first_unaccepted - 1;
@@ -402,20 +431,37 @@ impl World {
         }
     }
 
-    pub(super) fn server_executes(&mut self) {
-        if self.executed >= self.accepted {
-            return;
-        }
-        self.executed += 1;
+    /// The ordered lane takes its next event; `false` when there is none.
+    pub(super) fn server_executes(&mut self) -> bool {
+        let Some(seq) = (self.executed + 1..=self.accepted).find(|seq| !is_job(*seq)) else { return false };
+        self.executed = seq;
         // Lost with the tail of the log.
-        let Some(payload) = self.events.get(&self.executed) else { return };
-        let payload = squared(payload);
+        if self.events.contains_key(&seq) {
+            self.server_answers(seq);
+        }
+        true
+    }
+
+    /// One of the open jobs ends; `false` when there is none.
+    pub(super) fn server_finishes_job(&mut self, pick: usize) -> bool {
+        let answered: BTreeSet<u64> = self.answers.values().copied().collect();
+        let open: Vec<u64> =
+            self.events.keys().copied().filter(|seq| is_job(*seq) && !answered.contains(seq)).collect();
+        if !open.is_empty() {
+            self.server_answers(open[pick % open.len()]);
+        }
+        !open.is_empty()
+    }
+
+    fn server_answers(&mut self, seq: u64) {
+        let payload = squared(&self.events[&seq]);
         for kind in [PartKind::Progress, PartKind::Final] {
             // Not dense.
-            self.next_position += 1 + self.executed % 3;
+            self.next_position += 1 + seq % 3;
             let position = self.next_position;
-            self.results.push(Stored { position, seq: self.executed, kind, payload: payload.clone() });
+            self.results.push(Stored { position, seq, kind, payload: payload.clone() });
         }
+        self.answers.insert(self.next_position, seq);
     }
 
     pub(super) fn server_delivers(&mut self, count: usize) {
@@ -467,17 +513,29 @@ impl World {
         if self.session.is_some() || self.results.is_empty() {
             return;
         }
-        let keep = pick % self.results.len();
-        // At a border between two events.
-        let executed = self.results[keep].seq - 1;
-        self.results.retain(|stored| stored.seq <= executed);
-        self.events.retain(|seq, _| *seq <= executed);
-        self.accepted = executed;
-        self.executed = executed;
-        self.next_position = self.results.last().map_or(100, |stored| stored.position);
+        let cut = self.results[pick % self.results.len()].position;
+        self.results.retain(|stored| stored.position < cut);
+        self.answers.retain(|position, _| *position < cut);
+        let answered = || self.answers.values().copied();
+        self.executed = answered().filter(|seq| !is_job(*seq)).max().unwrap_or(0);
+        self.accepted = answered().max().unwrap_or(0);
+        self.events.retain(|seq, _| *seq <= self.accepted);
+        let answers_end = self.answers.keys().next_back().copied().unwrap_or(START);
+        self.next_position = self.results.last().map_or(answers_end, |stored| stored.position.max(answers_end));
         self.floor = self.floor.min(self.next_position);
         self.log_no = self.log_no.wrapping_add(1);
         self.losses += 1;
+    }
+
+    /// The process dies and the device is away until the server has lost something.
+    pub(super) fn client_stays_away(&mut self, pick: usize) {
+        self.crash(pick % 3);
+        self.disconnect();
+        if pick.is_multiple_of(2) {
+            self.server_forgets(pick);
+        } else {
+            self.server_is_restored(pick);
+        }
     }
 
     /// Lets everything happen that is still to happen, then checks that everything did.
@@ -485,15 +543,14 @@ impl World {
         self.reject_next = false;
         // The longest wait before a connect.
         self.time_passes(Duration::from_secs(31));
+        let mut quiet = 0;
         for round in 0.. {
             assert!(round < 10_000, "it never settles: {self:#?}");
             self.connect();
             self.frames_leave(100);
             self.server_takes(100);
             self.server_accepts(100, true);
-            for _ in 0..100 {
-                self.server_executes();
-            }
+            while self.server_executes() || self.server_finishes_job(0) {}
             self.server_delivers(100);
             self.frames_arrive(100);
             let received = self.app_receives();
@@ -504,7 +561,8 @@ impl World {
                 break;
             }
             assert!(round < 500 || self.losses > 0, "it takes too long: {self:#?}");
-            if round > 500 {
+            quiet = if received { 0 } else { quiet + 1 };
+            if quiet > 20 {
                 // Whoever waits for an answer that was lost waits for this.
                 self.time_passes(UNKNOWN_AFTER);
             }
@@ -529,6 +587,11 @@ impl World {
     }
 }
 
+/// What the executor of this event declares; the client does not know.
+const fn is_job(seq: u64) -> bool {
+    seq.is_multiple_of(3)
+}
+
 fn squared(payload: &Bytes) -> Bytes {
     Bytes::from([b"square of ", &payload[..]].concat())
 }
@@ -538,7 +601,9 @@ fn down(kind: Down) -> v1::ServerFrame {
 }
 
 fn delivery(stored: &Stored, outbox_id: &Bytes) -> v1::ServerFrame {
-    let result = v1::ResultOf { outbox_id: outbox_id.clone(), seq: stored.seq, attempt: 1, ..v1::ResultOf::default() };
+    let lane = if is_job(stored.seq) { v1::Lane::Jobs } else { v1::Lane::Ordered } as i32;
+    let (outbox_id, seq) = (outbox_id.clone(), stored.seq);
+    let result = v1::ResultOf { outbox_id, seq, attempt: 1, lane, ..v1::ResultOf::default() };
     down(Down::Delivery(v1::Delivery {
         position: stored.position,
         source: Some(Source::Result(result)),

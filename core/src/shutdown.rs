@@ -32,13 +32,13 @@ pub const NAG_INTERVAL: Duration = Duration::from_secs(5);
 pub enum Phase {
     /// Load balancers are told to send nobody any more.
     NotReady,
-    /// Listeners close.
+    /// Listeners close that can without cutting streams. (The gRPC listener cannot: it refuses new streams instead.)
     StopAccepting,
     /// Streams are told to go elsewhere, and what they are owed is settled.
     DrainStreams,
     /// Executors and routers finish what they have begun, and commit.
     SettleConsumers,
-    /// What is appended becomes durable.
+    /// What is appended becomes durable, where closing the backend does not do that by itself.
     FlushLogs,
     /// Stores and connections close.
     CloseBackends,

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit::{Exit, Failure, OrExit};
 
+/// Long enough for connections to open and buffers to grow.
+const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
     /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
@@ -33,9 +36,9 @@ pub(crate) struct LoadArgs {
     /// How long to measure, such as 10s or 5m
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
-    /// How long to run before that without measuring
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    warmup: Duration,
+    /// How long to run before that without measuring [default: 1s; with --events, everything is measured]
+    #[arg(long, value_parser = duration)]
+    warmup: Option<Duration>,
     /// How many events to send altogether, instead of for a time
     #[arg(long, conflicts_with = "duration")]
     events: Option<u64>,
@@ -91,7 +94,8 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
         connections: args.connections.unwrap_or(args.streams),
         window: args.window,
         limit: args.events.map_or(Limit::Duration(args.duration), Limit::Events),
-        warmup: args.warmup,
+        // A given number of events would otherwise be over before anything is measured.
+        warmup: args.warmup.unwrap_or(if args.events.is_some() { Duration::ZERO } else { DEFAULT_WARMUP }),
         payload_bytes: args.payload_bytes,
         event_name: args.event.clone(),
         token: client.token.map(|token| token.expose().to_owned()),

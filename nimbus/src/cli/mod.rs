@@ -58,7 +58,9 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
   nimbus client send sq 7 8 9                   one event for each payload
   nimbus client --outbox ./phone.outbox --start 1 --end 1000
                                                 keeps its place in a file: killed and started again, it goes on
-                                                (begin a new file for another range)")]
+                                                (begin a new file for another range)
+
+Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
     Client(ClientArgs),
     /// Loads a server with events and checks every answer
     #[command(after_help = "Examples:
@@ -139,6 +141,14 @@ pub(crate) struct Connection {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientAction {
     /// Sends one event for each payload and prints the answers
+    #[command(after_help = "Examples:
+  nimbus client send sq 7 8 9                            one event for each payload
+  nimbus client send delay '{\"ms\":2000,\"steps\":4}'    takes its time, and says how far it is
+  nimbus client send fail '{\"kind\":\"transient\",\"times\":2}'
+                                                         fails twice, is retried, and then answers
+  nimbus client send fail '{\"kind\":\"poison\"}'          a dead letter and an ERROR
+
+An event name that nobody handles is held for NIMBUS_EXECUTOR_UNKNOWN_GRACE (30s) before its ERROR: a rolling deploy may bring it.")]
     Send {
         /// Which executor shall handle it: sq, echo, delay, fail, or your own
         name: String,

@@ -46,7 +46,12 @@ pub(crate) async fn run(
             return listen(client, &args.connection, sink, interrupted).await;
         }
         // An outbox file counts on from where a killed client was: event number n is the n-th of the range.
-        (None, Some(numbers)) => Box::new(numbers.skip(usize::try_from(already).unwrap_or(usize::MAX)).map(square)),
+        (None, Some(numbers)) => {
+            if already > 0 && numbers.clone().count() as u64 <= already {
+                eprintln!("nimbus: this outbox file has sent all of these before; begin a new file for another range");
+            }
+            Box::new(numbers.skip(usize::try_from(already).unwrap_or(usize::MAX)).map(square))
+        }
     };
     let total = events.size_hint().1.map(|left| already + left as u64);
     let output = Output::new(&args.connection, total, first);

@@ -114,7 +114,8 @@ fn bar(total: u64) -> ProgressBar {
 
 fn summary(tally: Tally, unanswered: u64, elapsed: Duration) -> String {
     let Tally { answered, failed, known, gaps } = tally;
-    let mut text = format!("{answered} answers in {:.1} s", elapsed.as_secs_f64());
+    let noun = if answered == 1 { "answer" } else { "answers" };
+    let mut text = format!("{answered} {noun} in {:.1} s", elapsed.as_secs_f64());
     for (count, what) in [
         (failed, "of them errors"),
         (unanswered, "events still without an answer"),

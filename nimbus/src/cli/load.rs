@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nimbus_config::ClientConfig;
 use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress};
 use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
 
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -48,9 +49,9 @@ pub(crate) struct LoadArgs {
     /// v1: pads each payload to this many bytes
     #[arg(long, default_value_t = 0)]
     payload_bytes: usize,
-    /// What the client ids begin with
-    #[arg(long, default_value = "load")]
-    client_id_prefix: String,
+    /// What the client ids begin with [default: load- and something new each time]
+    #[arg(long, alias = "client_id_prefix")]
+    client_id_prefix: Option<String>,
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
@@ -99,7 +100,8 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
         payload_bytes: args.payload_bytes,
         event_name: args.event.clone(),
         token: client.token.map(|token| token.expose().to_owned()),
-        client_id_prefix: args.client_id_prefix.clone(),
+        // Results of a load that was cut short wait for its client ids, and would pass for repeats in the next.
+        client_id_prefix: args.client_id_prefix.clone().unwrap_or_else(|| format!("load-{}", Ulid::generate())),
         ..LoadConfig::new(address, protocol)
     }
 }

@@ -133,11 +133,6 @@ impl Edge {
         self.shared.acks.flush(&self.shared).await;
         self.shared.tasks.len()
     }
-
-    /// How many streams are open.
-    pub fn streams(&self) -> usize {
-        self.shared.tasks.len()
-    }
 }
 
 async fn set_serving(health: &HealthReporter, serving: bool) {

@@ -1,12 +1,20 @@
-//! The protobuf codec of every Nimbus stream: prost's, with buffers that start small.
+//! The protobuf codecs of Nimbus streams: prost's, with buffers that start small, and for a server's outgoing messages
+//! one that takes them encoded.
+//!
+//! A server knows a whole round of messages at once. Encoding them into one buffer as they arise, from records that are
+//! shared, costs no message objects, which were a good part of what a delivery cost; tonic then only copies bytes.
 //!
 //! tonic allocates 8 KiB for decoding and 8 KiB for encoding per stream. Starting at 256 bytes takes an idle stream from
 //! 32.9 to 25.4 KiB and costs no measurable throughput, since the buffers grow with use.
 
 use std::marker::PhantomData;
 
+use bytes::{BufMut as _, Bytes};
 use prost::Message;
-use tonic::codec::{BufferSettings, Codec};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
+};
 use tonic_prost::ProstCodec;
 
 /// First size of a stream's encode and decode buffers, in bytes.
@@ -42,6 +50,56 @@ where
 
     fn decoder(&mut self) -> Self::Decoder {
         ProstCodec::<T, U>::raw_decoder(settings())
+    }
+}
+
+/// One message, encoded already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded(pub Bytes);
+
+/// Decodes `T`; what goes out is encoded already.
+#[derive(Debug, Clone)]
+pub struct EncodedCodec<T> {
+    messages: PhantomData<T>,
+}
+
+impl<T> Default for EncodedCodec<T> {
+    fn default() -> Self {
+        Self { messages: PhantomData }
+    }
+}
+
+/// Copies what is encoded already.
+#[derive(Debug, Clone, Copy)]
+pub struct Copier;
+
+impl Encoder for Copier {
+    type Item = Encoded;
+    type Error = Status;
+
+    fn encode(&mut self, Encoded(message): Encoded, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.reserve(message.len());
+        buffer.put_slice(&message);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        settings()
+    }
+}
+
+impl<T: Message + Default + Send + 'static> Codec for EncodedCodec<T> {
+    type Encode = Encoded;
+    type Decode = T;
+    type Encoder = Copier;
+    type Decoder = <ProstCodec<T, T> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        Copier
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<T, T>::raw_decoder(settings())
     }
 }
 

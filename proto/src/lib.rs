@@ -35,5 +35,12 @@ pub mod stored {
     tonic::include_proto!("nimbus.stored.v1");
 }
 
+/// The servers of both services, with streams whose outgoing messages come encoded.
+#[allow(missing_docs, clippy::all, clippy::pedantic, unreachable_pub, clippy::unwrap_used, clippy::clone_on_ref_ptr)]
+pub mod encoded {
+    include!(concat!(env!("OUT_DIR"), "/nimbus.v1.Gateway.rs"));
+    include!(concat!(env!("OUT_DIR"), "/nimbus.NimbusService.rs"));
+}
+
 /// The encoded `FileDescriptorSet` of all of the above, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -7,7 +7,8 @@ use nimbus_core::{
     session::{MAX_ATTRIBUTE_BYTES, MAX_PAYLOAD_CAP_BYTES},
 };
 use nimbus_proto::{
-    DESCRIPTORS, original::nimbus_service_server::NimbusServiceServer, v1::gateway_server::GatewayServer,
+    DESCRIPTORS,
+    encoded::{gateway_server::GatewayServer, nimbus_service_server::NimbusServiceServer},
 };
 use rand::seq::SliceRandom as _;
 use tokio::{net::TcpListener, time::Instant};

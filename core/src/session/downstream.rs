@@ -9,7 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     answers::Answers,
-    protocol::{Action, Close, Fetch, ServerFrame},
+    protocol::{Action, Close, Delivered, Fetch, ServerFrame},
 };
 use crate::{
     OutboxId, Position, Reason, ResultRecord,
@@ -118,7 +118,7 @@ impl Downstream {
         if self.mode != Mode::Live {
             return;
         }
-        for stored in batch.iter() {
+        for stored in Delivered::each(batch) {
             if self.sent.covers(stored.offset) {
                 continue;
             }
@@ -127,7 +127,7 @@ impl Downstream {
                 self.mode = Mode::CatchingUp;
                 return;
             }
-            self.deliver(stored.clone(), actions);
+            self.deliver(stored, actions);
         }
     }
 
@@ -148,7 +148,7 @@ impl Downstream {
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(matches!(self.mode, Mode::Fetching { .. }), "a read came back that was not out");
-        for stored in records {
+        for stored in Delivered::each(&records.into()) {
             if !self.sent.covers(stored.offset) && !self.is_known(&stored.record) {
                 self.deliver(stored, actions);
             }
@@ -177,7 +177,7 @@ impl Downstream {
         })
     }
 
-    fn deliver(&mut self, stored: Stored<ResultRecord>, actions: &mut Vec<Action>) {
+    fn deliver(&mut self, stored: Delivered, actions: &mut Vec<Action>) {
         let position = stored.offset.position_after();
         self.sent = position;
         if self.bounds.window.is_some() {

@@ -30,8 +30,8 @@ pub use self::{
         MAX_SEQ, MAX_TRACEPARENT_BYTES, STORAGE_FULL_RETRY,
     },
     protocol::{
-        Action, ClientFrame, Close, Fetch, GoAwayReason, Hello, Input, NewEvent, Now, Opened, Rejected, Resume,
-        ResumeOutcome, ServerFrame, Welcome,
+        Action, ClientFrame, Close, Delivered, Fetch, GoAwayReason, Hello, Input, NewEvent, Now, Opened, Rejected,
+        Resume, ResumeOutcome, ServerFrame, Welcome,
     },
     upstream::{Admission, Unlimited},
 };

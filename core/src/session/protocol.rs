@@ -2,7 +2,7 @@
 //!
 //! The edge translates between these and a wire protocol; nothing here knows how frames are encoded.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -220,6 +220,41 @@ pub enum GoAwayReason {
     Reset,
 }
 
+/// One record of those that came down together. Shares the batch: copying a record for each place that it passes through
+/// was a tenth of what a delivery costs.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    batch: Arc<[Stored<ResultRecord>]>,
+    index: usize,
+}
+
+impl Delivered {
+    /// Every record of a batch, in order.
+    pub fn each(batch: &Arc<[Stored<ResultRecord>]>) -> impl Iterator<Item = Self> + '_ {
+        (0..batch.len()).map(|index| Self { batch: Arc::clone(batch), index })
+    }
+}
+
+impl From<Stored<ResultRecord>> for Delivered {
+    fn from(stored: Stored<ResultRecord>) -> Self {
+        Self { batch: Arc::new([stored]), index: 0 }
+    }
+}
+
+impl Deref for Delivered {
+    type Target = Stored<ResultRecord>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.batch[self.index]
+    }
+}
+
+impl PartialEq for Delivered {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
 /// What goes to the client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ServerFrame {
@@ -230,7 +265,7 @@ pub enum ServerFrame {
     /// Go back to an event.
     Rejected(Rejected),
     /// A result.
-    Delivery(Stored<ResultRecord>),
+    Delivery(Delivered),
     /// Are you there; and everything before this position is yours.
     Ping(Position),
     /// This stream is about to end.

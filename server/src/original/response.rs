@@ -1,8 +1,9 @@
-//! From result records to `EventResponse`.
+//! From result records to encoded `EventResponse`s.
 
-use bytes::Bytes;
-use nimbus_core::{EventName, PartKind, Reason, ResultRecord, clock::UnixMillis};
+use bytes::{Bytes, BytesMut};
+use nimbus_core::{EventName, Failure, PartKind, Reason, ResultRecord, clock::UnixMillis};
 use nimbus_proto::original::{EventError, EventResponse, Log, Step};
+use prost::Message as _;
 use prost_types::Timestamp;
 
 use super::context::RequestContext;
@@ -11,6 +12,9 @@ use super::context::RequestContext;
 const SERVICE_NAME: Bytes = Bytes::from_static(b"nimbus");
 /// `Step.message` of an event that has its result.
 const ANSWERED: Bytes = Bytes::from_static(b"answered");
+
+/// Room for so many steps is kept from one answer to the next.
+const KEEP_STEPS: usize = 1;
 
 /// How much of a log line is kept for the answer, in bytes.
 const MAX_STEP_BYTES: usize = 1024;
@@ -21,15 +25,30 @@ pub(super) struct Answers {
     instance: Bytes,
     /// The last event name and its bytes.
     name: Option<(EventName, Bytes)>,
+    /// Emptied room for the steps of an answer: nearly every answer has one.
+    steps: Vec<Step>,
 }
 
 impl Answers {
     pub(super) fn new(instance: &str) -> Self {
-        Self { instance: Bytes::copy_from_slice(instance.as_bytes()), name: None }
+        Self { instance: Bytes::copy_from_slice(instance.as_bytes()), name: None, steps: Vec::new() }
     }
 
-    /// The answer to one event: its terminal record, and what its executor logged.
-    pub(super) fn response(&mut self, record: ResultRecord, mut steps: Vec<Step>) -> EventResponse {
+    /// Appends the answer to one event to `buffer`: its terminal record, and what its executor logged.
+    pub(super) fn encode(&mut self, record: &ResultRecord, logged: Vec<Step>, buffer: &mut BytesMut) {
+        let mut answer = self.response(record, logged);
+        answer.encode(buffer).expect("a buffer that grows has room");
+        if let Some(mut log) = answer.log.take() {
+            log.step.clear();
+            log.step.shrink_to(KEEP_STEPS);
+            self.steps = log.step;
+        }
+    }
+
+    fn response(&mut self, record: &ResultRecord, logged: Vec<Step>) -> EventResponse {
+        let mut steps = std::mem::take(&mut self.steps);
+        steps.reserve_exact(logged.len() + 1);
+        steps.extend(logged);
         let context = RequestContext::decode(&record.edge_context);
         let method = self.name_of(&record.event_name);
         let mut answer = EventResponse {
@@ -41,11 +60,11 @@ impl Answers {
             client_sequence: context.client_sequence,
             ..EventResponse::default()
         };
-        let outcome = match (record.kind, record.failure) {
+        let outcome = match (record.kind, &record.failure) {
             (PartKind::Error, Some(failure)) => {
                 let outcome = Bytes::copy_from_slice(failure.reason.as_bytes());
-                answer.error =
-                    Some(EventError { code: failure.code, reason: failure.reason, message: failure.message });
+                let Failure { code, reason, message } = failure.clone();
+                answer.error = Some(EventError { code, reason, message });
                 outcome
             }
             _ => {

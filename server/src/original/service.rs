@@ -6,7 +6,7 @@ use nimbus_core::{
     ClientId, Reason,
     session::{Dialect, Hello},
 };
-use nimbus_proto::original::{EventRequest, EventResponse, nimbus_service_server::NimbusService};
+use nimbus_proto::{encoded::nimbus_service_server::NimbusService, original::EventRequest};
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::wire::OriginalWire;
@@ -30,7 +30,7 @@ impl OriginalService {
 
 #[tonic::async_trait]
 impl NimbusService for OriginalService {
-    type ProcessEventStream = OutStream<EventResponse>;
+    type ProcessEventStream = OutStream;
 
     async fn process_event(
         &self,

@@ -7,20 +7,16 @@ use std::{
     fmt::Write as _,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use nimbus_core::{
-    ContentType, EventName, OutboxId, PartKind, Position, ResultRecord,
-    ports::log::Stored,
-    session::{ClientFrame, Dialect, NewEvent, ServerFrame},
+    ContentType, EventName, OutboxId, PartKind,
+    session::{ClientFrame, Delivered, Dialect, NewEvent, ServerFrame},
 };
-use nimbus_proto::original::{EventRequest, EventResponse, Step};
-use prost::Message as _;
+use nimbus_proto::original::{EventRequest, Step};
 
 use super::{context::RequestContext, response::Answers};
-use crate::stream::{OutFrame, Wire, WireFrame};
+use crate::stream::{Outgoing, Wire, WireFrame};
 
-/// gRPC's own prefix of each message, in bytes.
-const FRAME_PREFIX_BYTES: usize = 5;
 /// What one event takes of the arena at most, when its name is right: 11 digits and 12 bytes of context. A fresh piece of
 /// the arena is [`ARENA_BYTES`] long.
 const ARENA_ROOM_BYTES: usize = 32;
@@ -43,7 +39,7 @@ pub(super) struct OriginalWire {
     next_answer: u64,
     /// Answers that overtook, by sequence number. Bounded, as `steps` is, by the in-flight limit: in this protocol it counts
     /// what is unanswered.
-    early: BTreeMap<u64, EventResponse>,
+    early: BTreeMap<u64, Bytes>,
 }
 
 impl OriginalWire {
@@ -90,8 +86,8 @@ impl OriginalWire {
         }
     }
 
-    fn delivery(&mut self, stored: Stored<ResultRecord>, out: &mut Vec<OutFrame<EventResponse>>) {
-        let Stored { offset, record } = stored;
+    fn delivery(&mut self, delivered: &Delivered, out: &mut Outgoing) {
+        let record = &delivered.record;
         let event = (record.origin.outbox, record.seq);
         match record.kind {
             // This protocol has one answer per event and nothing before it.
@@ -99,7 +95,7 @@ impl OriginalWire {
             PartKind::Log => {
                 let steps = self.steps.entry(event).or_default();
                 if steps.len() < MAX_LOG_STEPS {
-                    steps.push(self.answers.log_step(&record));
+                    steps.push(self.answers.log_step(record));
                 }
                 return;
             }
@@ -107,48 +103,47 @@ impl OriginalWire {
         }
         let mine = record.origin.outbox == self.outbox && record.replay_no == 0;
         let steps = self.steps.remove(&event).unwrap_or_default();
-        let answer = self.answers.response(record, steps);
-        let position = offset.position_after();
-        if !mine {
-            // From an earlier stream of this client: no request of this stream waits for it.
-            self.push(answer, position, out);
+        if mine && event.1 > self.next_answer {
+            let mut answer = BytesMut::new();
+            self.answers.encode(record, steps, &mut answer);
+            self.early.insert(event.1, answer.freeze());
             return;
         }
-        if event.1 > self.next_answer {
-            self.early.insert(event.1, answer);
-            return;
+        if mine {
+            self.next_answer = self.next_answer.max(event.1 + 1);
         }
-        self.next_answer = self.next_answer.max(event.1 + 1);
-        let mut ready = vec![answer];
-        while let Some(answer) = self.early.remove(&self.next_answer) {
-            self.next_answer += 1;
-            ready.push(answer);
-        }
-        for answer in ready {
-            self.push(answer, position, out);
+        // What is not mine is from an earlier stream of this client: no request of this stream waits for it.
+        let released = if mine { self.release() } else { Vec::new() };
+        // While an answer is held back nothing counts as handed over: its record lies before this one.
+        let position = self.early.is_empty().then(|| delivered.offset.position_after());
+        out.put(position, |buffer| self.answers.encode(record, steps, buffer));
+        for answer in released {
+            out.put(position, |buffer| buffer.extend_from_slice(&answer));
         }
     }
 
-    fn push(&self, frame: EventResponse, position: Position, out: &mut Vec<OutFrame<EventResponse>>) {
-        let bytes = frame.encoded_len() + FRAME_PREFIX_BYTES;
-        // While an answer is held back nothing counts as handed over: its record lies before this one.
-        let position = self.early.is_empty().then_some(position);
-        out.push(OutFrame { frame, bytes, position });
+    /// The answers that waited for the one before `next_answer`, in order.
+    fn release(&mut self) -> Vec<Bytes> {
+        let mut released = Vec::new();
+        while let Some(answer) = self.early.remove(&self.next_answer) {
+            self.next_answer += 1;
+            released.push(answer);
+        }
+        released
     }
 }
 
 impl Wire for OriginalWire {
     type In = EventRequest;
-    type Out = EventResponse;
     const DIALECT: Dialect = Dialect::Original;
 
     fn decode(&mut self, frame: Self::In, next_seq: u64) -> WireFrame {
         WireFrame::Frame(ClientFrame::Event(self.event(frame, next_seq)))
     }
 
-    fn encode(&mut self, frame: ServerFrame, out: &mut Vec<OutFrame<Self::Out>>) {
+    fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing) {
         match frame {
-            ServerFrame::Delivery(stored) => self.delivery(stored, out),
+            ServerFrame::Delivery(delivered) => self.delivery(&delivered, out),
             ServerFrame::Welcome(_)
             | ServerFrame::Accepted(_)
             | ServerFrame::Rejected(_)

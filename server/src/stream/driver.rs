@@ -23,7 +23,7 @@ use super::{
     delivery_source::{Fetched, FetchedPage, fetch},
     entrance::unreadable,
     opening::ReadySession,
-    out::{OutFrame, OutHandle},
+    out::{OutHandle, Outgoing},
 };
 use crate::{metrics, shared::Shared, status};
 
@@ -31,6 +31,9 @@ use crate::{metrics, shared::Shared, status};
 const FRAMES_PER_ROUND: usize = 256;
 /// Payload taken in one round at most, in bytes, so that one append stays moderate.
 const BYTES_PER_ROUND: usize = 1024 * 1024;
+
+/// How many actions a stream keeps room for between two rounds.
+const KEEP_ACTIONS: usize = 8;
 
 /// What a wire frame means.
 #[derive(Debug)]
@@ -44,14 +47,13 @@ pub(crate) enum WireFrame {
 /// One wire protocol: translates its messages.
 pub(crate) trait Wire: Send + 'static {
     type In: Send + 'static;
-    type Out: Send + Unpin + 'static;
     const DIALECT: Dialect;
 
     /// `next_seq` is the number an event gets where the protocol has none.
     fn decode(&mut self, frame: Self::In, next_seq: u64) -> WireFrame;
 
     /// Adds what the protocol has to say for this frame, if anything.
-    fn encode(&mut self, frame: ServerFrame, out: &mut Vec<OutFrame<Self::Out>>);
+    fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing);
 }
 
 /// One running session.
@@ -59,7 +61,7 @@ pub(crate) struct Driver<W: Wire> {
     shared: Arc<Shared>,
     wire: W,
     inbound: Streaming<W::In>,
-    out: OutHandle<W::Out>,
+    out: OutHandle,
     id: SessionId,
     origin: Arc<Origin>,
     partition: Partition,
@@ -71,7 +73,8 @@ pub(crate) struct Driver<W: Wire> {
     fetching: Option<BoxFuture<'static, Fetched>>,
     reading: bool,
     actions: Vec<Action>,
-    frames: Vec<OutFrame<W::Out>>,
+    /// What this round says.
+    frames: Outgoing,
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
     /// The present of this round.
@@ -104,7 +107,7 @@ impl<W: Wire> Driver<W> {
         shared: Arc<Shared>,
         wire: W,
         inbound: Streaming<W::In>,
-        out: OutHandle<W::Out>,
+        out: OutHandle,
         ready: ReadySession,
     ) -> Option<Self> {
         let ReadySession { id, origin, hello, opened, registration } = ready;
@@ -140,7 +143,7 @@ impl<W: Wire> Driver<W> {
             fetching: None,
             reading: true,
             actions,
-            frames: Vec::new(),
+            frames: Outgoing::default(),
             unsaid: false,
             now,
             tally,
@@ -315,7 +318,8 @@ impl<W: Wire> Driver<W> {
 
     /// Carries out what the session asked for.
     fn act(&mut self) {
-        for action in std::mem::take(&mut self.actions) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
             match action {
                 Action::Send(frame) => self.send(frame),
                 Action::Append(events) => self.appends.push_back(self.appender.append(self.partition, events)),
@@ -330,6 +334,9 @@ impl<W: Wire> Driver<W> {
                 }
             }
         }
+        // The same buffer for every round, unless a burst made it large: an idle stream keeps little.
+        actions.shrink_to(KEEP_ACTIONS);
+        self.actions = actions;
         self.out.push(&mut self.frames);
         self.count();
     }
@@ -420,7 +427,7 @@ impl<W: Wire> Driver<W> {
 }
 
 /// Ends the stream as the session said.
-pub(super) fn end<T>(shared: &Shared, out: &OutHandle<T>, close: &Close) {
+pub(super) fn end(shared: &Shared, out: &OutHandle, close: &Close) {
     shared.metrics.streams_ended.get_or_create(&metrics::reason(close.reason)).inc();
     let unresponsive = close.reason == Some(Reason::ClientUnresponsive);
     out.end(status::status(close).map_or(Ok(()), Err), unresponsive);

@@ -49,7 +49,7 @@ impl Entrance {
     pub(crate) fn spawn<W: Wire>(
         self,
         begin: impl Future<Output = Result<(W, Streaming<W::In>, Opening), Option<Close>>> + Send + 'static,
-    ) -> Response<OutStream<W::Out>> {
+    ) -> Response<OutStream> {
         let Self { shared, permit, open } = self;
         let (out, stream) = outgoing(shared.metrics.queue_bytes.clone());
         let tasks = shared.tasks.clone();

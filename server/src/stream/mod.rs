@@ -11,5 +11,5 @@ pub(crate) use self::{
     driver::{Wire, WireFrame},
     entrance::{Entrance, credentials, unreadable},
     opening::{Opening, OpeningKind, fresh_outbox, wire_token},
-    out::{OutFrame, OutStream},
+    out::{OutStream, Outgoing},
 };

@@ -1,7 +1,8 @@
 //! The outgoing queue of one stream: what the session has said and HTTP/2 has not yet taken.
 //!
-//! The session machine bounds it, in messages and in framed bytes; here it is only counted. Frames go in by the batch and
-//! come out by the batch: one lock for each, and a wake-up of the session only when it waits for room.
+//! The session machine bounds it, in messages and in framed bytes; here it is only counted. A round of the session says
+//! all it has to say in one buffer, which goes in as one and comes out message by message: one lock and one allocation a
+//! round, and a wake-up of the session only when it waits for room.
 
 use std::{
     collections::VecDeque,
@@ -11,26 +12,77 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use nimbus_core::{Position, session::Queue};
+use nimbus_proto::codec::Encoded;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 use tonic::Status;
 
-/// Queues that grew beyond this many frames are given back when they run empty, so that idle streams stay small.
-const KEEP_FRAMES: usize = 16;
+/// Queues that grew beyond this many rounds are given back when they run empty, so that idle streams stay small.
+const KEEP_ROUNDS: usize = 4;
+/// gRPC's own prefix of each message, in bytes.
+const PREFIX_BYTES: usize = 5;
+/// A round's buffer begins as large as the round before was, up to this, in bytes.
+const MAX_FIRST_BYTES: usize = 16 * 1024;
 
-/// One frame and what the queue must know about it.
-#[derive(Debug)]
-pub(crate) struct OutFrame<T> {
-    pub(crate) frame: T,
-    pub(crate) bytes: usize,
-    /// The position after it, if it is a delivery.
-    pub(crate) position: Option<Position>,
+/// One message, within the buffer of its round.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    bytes: usize,
+    /// The position after it, if it is a delivery that says when it was handed over.
+    position: Option<Position>,
 }
 
-struct State<T> {
-    frames: VecDeque<OutFrame<T>>,
+/// What one round of a session says: messages, encoded one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    buffer: BytesMut,
+    frames: Vec<Frame>,
+    /// How much the round before took, since the next is probably like it.
+    last: (usize, usize),
+}
+
+impl Outgoing {
+    /// Adds one message: what `encode` appends to the buffer.
+    pub(crate) fn put(&mut self, position: Option<Position>, encode: impl FnOnce(&mut BytesMut)) {
+        if self.frames.is_empty() {
+            let (bytes, frames) = self.last;
+            self.buffer.reserve(bytes.min(MAX_FIRST_BYTES));
+            self.frames.reserve_exact(frames.max(1));
+        }
+        let before = self.buffer.len();
+        encode(&mut self.buffer);
+        self.frames.push(Frame { bytes: self.buffer.len() - before, position });
+    }
+
+    /// How many messages are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Takes everything out, buffers and all: an idle stream keeps none.
+    fn take(&mut self) -> Round {
+        self.last = (self.buffer.len(), self.frames.len());
+        let buffer = std::mem::take(&mut self.buffer).freeze();
+        Round { buffer, frames: std::mem::take(&mut self.frames).into_iter() }
+    }
+
+    fn clear(&mut self) {
+        (self.buffer, self.frames) = Default::default();
+    }
+}
+
+/// The messages of one round that are not yet taken.
+#[derive(Debug)]
+struct Round {
+    buffer: Bytes,
+    frames: std::vec::IntoIter<Frame>,
+}
+
+struct State {
+    rounds: VecDeque<Round>,
     queue: Queue,
     handed_over: Position,
     end: Option<Result<(), Status>>,
@@ -41,24 +93,24 @@ struct State<T> {
     ended: bool,
 }
 
-struct Channel<T> {
-    state: Mutex<State<T>>,
+struct Channel {
+    state: Mutex<State>,
     /// Tells the session that frames were taken, or that the stream is gone.
     taken: Notify,
     queue_bytes: Gauge,
 }
 
-impl<T> Channel<T> {
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+impl Channel {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing below the lock can panic half-way through a change.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Makes the queue of one stream.
-pub(crate) fn outgoing<T>(queue_bytes: Gauge) -> (OutHandle<T>, OutStream<T>) {
+pub(crate) fn outgoing(queue_bytes: Gauge) -> (OutHandle, OutStream) {
     let state = State {
-        frames: VecDeque::new(),
+        rounds: VecDeque::new(),
         queue: Queue::default(),
         handed_over: Position::START,
         end: None,
@@ -74,8 +126,8 @@ pub(crate) fn outgoing<T>(queue_bytes: Gauge) -> (OutHandle<T>, OutStream<T>) {
 }
 
 /// The session's side.
-pub(crate) struct OutHandle<T> {
-    channel: Arc<Channel<T>>,
+pub(crate) struct OutHandle {
+    channel: Arc<Channel>,
 }
 
 /// What has become of the queue since the session last looked.
@@ -88,22 +140,23 @@ pub(crate) struct Progress {
     pub(crate) ended: bool,
 }
 
-impl<T> OutHandle<T> {
-    /// Puts frames in, in order, and empties `frames`.
-    pub(crate) fn push(&self, frames: &mut Vec<OutFrame<T>>) {
-        if frames.is_empty() {
+impl OutHandle {
+    /// Puts a round in, and empties it.
+    pub(crate) fn push(&self, round: &mut Outgoing) {
+        if round.frames.is_empty() {
             return;
         }
-        let bytes: usize = frames.iter().map(|frame| frame.bytes).sum();
+        let messages = round.frames.len();
+        let bytes = round.buffer.len() + messages * PREFIX_BYTES;
         let reader = {
             let mut state = self.channel.lock();
             if state.gone || state.end.is_some() {
-                frames.clear();
+                round.clear();
                 return;
             }
-            state.queue.messages += frames.len();
+            state.queue.messages += messages;
             state.queue.bytes += bytes;
-            state.frames.extend(frames.drain(..));
+            state.rounds.push_back(round.take());
             state.reader.take()
         };
         self.channel.queue_bytes.inc_by(as_gauge(bytes));
@@ -118,7 +171,7 @@ impl<T> OutHandle<T> {
             let mut state = self.channel.lock();
             if at_once {
                 self.channel.queue_bytes.dec_by(as_gauge(state.queue.bytes));
-                state.frames = VecDeque::new();
+                state.rounds = VecDeque::new();
                 state.queue = Queue::default();
             }
             state.end.get_or_insert(end);
@@ -140,7 +193,7 @@ impl<T> OutHandle<T> {
     }
 }
 
-impl<T> Drop for OutHandle<T> {
+impl Drop for OutHandle {
     fn drop(&mut self) {
         // A session that vanished (its task was dropped) must not leave the client hanging.
         self.end(Err(Status::unavailable("the session was dropped")), false);
@@ -148,17 +201,17 @@ impl<T> Drop for OutHandle<T> {
 }
 
 /// The transport's side: the response stream.
-pub(crate) struct OutStream<T> {
-    channel: Arc<Channel<T>>,
-    /// Taken from the queue in one go, handed out one by one.
-    local: VecDeque<OutFrame<T>>,
+pub(crate) struct OutStream {
+    channel: Arc<Channel>,
+    /// Taken from the queue in one go, handed out message by message.
+    local: VecDeque<Round>,
     /// The last delivery handed out, if it is not known yet to have gone out.
     handed_out: Option<Position>,
     /// The transport was told that there is nothing more for now.
     was_pending: bool,
 }
 
-impl<T> OutStream<T> {
+impl OutStream {
     /// The transport gathers what it is handed and writes it when the client's window has room; only then does it ask again
     /// after it was told that there is nothing more. So being asked again means that everything before went out.
     fn asked_again(&mut self) {
@@ -170,27 +223,31 @@ impl<T> OutStream<T> {
         }
     }
 
-    fn hand_out(&mut self) -> Option<T> {
-        let out = self.local.pop_front()?;
-        self.handed_out = out.position.or(self.handed_out);
-        Some(out.frame)
+    fn hand_out(&mut self) -> Option<Encoded> {
+        let round = self.local.front_mut()?;
+        let Some(frame) = round.frames.next() else {
+            self.local.pop_front();
+            return self.hand_out();
+        };
+        self.handed_out = frame.position.or(self.handed_out);
+        Some(Encoded(round.buffer.split_to(frame.bytes)))
     }
 }
 
-impl<T> fmt::Debug for OutStream<T> {
+impl fmt::Debug for OutStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutStream").field("local", &self.local.len()).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Debug for OutHandle<T> {
+impl fmt::Debug for OutHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutHandle").field("progress", &self.progress()).finish()
     }
 }
 
-impl<T: Unpin> Stream for OutStream<T> {
-    type Item = Result<T, Status>;
+impl Stream for OutStream {
+    type Item = Result<Encoded, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
@@ -199,15 +256,15 @@ impl<T: Unpin> Stream for OutStream<T> {
             return Poll::Ready(Some(Ok(frame)));
         }
         let mut state = this.channel.lock();
-        if !state.frames.is_empty() {
-            std::mem::swap(&mut state.frames, &mut this.local);
+        if !state.rounds.is_empty() {
+            std::mem::swap(&mut state.rounds, &mut this.local);
             let taken = std::mem::take(&mut state.queue);
             drop(state);
             this.channel.queue_bytes.dec_by(as_gauge(taken.bytes));
             this.channel.taken.notify_one();
             return Poll::Ready(this.hand_out().map(Ok));
         }
-        if this.local.capacity() > KEEP_FRAMES {
+        if this.local.capacity() > KEEP_ROUNDS {
             this.local = VecDeque::new();
         }
         if state.end.is_some() && this.handed_out.is_some() {
@@ -232,11 +289,11 @@ impl<T: Unpin> Stream for OutStream<T> {
     }
 }
 
-impl<T> Drop for OutStream<T> {
+impl Drop for OutStream {
     fn drop(&mut self) {
         let mut state = self.channel.lock();
         state.gone = true;
-        state.frames = VecDeque::new();
+        state.rounds = VecDeque::new();
         let left = std::mem::take(&mut state.queue);
         drop(state);
         self.channel.queue_bytes.dec_by(as_gauge(left.bytes));
@@ -254,24 +311,36 @@ mod tests {
 
     use super::*;
 
-    fn frame(n: u64) -> OutFrame<u64> {
-        OutFrame { frame: n, bytes: 10, position: Some(Position(n)) }
+    /// A round of one message for each number: nine bytes of it, and its position.
+    fn round(numbers: &[u8]) -> Outgoing {
+        let mut round = Outgoing::default();
+        for n in numbers {
+            round.put(Some(Position(u64::from(*n))), |buffer| buffer.extend_from_slice(&[*n; 9]));
+        }
+        round
+    }
+
+    /// The number of the next message.
+    async fn number(stream: &mut OutStream) -> u8 {
+        let Encoded(message) = stream.next().await.unwrap().unwrap();
+        assert_eq!(message, [message[0]; 9].as_slice());
+        message[0]
     }
 
     #[tokio::test]
     async fn frames_come_out_in_order_and_what_was_taken_is_known() {
-        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
-        handle.push(&mut vec![frame(1), frame(2)]);
-        assert_eq!((handle.progress().queue.messages, handle.progress().queue.bytes), (2, 20));
-        assert_eq!(stream.next().await.unwrap().unwrap(), 1);
+        let (handle, mut stream) = outgoing(Gauge::default());
+        handle.push(&mut round(&[1, 2]));
+        assert_eq!((handle.progress().queue.messages, handle.progress().queue.bytes), (2, 28));
+        assert_eq!(number(&mut stream).await, 1);
         handle.taken().await;
         let progress = handle.progress();
         assert_eq!((progress.queue.messages, progress.handed_over), (0, Position(0)));
-        handle.push(&mut vec![frame(3)]);
+        handle.push(&mut round(&[3]));
         handle.end(Ok(()), false);
-        handle.push(&mut vec![frame(4)]);
-        assert_eq!(stream.next().await.unwrap().unwrap(), 2);
-        assert_eq!(stream.next().await.unwrap().unwrap(), 3);
+        handle.push(&mut round(&[4]));
+        assert_eq!(number(&mut stream).await, 2);
+        assert_eq!(number(&mut stream).await, 3);
         assert_eq!((handle.progress().handed_over, handle.progress().ended), (Position(0), false));
         assert!(stream.next().await.is_none(), "nothing follows the end");
         assert_eq!((handle.progress().handed_over, handle.progress().ended), (Position(3), true));
@@ -279,10 +348,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_frame_counts_as_handed_over_once_the_transport_asks_again_after_a_pause() {
-        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
-        handle.push(&mut vec![frame(1), frame(2)]);
-        assert_eq!(stream.next().await.unwrap().unwrap(), 1);
-        assert_eq!(stream.next().await.unwrap().unwrap(), 2);
+        let (handle, mut stream) = outgoing(Gauge::default());
+        handle.push(&mut round(&[1, 2]));
+        assert_eq!(number(&mut stream).await, 1);
+        assert_eq!(number(&mut stream).await, 2);
         assert!(stream.next().now_or_never().is_none());
         assert_eq!(handle.progress().handed_over, Position(0), "it may still wait for the client's window");
         assert!(stream.next().now_or_never().is_none());
@@ -292,9 +361,9 @@ mod tests {
     #[tokio::test]
     async fn an_end_at_once_throws_away_what_nobody_reads() {
         let gauge = Gauge::default();
-        let (handle, mut stream) = outgoing::<u64>(gauge.clone());
-        handle.push(&mut vec![frame(1), frame(2)]);
-        assert_eq!(gauge.get(), 20);
+        let (handle, mut stream) = outgoing(gauge.clone());
+        handle.push(&mut round(&[1, 2]));
+        assert_eq!(gauge.get(), 28);
         handle.end(Err(Status::unavailable("gone")), true);
         assert_eq!(gauge.get(), 0);
         assert_eq!(stream.next().await.unwrap().unwrap_err().message(), "gone");
@@ -302,7 +371,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dropped_session_ends_the_stream_with_an_error() {
-        let (handle, mut stream) = outgoing::<u64>(Gauge::default());
+        let (handle, mut stream) = outgoing(Gauge::default());
         assert!(stream.next().now_or_never().is_none());
         drop(handle);
         assert!(stream.next().await.unwrap().is_err());
@@ -311,12 +380,12 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_stream_is_noticed_and_its_bytes_are_given_back() {
         let gauge = Gauge::default();
-        let (handle, stream) = outgoing::<u64>(gauge.clone());
-        handle.push(&mut vec![frame(1)]);
+        let (handle, stream) = outgoing(gauge.clone());
+        handle.push(&mut round(&[1]));
         drop(stream);
         handle.taken().await;
         assert!(handle.progress().gone);
-        handle.push(&mut vec![frame(2)]);
+        handle.push(&mut round(&[2]));
         assert_eq!(gauge.get(), 0);
     }
 }

@@ -64,7 +64,7 @@ pub(super) struct Deliveries {
 }
 
 impl Deliveries {
-    pub(super) fn encode(&mut self, stored: Stored<ResultRecord>) -> Kind {
+    pub(super) fn encode(&mut self, stored: &Stored<ResultRecord>) -> Kind {
         let Stored { offset, record } = stored;
         let outbox_id = self.outbox_bytes(record.origin.outbox);
         let kind = match record.kind {
@@ -78,7 +78,7 @@ impl Deliveries {
             Lane::Ordered => v1::Lane::Ordered,
             Lane::Jobs => v1::Lane::Jobs,
         };
-        let error = record.failure.map(|failure| v1::Error {
+        let error = record.failure.clone().map(|failure| v1::Error {
             code: failure.code,
             reason: failure.reason,
             message: failure.message,
@@ -95,10 +95,10 @@ impl Deliveries {
                 lane: lane.into(),
             })),
             kind: kind.into(),
-            payload: record.payload,
+            payload: record.payload.clone(),
             content_type: record.content_type.as_str().to_owned(),
             error,
-            attributes: record.attributes.into_iter().collect(),
+            attributes: record.attributes.iter().cloned().collect(),
         })
     }
 

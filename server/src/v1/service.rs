@@ -6,9 +6,9 @@ use nimbus_core::{
     Reason,
     session::{Close, Dialect},
 };
-use nimbus_proto::v1::{
-    CallRequest, CallResponse, ClientFrame, PushRequest, PushResponse, ServerFrame, SubmitRequest, SubmitResponse,
-    gateway_server::Gateway,
+use nimbus_proto::{
+    encoded::gateway_server::Gateway,
+    v1::{CallRequest, CallResponse, ClientFrame, PushRequest, PushResponse, SubmitRequest, SubmitResponse},
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -33,7 +33,7 @@ impl GatewayService {
 
 #[tonic::async_trait]
 impl Gateway for GatewayService {
-    type SessionStream = OutStream<ServerFrame>;
+    type SessionStream = OutStream;
 
     async fn session(&self, request: Request<Streaming<ClientFrame>>) -> Result<Response<Self::SessionStream>, Status> {
         let entrance = Entrance::enter(&self.shared, Dialect::V1)?;

@@ -9,11 +9,8 @@ use prost::Message as _;
 use super::{decode::Decoder, encode};
 use crate::{
     shared::Shared,
-    stream::{OutFrame, Wire, WireFrame},
+    stream::{Outgoing, Wire, WireFrame},
 };
-
-/// gRPC's own prefix of each message, in bytes.
-const FRAME_PREFIX_BYTES: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct V1Wire {
@@ -30,27 +27,25 @@ impl V1Wire {
 
 impl Wire for V1Wire {
     type In = v1::ClientFrame;
-    type Out = v1::ServerFrame;
     const DIALECT: Dialect = Dialect::V1;
 
     fn decode(&mut self, frame: Self::In, _next_seq: u64) -> WireFrame {
         self.decoder.frame(frame)
     }
 
-    fn encode(&mut self, frame: ServerFrame, out: &mut Vec<OutFrame<Self::Out>>) {
+    fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing) {
         let kind = match frame {
             ServerFrame::Welcome(welcome) => {
                 encode::welcome(&welcome, &self.shared.config, self.shared.ports.results.epoch())
             }
             ServerFrame::Accepted(up_to_seq) => Kind::Accepted(v1::Accepted { up_to_seq }),
             ServerFrame::Rejected(rejected) => encode::rejected(rejected),
-            ServerFrame::Delivery(stored) => self.deliveries.encode(stored),
+            ServerFrame::Delivery(delivered) => self.deliveries.encode(&delivered),
             ServerFrame::Ping(bookmark) => Kind::Ping(v1::Ping { bookmark: bookmark.0 }),
             ServerFrame::GoAway(reason) => encode::go_away(reason),
         };
         let frame = v1::ServerFrame { kind: Some(kind) };
-        let bytes = frame.encoded_len() + FRAME_PREFIX_BYTES;
         // Acknowledgements say what arrived; nobody asks what was handed over.
-        out.push(OutFrame { frame, bytes, position: None });
+        out.put(None, |buffer| frame.encode(buffer).expect("a buffer that grows has room"));
     }
 }

@@ -362,7 +362,7 @@ impl World {
                 assert_eq!(skipped.count(), 0, "nothing is skipped");
                 self.sent = position;
                 self.unacked.push(position);
-                self.queue.push_back(stored);
+                self.queue.push_back(Stored::clone(&stored));
                 assert!(self.queue.len() <= self.queue_messages, "the queue keeps its bound");
                 assert!(self.half_closed || self.unacked.len() <= self.window, "the credit is kept");
             }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::BytesMut;
 use nimbus_core::{
     Event, Failure, Lane, Offset, PartKind, Partition, ResultRecord,
     clock::UnixMillis,
@@ -34,6 +35,11 @@ pub(super) struct PartitionCx {
     out: Mutex<Outgoing>,
 }
 
+/// Payloads up to this many bytes are packed: see [`Outgoing::pack`].
+const PACKED_BYTES: usize = 64;
+/// How long a piece of memory for packed payloads is. It lives as long as any of them does, so it is not long.
+const ARENA_BYTES: usize = 1024;
+
 /// Records on their way to the log, and what is finished once they are durable.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
@@ -42,6 +48,28 @@ pub(super) struct Outgoing {
     /// Given back when the parts they stand for are durable.
     pub(super) permits: Vec<OwnedSemaphorePermit>,
     pub(super) bytes: usize,
+    arena: BytesMut,
+}
+
+impl Outgoing {
+    fn push(&mut self, mut record: ResultRecord) {
+        self.pack(&mut record);
+        self.bytes += record.weight();
+        self.records.push(record);
+    }
+
+    /// Gives a small payload a place beside others: one allocation for many of them, also when they are shared later.
+    fn pack(&mut self, record: &mut ResultRecord) {
+        let bytes = record.payload.len();
+        if bytes == 0 || bytes > PACKED_BYTES {
+            return;
+        }
+        if self.arena.capacity() < bytes {
+            self.arena = BytesMut::with_capacity(ARENA_BYTES);
+        }
+        self.arena.extend_from_slice(&record.payload);
+        record.payload = self.arena.split().freeze();
+    }
 }
 
 /// An event that is finished once its answer is durable.
@@ -91,7 +119,10 @@ impl PartitionCx {
     pub(super) fn take_out(&self, room: usize) -> Outgoing {
         let next =
             Outgoing { records: Vec::with_capacity(room), settles: Vec::with_capacity(room), ..Outgoing::default() };
-        std::mem::replace(&mut *self.out(), next)
+        let mut out = self.out();
+        let mut taken = std::mem::replace(&mut *out, next);
+        out.arena = std::mem::take(&mut taken.arena);
+        taken
     }
 
     /// Puts out the one terminal answer to an event.
@@ -106,8 +137,7 @@ impl PartitionCx {
         }
         let settle = Settle { offset: stored.offset, received: event.received, weight: event.weight() };
         let mut out = self.out();
-        out.bytes += record.weight();
-        out.records.push(record);
+        out.push(record);
         out.settles.push(settle);
     }
 
@@ -125,8 +155,7 @@ impl PartitionCx {
         fill(&mut record, output);
         self.meters.parts.inc();
         let mut out = self.out();
-        out.bytes += record.weight();
-        out.records.push(record);
+        out.push(record);
         out.permits.extend(permit);
     }
 }

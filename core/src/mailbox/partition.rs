@@ -89,7 +89,8 @@ pub struct PartitionMailbox {
 /// One client's share of the batch being applied.
 struct Group {
     client: ClientId,
-    records: Vec<Stored<ResultRecord>>,
+    /// Which of the batch's records, in order. Copied only once it is known how many there are, straight to their place.
+    records: Vec<usize>,
 }
 
 /// Below this many entries the expiry queue is not worth compacting.
@@ -278,7 +279,7 @@ impl PartitionMailbox {
         let groups = self.fold(&batch.records[known..], now, &mut folded);
         self.applied = self.applied.max(batch.next);
         folded.applied = self.applied;
-        folded.notifications = self.hand_out(groups, now);
+        folded.notifications = self.hand_out(&batch.records[known..], groups, now);
         self.expire(now);
         ApplyOutcome::Folded(folded)
     }
@@ -287,7 +288,7 @@ impl PartitionMailbox {
     fn fold(&mut self, records: &[Stored<ResultRecord>], now: UnixMillis, folded: &mut Folded) -> Vec<Group> {
         self.batch_no += 1;
         let mut groups: Vec<Group> = Vec::new();
-        for stored in records {
+        for (index, stored) in records.iter().enumerate() {
             let record = &stored.record;
             let client = &record.origin.client;
             if !self.clients.contains_key(client) {
@@ -313,17 +314,22 @@ impl PartitionMailbox {
                 state.group = (self.batch_no, groups.len());
                 groups.push(Group { client: client.clone(), records: Vec::new() });
             }
-            groups[state.group.1].records.push(stored.clone());
+            groups[state.group.1].records.push(index);
         }
         groups
     }
 
     /// Puts each client's records into its mailbox and gathers what the owning servers are told.
-    fn hand_out(&mut self, groups: Vec<Group>, now: UnixMillis) -> Vec<(ServerId, Notification)> {
+    fn hand_out(
+        &mut self,
+        batch: &[Stored<ResultRecord>],
+        groups: Vec<Group>,
+        now: UnixMillis,
+    ) -> Vec<(ServerId, Notification)> {
         let mut told: Vec<(ServerId, Position, Vec<ClientResults>)> = Vec::new();
         for Group { client, records } in groups {
             let Some(state) = self.clients.get_mut(&client) else { continue };
-            let records: Arc<[_]> = records.into();
+            let records: Arc<[_]> = records.into_iter().map(|index| batch[index].clone()).collect();
             let end = records.last().map_or(Position::START, |stored| stored.offset.position_after());
             if let Some(owner) = &state.owner {
                 let results = ClientResults { client: client.clone(), results: Arc::clone(&records) };

@@ -107,6 +107,10 @@ impl Waiting {
 
     /// Takes away the oldest records until the limits hold.
     pub(super) fn trim_to(&mut self, records: usize, bytes: usize) -> Trimmed {
+        if self.records <= records && self.bytes <= bytes {
+            // Nearly always, and without a look at the oldest record, which is in nobody's cache any more.
+            return Trimmed::default();
+        }
         self.trim_while(|left_records, left_bytes, _| left_records > records || left_bytes > bytes)
     }
 

@@ -82,6 +82,11 @@ impl Queue {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether something waits that somebody waits for.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.lock().urgent
+    }
+
     /// Waits until the queue is below its budget.
     pub(crate) async fn ready(&self) {
         loop {

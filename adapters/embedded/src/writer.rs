@@ -214,7 +214,12 @@ impl Writer {
         self.active.end = self.active.synced;
         self.next_sequence = self.ahead.0;
         self.offsets.copy_from_slice(&self.ahead.1);
-        self.mark();
+        if self.shared.queue.is_urgent() {
+            // The next write follows at once, and its frames vouch for these.
+            self.shared.segments.grown(&self.active.segment, self.active.end);
+        } else {
+            self.mark();
+        }
         self.publish(at);
     }
 

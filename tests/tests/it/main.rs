@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 mod disk;
 mod ledger;
+mod logs;
 mod many_streams;
 mod original_clients;
 mod sessions;

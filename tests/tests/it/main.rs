@@ -4,6 +4,7 @@ mod admin;
 mod bad_input;
 mod bad_input_original;
 mod cli;
+mod cli_client;
 mod crash;
 mod disk;
 mod ledger;

@@ -21,7 +21,7 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 pub const DEFAULT_UNKNOWN_AFTER: Duration = Duration::from_secs(60);
 
 /// Longest client id, in bytes.
-const MAX_CLIENT_ID_BYTES: usize = 128;
+pub(crate) const MAX_CLIENT_ID_BYTES: usize = 128;
 const SDK: &str = concat!("nimbus-client-rust/", env!("CARGO_PKG_VERSION"));
 
 /// Describes a client. Made by [`Client::builder`].
@@ -128,15 +128,15 @@ impl Builder {
     /// Waits for the disk only. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what was described wrongly; [`Error::OutboxInUse`] (retryable), [`Error::OutboxDamaged`],
-    /// [`Error::OutboxIo`] for an outbox file.
+    /// [`Error::Invalid`] for what was described wrongly; [`Error::OutboxInUse`] (retryable), [`Error::OutboxForeign`],
+    /// [`Error::OutboxDamaged`], [`Error::OutboxIo`] for an outbox file.
     pub async fn start(self) -> Result<Client, Error> {
         check_client_id(&self.client_id)?;
         if self.receive_window == 0 {
             return Err(Error::Invalid { what: "receive window is 0; give 1 or more".to_owned() });
         }
         let target = Target::try_new(&self.address, self.token.as_deref())?;
-        let Opened { outbox_id, memory, journal, capacity } = self.outbox.open().await?;
+        let Opened { outbox_id, memory, journal, capacity } = self.outbox.open(&self.client_id).await?;
         let options = Options {
             client_id: self.client_id.clone(),
             outbox_id: Bytes::copy_from_slice(&outbox_id),

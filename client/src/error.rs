@@ -52,6 +52,17 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The outbox file belongs to another client id, which its numbers and its place count for. Final: nothing was
+    /// changed. Use that client id, or another file.
+    #[error("outbox {} belongs to client id `{owner}`, not to `{client_id}`", path.display())]
+    OutboxForeign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who asked for it.
+        client_id: String,
+    },
     /// The outbox file is damaged. Final: nothing was changed; see the README for ways on.
     #[error("outbox {} is damaged at offset {offset}: {what}", path.display())]
     OutboxDamaged {
@@ -88,6 +99,7 @@ impl Error {
             | Self::Superseded { .. }
             | Self::Refused { .. }
             | Self::OutboxOutdated { .. }
+            | Self::OutboxForeign { .. }
             | Self::OutboxDamaged { .. }
             | Self::OutboxIo { .. }
             | Self::Closed => false,

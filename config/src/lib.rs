@@ -107,22 +107,38 @@ pub fn load(environment: &Environment) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, warnings, effective })
 }
 
-/// Reads what a client command needs and looks at nothing else, so that a server's mistake does not stop a client.
+/// Some of the settings, and what a person should know about their names.
+#[derive(Debug, Clone)]
+pub struct LoadedPart<T> {
+    /// The validated settings.
+    pub config: T,
+    /// What is odd but no reason to refuse, unknown names of any kind among it. Contains no secret.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads what a client command needs and no other value, so that a server's mistake does not stop a client.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem of the `NIMBUS_CLIENT_*` settings.
-pub fn load_client(environment: &Environment) -> Result<ClientConfig, ConfigError> {
-    let mut reading = Reading::new(environment);
-    let client = ClientConfig::read(&mut reading);
-    reading.finish(client).map(|(client, _, _)| client)
+pub fn load_client(environment: &Environment) -> Result<LoadedPart<ClientConfig>, ConfigError> {
+    load_part(environment, ClientConfig::read)
 }
 
-/// Reads what the tools for a data directory need and looks at nothing else.
+/// Reads what the tools for a data directory need and no other value.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem of the `NIMBUS_DATA_*` settings and `NIMBUS_PARTITIONS`.
-pub fn load_storage(environment: &Environment) -> Result<StorageConfig, ConfigError> {
+pub fn load_storage(environment: &Environment) -> Result<LoadedPart<StorageConfig>, ConfigError> {
+    load_part(environment, StorageConfig::read)
+}
+
+fn load_part<T>(
+    environment: &Environment,
+    read: impl FnOnce(&mut Reading<'_>) -> T,
+) -> Result<LoadedPart<T>, ConfigError> {
     let mut reading = Reading::new(environment);
-    let storage = StorageConfig::read(&mut reading);
-    reading.finish(storage).map(|(storage, _, _)| storage)
+    let config = read(&mut reading);
+    unknown::warn(&mut reading);
+    let (config, warnings, _) = reading.finish(config)?;
+    Ok(LoadedPart { config, warnings })
 }

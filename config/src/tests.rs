@@ -261,9 +261,37 @@ fn secrets_and_passwords_are_hidden_in_what_is_shown() {
 #[test]
 fn a_client_command_is_not_stopped_by_a_servers_mistake() {
     let environment = pairs(&[("NIMBUS_PORT", "x"), ("NIMBUS_CLIENT_ADDR", "gw:1")]);
-    assert_eq!(load_client(&environment).unwrap().addr, "gw:1");
+    assert_eq!(load_client(&environment).unwrap().config.addr, "gw:1");
     let error = load_client(&pairs(&[("NIMBUS_CLIENT_ADDR", "http://gw")])).unwrap_err();
     assert_eq!(names(&error.problems), ["NIMBUS_CLIENT_ADDR"]);
+}
+
+/// The server refuses the first three; a command that runs once does what it says and points them out.
+#[test]
+fn a_mistyped_name_is_a_warning_for_commands_that_read_only_some_settings() {
+    let environment = pairs(&[
+        ("NIMBUS_CLIENT_ADR", "gw:1"),
+        ("NIMBUS_DATA_DIRECTORY", "/var/lib/nimbus"),
+        ("NIMBUS_AUTH_TOKEN", "hush-hush"),
+        ("NIMBUS_SOMETHING_ELSE", "1"),
+        ("NIMBUS_SERVICE_HOST", "10.0.0.1"),
+        ("NIMBUS_PORT", "tcp://10.0.0.1:1"),
+    ]);
+    let client = load_client(&environment).unwrap();
+    let storage = load_storage(&environment).unwrap();
+    assert_eq!(client.warnings, storage.warnings);
+    let shown: Vec<_> = client.warnings.iter().map(ToString::to_string).collect();
+    let hints = [
+        ("NIMBUS_AUTH_TOKEN", "did you mean NIMBUS_AUTH_TOKENS?"),
+        ("NIMBUS_CLIENT_ADR", "did you mean NIMBUS_CLIENT_ADDR?"),
+        ("NIMBUS_DATA_DIRECTORY", "did you mean NIMBUS_DATA_DIR?"),
+        ("NIMBUS_SOMETHING_ELSE", "the nearest is NIMBUS_"),
+    ];
+    assert_eq!(shown.len(), hints.len(), "{shown:#?}");
+    for (shown, (name, hint)) in shown.iter().zip(hints) {
+        assert!(shown.starts_with(&format!("{name}: is not a setting and is ignored; {hint}")), "{shown}");
+        assert!(!shown.contains("hush-hush"), "{shown}");
+    }
 }
 
 /// `.env.example` against the code, in both directions: each variable of one stands in the other, with the default as its

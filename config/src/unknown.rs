@@ -11,8 +11,16 @@
 //! - `NIMBUS_PORT=tcp://…` is such an address under the name of a setting: ignored with a **warning**, because nobody chose
 //!   it (a port set in the pod's own `env` would have replaced it);
 //! - any other name is a **warning**: another program's settings may live next to ours.
+//!
+//! That is a server's start. The commands that read only some of the settings (`nimbus client`, `nimbus data`) run once and do
+//! what they say: for them each of these names is a warning.
 
-use crate::{environment::PREFIX, problem::Problem, reading::Reading, sections};
+use crate::{
+    environment::{Environment, PREFIX},
+    problem::Problem,
+    reading::Reading,
+    sections,
+};
 
 /// Most letters apart that two names are and still count as one mistyped; shorter names are allowed less.
 const TYPO_DISTANCE: usize = 3;
@@ -26,9 +34,7 @@ pub(crate) fn check(reading: &mut Reading<'_>) {
              pod's own env, or set enableServiceLinks: false",
         );
     }
-    let unknown = environment.names().filter(|name| !crate::settings().any(|setting| setting.name == *name));
-    for name in unknown.filter(|name| !is_service_variable(name)) {
-        let nearest = nearest(name);
+    for (name, nearest) in unknown(environment) {
         if is_meant_for_us(name, nearest) {
             reading.unknown(Problem {
                 name: name.to_owned(),
@@ -39,6 +45,23 @@ pub(crate) fn check(reading: &mut Reading<'_>) {
             reading.warn(name, format!("is not a setting and is ignored; the nearest is {nearest}"));
         }
     }
+}
+
+/// For commands that read only some of the settings: no name stops them, whatever it was meant for.
+pub(crate) fn warn(reading: &mut Reading<'_>) {
+    for (name, nearest) in unknown(reading.environment()) {
+        let hint = match is_meant_for_us(name, nearest) {
+            true => format!("did you mean {nearest}?"),
+            false => format!("the nearest is {nearest}"),
+        };
+        reading.warn(name, format!("is not a setting and is ignored; {hint}"));
+    }
+}
+
+/// Names that are no settings, each with the nearest one that is.
+fn unknown(environment: &Environment) -> impl Iterator<Item = (&str, &'static str)> {
+    let unknown = environment.names().filter(|name| !crate::settings().any(|setting| setting.name == *name));
+    unknown.filter(|name| !is_service_variable(name)).map(|name| (name, nearest(name)))
 }
 
 fn nearest(name: &str) -> &'static str {

@@ -1,11 +1,23 @@
 //! Why a load could not be run. What goes wrong while it runs is in the report.
 
+use tonic::{Code, Status};
+
 /// Why a load could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The configuration makes no sense.
     #[error("{0}")]
     Config(String),
+    /// A server is there and refused a stream. Retryable where the code says so.
+    #[error("the server at {address} refused a stream: {why}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// Canonical gRPC code.
+        code: i32,
+        /// What was said.
+        why: String,
+    },
     /// No connection, or no session, could be opened. Retryable once the server is there.
     #[error("cannot open a stream at {address}: {why}")]
     Connect {
@@ -14,4 +26,32 @@ pub enum LoadError {
         /// What was said.
         why: String,
     },
+}
+
+impl LoadError {
+    /// What it means that a stream could not be opened.
+    pub(crate) fn opening(address: &str, status: &Status) -> Self {
+        let address = address.to_owned();
+        let why = format!("{:?}: {}", status.code(), status.message());
+        match status.code() {
+            // What a connection looks like that is not there or breaks.
+            Code::Ok
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Aborted
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss => Self::Connect { address, why },
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated => Self::Refused { address, code: status.code() as i32, why },
+        }
+    }
 }

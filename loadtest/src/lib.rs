@@ -25,5 +25,5 @@ pub use self::{
     config::{Limit, LoadConfig, Protocol},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport},
-    run::run,
+    run::{run, run_until},
 };

@@ -27,6 +27,9 @@ pub struct Latency {
 pub struct LoadReport {
     /// Which protocol.
     pub protocol: Protocol,
+    /// It was told to stop before its time: what is below is what it had by then.
+    #[serde(default)]
+    pub interrupted: bool,
     /// How many streams.
     pub streams: usize,
     /// Over how many connections.
@@ -83,6 +86,9 @@ impl LoadReport {
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latency = &self.latency;
+        if self.interrupted {
+            writeln!(f, "interrupted; this is what there was by then:")?;
+        }
         writeln!(
             f,
             "{} x {} over {} connections: {:.0} events/s, {} answered of {} sent in {:.1} s measured",
@@ -122,6 +128,7 @@ pub(crate) struct Tally {
     pub(crate) wrong: u64,
     pub(crate) failed: u64,
     pub(crate) rejected: u64,
+    pub(crate) interrupted: bool,
     errors: BTreeMap<String, u64>,
     latencies: Histogram<u64>,
 }
@@ -139,6 +146,7 @@ impl Tally {
             wrong: 0,
             failed: 0,
             rejected: 0,
+            interrupted: false,
             errors: BTreeMap::new(),
             latencies,
         }
@@ -168,6 +176,7 @@ impl Tally {
         self.wrong += other.wrong;
         self.failed += other.failed;
         self.rejected += other.rejected;
+        self.interrupted |= other.interrupted;
         for (error, count) in other.errors {
             self.errors(error, count);
         }
@@ -191,6 +200,7 @@ impl Tally {
         let seconds = measured.as_secs_f64();
         LoadReport {
             protocol: config.protocol,
+            interrupted: self.interrupted,
             streams: config.streams,
             connections: config.connections.min(config.streams),
             window: config.window,

@@ -31,7 +31,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many streams are opened at the same time.
 const OPENING_AT_ONCE: usize = 64;
 
-/// Runs a load. `on_progress` is called once a second.
+/// Runs a load to its end. `on_progress` is called once a second.
 ///
 /// All connections and v1 sessions are open before the first event. After the end of sending, everything outstanding is
 /// waited for, and every stream must end with OK after its half-close. Cancel safe in that dropping it ends the load;
@@ -40,13 +40,26 @@ const OPENING_AT_ONCE: usize = 64;
 /// # Errors
 /// [`LoadError`], when it cannot begin. What goes wrong later is in the report.
 pub async fn run(config: &LoadConfig, on_progress: impl FnMut(LoadProgress)) -> Result<LoadReport, LoadError> {
+    run_until(config, CancellationToken::new(), on_progress).await
+}
+
+/// [`run`] that ends the sending when `interrupted` is cancelled: what is outstanding is still waited for, and the report
+/// says that it was cut short. Interrupted before its streams are open, it reports nothing sent.
+///
+/// # Errors
+/// Those of `run`.
+pub async fn run_until(
+    config: &LoadConfig,
+    interrupted: CancellationToken,
+    on_progress: impl FnMut(LoadProgress),
+) -> Result<LoadReport, LoadError> {
     config.check()?;
     let inputs = Arc::new(Inputs::new(&config.event_name, config.payload_bytes));
     let name = Bytes::copy_from_slice(config.event_name.as_bytes());
     match config.protocol {
         Protocol::Original => {
             let make = |_: &str| Original { name: name.clone(), inputs: Arc::clone(&inputs) };
-            run_dialect(config, make, on_progress).await
+            run_dialect(config, make, interrupted, on_progress).await
         }
         Protocol::V1 => {
             let make = |client_id: &str| V1 {
@@ -54,7 +67,7 @@ pub async fn run(config: &LoadConfig, on_progress: impl FnMut(LoadProgress)) -> 
                 name: name.clone(),
                 inputs: Arc::clone(&inputs),
             };
-            run_dialect(config, make, on_progress).await
+            run_dialect(config, make, interrupted, on_progress).await
         }
     }
 }
@@ -75,14 +88,9 @@ pub(crate) fn hello(client_id: &str, window: usize) -> v1::Hello {
 async fn run_dialect<D: Dialect>(
     config: &LoadConfig,
     make: impl Fn(&str) -> D,
+    interrupted: CancellationToken,
     mut on_progress: impl FnMut(LoadProgress),
 ) -> Result<LoadReport, LoadError> {
-    let connections = config.connections.min(config.streams);
-    let channels: Vec<Channel> = stream::iter(0..connections)
-        .map(|_| transport::connect(&config.address))
-        .buffered(OPENING_AT_ONCE)
-        .try_collect()
-        .await?;
     let common = Arc::new(Common {
         window: config.window,
         token: config.token.clone(),
@@ -94,22 +102,15 @@ async fn run_dialect<D: Dialect>(
         answered: AtomicU64::new(0),
         broken: AtomicU64::new(0),
     });
+    let opened = tokio::select! {
+        opened = open(config, make, &common) => opened?,
+        () = interrupted.cancelled() => {
+            let mut nothing = Tally::new();
+            nothing.interrupted = true;
+            return Ok(nothing.report(config, Duration::ZERO));
+        }
+    };
 
-    let run_no: u32 = rand::random();
-    let lanes = (0..config.streams).map(|number| {
-        let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
-        let last = share(config.limit, config.streams as u64, number as u64);
-        let channel = channels[number % connections].clone();
-        let mut lane = Lane::new(Arc::clone(&common), make(&client_id), channel, client_id, last);
-        async move { lane.open().await.map(|()| lane) }
-    });
-    let lanes: Vec<Lane<D>> =
-        stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await.map_err(|status| LoadError::Connect {
-            address: config.address.clone(),
-            why: format!("{:?}: {}", status.code(), status.message()),
-        })?;
-
-    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let from = common.base.elapsed() + config.warmup;
     common.measure_from.store(nanos(from), Ordering::Relaxed);
     let stop_at = match config.limit {
@@ -121,15 +122,44 @@ async fn run_dialect<D: Dialect>(
     };
     // Dropped together with this future.
     let mut streams = JoinSet::new();
-    for lane in lanes {
+    for lane in opened {
         streams.spawn(lane.run());
     }
-    let tally = gather(&mut streams, &common, stop_at, &mut on_progress).await;
+    let tally = gather(&mut streams, &common, stop_at, &interrupted, &mut on_progress).await;
+    let until = Duration::from_nanos(common.measure_until.load(Ordering::Relaxed));
     let measured = match config.limit {
-        Limit::Duration(time) => time,
-        Limit::Events(_) => common.base.elapsed().saturating_sub(from),
+        Limit::Duration(time) if !tally.interrupted => time,
+        Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
     Ok(tally.report(config, measured))
+}
+
+/// Opens all connections and streams.
+async fn open<D: Dialect>(
+    config: &LoadConfig,
+    make: impl Fn(&str) -> D,
+    common: &Arc<Common>,
+) -> Result<Vec<Lane<D>>, LoadError> {
+    let connections = config.connections.min(config.streams);
+    let channels: Vec<Channel> = stream::iter(0..connections)
+        .map(|_| transport::connect(&config.address))
+        .buffered(OPENING_AT_ONCE)
+        .try_collect()
+        .await?;
+    let run_no: u32 = rand::random();
+    let lanes = (0..config.streams).map(|number| {
+        let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
+        let last = share(config.limit, config.streams as u64, number as u64);
+        let channel = channels[number % connections].clone();
+        let mut lane = Lane::new(Arc::clone(common), make(&client_id), channel, client_id, last);
+        async move { lane.open().await.map(|()| lane) }
+    });
+    let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;
+    opened.map_err(|status| LoadError::opening(&config.address, &status))
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Waits for all streams; tells progress meanwhile and ends the sending in time.
@@ -137,6 +167,7 @@ async fn gather(
     streams: &mut JoinSet<Tally>,
     common: &Common,
     stop_at: Option<tokio::time::Instant>,
+    interrupted: &CancellationToken,
     on_progress: &mut impl FnMut(LoadProgress),
 ) -> Tally {
     let mut tally = Tally::new();
@@ -158,6 +189,11 @@ async fn gather(
                 Some(Err(error)) => tally.error(format!("a stream panicked: {error}")),
             },
             () = stopping, if !common.stop.is_cancelled() => common.stop.cancel(),
+            () = interrupted.cancelled(), if !common.stop.is_cancelled() => {
+                tally.interrupted = true;
+                common.measure_until.fetch_min(nanos(common.base.elapsed()), Ordering::Relaxed);
+                common.stop.cancel();
+            }
             _ = ticks.tick() => {
                 let (elapsed, answered) = (began.elapsed(), common.answered.load(Ordering::Relaxed));
                 #[allow(clippy::cast_precision_loss)]

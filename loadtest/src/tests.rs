@@ -18,9 +18,10 @@ use nimbus_proto::{
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Limit, LoadConfig, LoadError, LoadReport, Protocol, idle::IdleStreams, run};
+use crate::{Limit, LoadConfig, LoadError, LoadReport, Protocol, idle::IdleStreams, run, run_until};
 
 type Frames<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 type Rule = dyn Fn(EventRequest, &mut Vec<EventResponse>) -> Result<(), Status> + Send + Sync;
@@ -54,7 +55,7 @@ impl NimbusService for Scripted {
     }
 }
 
-/// A session that refuses every tenth event once and pings after each.
+/// A session that refuses every tenth event once and pings after each, and every token.
 struct Refusing;
 
 #[tonic::async_trait]
@@ -62,6 +63,9 @@ impl Gateway for Refusing {
     type SessionStream = Frames<ServerFrame>;
 
     async fn session(&self, request: Request<Streaming<ClientFrame>>) -> Result<Response<Self::SessionStream>, Status> {
+        if request.metadata().contains_key("authorization") {
+            return Err(Status::unauthenticated("a token that nobody has"));
+        }
         let mut frames = request.into_inner();
         let (answers_tx, answers) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -204,6 +208,48 @@ async fn a_time_limit_ends_the_load() {
     let report = load(&server, |config| config.limit = Limit::Duration(Duration::from_millis(100))).await;
     assert!(report.is_clean(), "{report}");
     assert!(report.sent > 0 && report.sent == report.answered && report.events_per_second > 0.0);
+}
+
+#[tokio::test]
+async fn an_interruption_ends_the_load_and_is_told_in_the_report() {
+    let interrupted = CancellationToken::new();
+    let server = serve({
+        let interrupted = interrupted.clone();
+        move |request, out| {
+            if request.client_sequence == 50 {
+                interrupted.cancel();
+            }
+            out.push(right(&request));
+            Ok(())
+        }
+    })
+    .await;
+    let hour = Limit::Duration(Duration::from_secs(3600));
+    let config = LoadConfig {
+        limit: hour,
+        warmup: Duration::ZERO,
+        window: 8,
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    let report = run_until(&config, interrupted.clone(), |_| {}).await.unwrap();
+    assert!(report.interrupted && report.is_clean(), "{report}");
+    assert!(report.answered >= 50 && report.sent == report.answered && report.seconds < 3600.0, "{report}");
+    assert!(report.to_string().starts_with("interrupted"), "{report}");
+
+    // Before it has begun.
+    let report = run_until(&config, interrupted, |_| {}).await.unwrap();
+    assert!(report.interrupted, "{report}");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_from_a_server_that_is_not_there() {
+    let server = serve(|_, _| Ok(())).await;
+    let token = Some("0123456789abcdef".to_owned());
+    let config = LoadConfig { token, ..LoadConfig::new(server.address.to_string(), Protocol::V1) };
+    match run(&config, |_| {}).await {
+        Err(LoadError::Refused { code: 16, why, .. }) => assert!(why.contains("a token that nobody has"), "{why}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ mod exit;
 use std::process::ExitCode;
 
 use clap::Parser;
-use nimbus_config::{Environment, Loaded};
+use nimbus_config::{ConfigError, Environment, Loaded, LoadedPart, Warning};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{Cli, Command, ServeArgs, serve::Greeting},
     compose::Signals,
-    exit::{Exit, Failure, OrExit},
+    exit::{Exit, Failure, OrExit, OrUnread, tell},
 };
 
 fn main() -> ExitCode {
@@ -23,13 +23,16 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and version come this way as well; clap knows which stream they belong to.
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            return if error.print().is_ok() { exit.into() } else { Exit::Io.into() };
+            return error.print().or_unread().map_or_else(|failure| failure.exit, |()| exit).into();
         }
     };
     match run(cli.command) {
         Ok(exit) => exit.into(),
         Err(Failure { exit, error }) => {
-            eprintln!("nimbus: {error:#}");
+            // Who closes a pipe knows it.
+            if exit != Exit::Unread {
+                tell(format_args!("nimbus: {error:#}"));
+            }
             exit.into()
         }
     }
@@ -41,23 +44,21 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Standalone(args) => serve(&environment, &args, false),
         Command::Dev(args) => serve(&environment, &args, true),
         Command::Client(args) => {
-            let config = nimbus_config::load_client(&environment).or_exit(Exit::Usage)?;
+            let config = part(nimbus_config::load_client(&environment))?;
             block_on(async { cli::client::run(args, config, interrupted()?).await })
         }
         Command::Load(args) => {
-            let config = nimbus_config::load_client(&environment).or_exit(Exit::Usage)?;
+            let config = part(nimbus_config::load_client(&environment))?;
             block_on(async { cli::load::run(args, config, interrupted()?).await })
         }
         Command::Data(args) => {
-            let storage = nimbus_config::load_storage(&environment).or_exit(Exit::Usage)?;
+            let storage = part(nimbus_config::load_storage(&environment))?;
             cli::data::run(&args, &storage.dir)
         }
         Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;
-            for warning in &loaded.warnings {
-                eprintln!("nimbus: warning: {warning}");
-            }
+            warn(&loaded.warnings);
             cli::config::show(&loaded, &args)
         }
     }
@@ -71,6 +72,19 @@ fn serve(environment: &Environment, args: &ServeArgs, is_dev: bool) -> Result<Ex
 /// Every problem at once, or the settings.
 fn load(environment: &Environment) -> Result<Loaded, Failure> {
     nimbus_config::load(environment).or_exit(Exit::Usage)
+}
+
+/// What a command needs of the settings, with a word about names that are none.
+fn part<T>(loaded: Result<LoadedPart<T>, ConfigError>) -> Result<T, Failure> {
+    let LoadedPart { config, warnings } = loaded.or_exit(Exit::Usage)?;
+    warn(&warnings);
+    Ok(config)
+}
+
+fn warn(warnings: &[Warning]) {
+    for warning in warnings {
+        tell(format_args!("nimbus: warning: {warning}"));
+    }
 }
 
 fn block_on(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {

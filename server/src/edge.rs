@@ -72,8 +72,11 @@ impl Edge {
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), EdgeError> {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_serving(&health, true).await;
-        let reflection =
-            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+        let reflection = || {
+            let both = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET];
+            let builder = tonic_reflection::server::Builder::configure();
+            both.into_iter().fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+        };
         let config = &self.shared.config;
         let server = Server::builder()
             .http2_keepalive_interval(Some(config.keepalive_interval))

@@ -180,20 +180,41 @@ impl Queue {
     /// Waits for work, at most until `deadline`, and moves it into `into` (which is empty). Writer thread only.
     ///
     /// When `full` says so, events are refused instead. All of them, and while nobody can enqueue: whoever learns of a
-    /// refusal knows that nothing it enqueued later was stored either.
+    /// refusal knows that nothing it enqueued later was stored either. `full` itself is asked before that, while everybody
+    /// can: it may ask the file system, and one that hangs must stop nobody but the writer.
     pub(crate) fn take(
         &self,
         into: &mut Vec<Item>,
         deadline: Option<Instant>,
         full: impl FnOnce() -> Option<LogError>,
     ) -> Taken {
+        self.wait(deadline);
+        let full = full();
+        let mut waiting = self.lock();
+        mem::swap(&mut waiting.items, into);
+        waiting.urgent = false;
+        waiting.lazy_since = None;
+        waiting.nudged = false;
+        let bytes = into.iter().map(Item::bytes).sum();
+        let mut refused = 0;
+        if let Some(error) = full {
+            for item in into.extract_if(.., |item| item.is_event()) {
+                item.resolve(Err(error.clone()));
+                refused += 1;
+            }
+        }
+        Taken { bytes, refused, closed: waiting.closed }
+    }
+
+    /// Waits for work, at most until `deadline`. What is there stays: nobody but the writer takes it.
+    fn wait(&self, deadline: Option<Instant>) {
         let mut waiting = self.lock();
         loop {
             let now = Instant::now();
             let lazy_due = waiting.lazy_since.map(|since| since + LAZY_DELAY);
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if waiting.urgent || waiting.closed || waiting.nudged || due(lazy_due) || due(deadline) {
-                break;
+                return;
             }
             let until = [lazy_due, deadline].into_iter().flatten().min();
             waiting = match until {
@@ -204,19 +225,6 @@ impl Queue {
                 None => self.work.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        mem::swap(&mut waiting.items, into);
-        waiting.urgent = false;
-        waiting.lazy_since = None;
-        waiting.nudged = false;
-        let bytes = into.iter().map(Item::bytes).sum();
-        let mut refused = 0;
-        if let Some(error) = full() {
-            for item in into.extract_if(.., |item| item.is_event()) {
-                item.resolve(Err(error.clone()));
-                refused += 1;
-            }
-        }
-        Taken { bytes, refused, closed: waiting.closed }
     }
 
     /// Reports a failed write: `failed` to the appends it held, `unwritten` to those that were enqueued since. Nobody can
@@ -272,5 +280,41 @@ impl Queue {
     pub(crate) fn close(&self) {
         self.lock().closed = true;
         self.work.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+    use crate::testing::{P0, event};
+
+    /// Longer than any of this takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// What a hanging file system would be: the question is answered only after somebody else has enqueued.
+    #[tokio::test]
+    async fn while_the_room_is_asked_for_others_enqueue_and_are_refused_with_the_rest() {
+        let queue = Queue::new(1024);
+        let before = queue.append(P0, vec![event(1)], None);
+        let (mut meanwhile, mut items) = (None, Vec::new());
+        let taken = thread::scope(|threads| {
+            queue.take(&mut items, None, || {
+                let (appended_tx, appended) = mpsc::channel();
+                let queue = &queue;
+                threads.spawn(move || appended_tx.send(queue.append(P0, vec![event(2)], None)));
+                meanwhile =
+                    Some(appended.recv_timeout(PATIENCE).expect("the queue is free while the room is asked for"));
+                Some(LogError::Full("no room".to_owned()))
+            })
+        });
+        assert_eq!((taken.refused, items.len(), taken.closed), (2, 0, false));
+        for refused in [before, meanwhile.unwrap()] {
+            assert!(matches!(refused.await, Err(LogError::Full(_))));
+        }
+        let _after = queue.append(P0, vec![event(3)], None);
+        let taken = queue.take(&mut items, None, || None);
+        assert_eq!((taken.refused, items.len()), (0, 1), "what comes after the refusal is taken by itself");
     }
 }

@@ -242,6 +242,7 @@ mod tests {
                 kind,
                 report: LoadReport {
                     protocol,
+                    interrupted: false,
                     streams: shape.streams,
                     connections: 1,
                     window: shape.window,

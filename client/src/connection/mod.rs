@@ -144,13 +144,18 @@ impl Task {
     /// Keeps what is due, then lets the machine build on it. A file that fails ends the machine: what is in the file by
     /// then is what a restart goes on from.
     async fn keep_records(&mut self) {
+        let welcomed = matches!(*self.shared.state.borrow(), State::Connected(_));
         let (records, checkpoint, snapshot) = {
             let mut core = self.shared.lock();
             if !core.stopping && !core.machine.records_due(Instant::now()) {
                 return;
             }
             let (records, checkpoint) = core.machine.take_records();
-            let compacts = matches!(&self.keeper, Keeper::File(journal) if journal.wants_compaction());
+            let compacts = match &self.keeper {
+                // A server has taken it for this client's: from now on it says so itself.
+                Keeper::File(journal) => journal.wants_compaction() || welcomed && !journal.is_named(),
+                Keeper::Memory | Keeper::Broken => false,
+            };
             let snapshot = compacts.then(|| core.machine.snapshot());
             (records, checkpoint, snapshot)
         };

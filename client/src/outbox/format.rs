@@ -2,24 +2,33 @@
 //!
 //! ```text
 //! header   0  magic "NIMBUSOB"   8  version u32   12  outbox id 16 bytes   28  crc u32 of bytes 0..28
-//!         32  slot A: kept length u64, crc u32    44  slot B: the same     56  zeros to 64
+//!         32  slot A: kept length u64, crc u32    44  slot B: the same
+//!         56  length of the client id u32         60  crc u32 of (that length, bytes 64..192)
+//!         64  client id, zeros to 192
 //! record   0  length of the body u32   4  crc u32 of (offset in the file u64, length, body)   8  body: kind u8, fields
 //! ```
 //! All numbers are little endian. The slots say, in turn, up to where the file was fsynced: damage before that is damage,
 //! behind it may be a torn write. A checksum covers the record's place, so that no record passes for another one.
+//!
+//! That is version 2. Version 1 is read as well: zeros from 56 to 64, where its records begin; it does not say whose it is.
 
 use bytes::Bytes;
 use nimbus_proto::v1;
 use prost::Message;
 
-use crate::machine::Record;
+use crate::{builder::MAX_CLIENT_ID_BYTES, machine::Record};
 
 pub(super) const MAGIC: &[u8; 8] = b"NIMBUSOB";
-pub(super) const VERSION: u32 = 1;
-pub(super) const HEADER_BYTES: usize = 64;
+pub(super) const VERSION: u32 = 2;
+/// Files that do not say whose they are.
+pub(super) const UNNAMED_VERSION: u32 = 1;
+pub(super) const HEADER_BYTES: usize = CLIENT_ID + MAX_CLIENT_ID_BYTES;
+pub(super) const UNNAMED_HEADER_BYTES: usize = 64;
 pub(super) const SLOT_BYTES: usize = 12;
 pub(super) const SLOT_OFFSETS: [usize; 2] = [32, 44];
 const SLOTS_END: usize = 56;
+const NAME_CRC: usize = 60;
+const CLIENT_ID: usize = 64;
 const FRAME_BYTES: usize = 8;
 /// An event has at most 1 MiB of payload and some KiB beside it.
 const MAX_BODY_BYTES: usize = 2 * 1024 * 1024;
@@ -40,13 +49,18 @@ impl Damage {
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) outbox_id: [u8; 16],
+    /// Whose it is, if it says so.
+    pub(super) client_id: Option<String>,
+    /// Where the records begin.
+    pub(super) bytes: usize,
     /// Up to where the file was fsynced.
     pub(super) kept: u64,
     /// Which slot comes next.
     pub(super) next_slot: usize,
 }
 
-pub(super) fn encode_header(outbox_id: [u8; 16], kept: u64) -> [u8; HEADER_BYTES] {
+/// The caller has checked that the client id is no longer than one may be.
+pub(super) fn encode_header(outbox_id: [u8; 16], client_id: &str, kept: u64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(MAGIC);
     header[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -56,6 +70,11 @@ pub(super) fn encode_header(outbox_id: [u8; 16], kept: u64) -> [u8; HEADER_BYTES
     for (slot, offset) in SLOT_OFFSETS.into_iter().enumerate() {
         header[offset..offset + SLOT_BYTES].copy_from_slice(&encode_slot(slot, kept));
     }
+    let length = u32::try_from(client_id.len()).expect("a client id has at most 128 bytes");
+    header[SLOTS_END..NAME_CRC].copy_from_slice(&length.to_le_bytes());
+    header[CLIENT_ID..CLIENT_ID + client_id.len()].copy_from_slice(client_id.as_bytes());
+    let crc = name_crc(&header);
+    header[NAME_CRC..CLIENT_ID].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
@@ -73,8 +92,30 @@ fn slot_crc(slot: usize, kept: u64) -> u32 {
     hasher.finalize()
 }
 
-pub(super) fn decode_header(file: &[u8]) -> Result<Header, Damage> {
+/// The caller has checked the length.
+fn name_crc(file: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&file[SLOTS_END..NAME_CRC]);
+    hasher.update(&file[CLIENT_ID..HEADER_BYTES]);
+    hasher.finalize()
+}
+
+fn decode_client_id(file: &[u8]) -> Result<String, Damage> {
     if file.len() < HEADER_BYTES {
+        return Err(Damage::new(0, format!("{} bytes are less than a header", file.len())));
+    }
+    let damage = |what| Damage::new(SLOTS_END, what);
+    if u32_at(file, NAME_CRC) != name_crc(file) {
+        return Err(damage("the checksum of the client id does not match"));
+    }
+    let length = u32_at(file, SLOTS_END) as usize;
+    let name = file[CLIENT_ID..HEADER_BYTES].get(..length);
+    let name = name.and_then(|name| std::str::from_utf8(name).ok());
+    name.map(str::to_owned).ok_or_else(|| damage("the client id cannot be read"))
+}
+
+pub(super) fn decode_header(file: &[u8]) -> Result<Header, Damage> {
+    if file.len() < UNNAMED_HEADER_BYTES {
         return Err(Damage::new(0, format!("{} bytes are less than a header", file.len())));
     }
     if &file[..8] != MAGIC {
@@ -83,25 +124,29 @@ pub(super) fn decode_header(file: &[u8]) -> Result<Header, Damage> {
     if u32_at(file, 28) != crc32fast::hash(&file[..28]) {
         return Err(Damage::new(0, "the header's checksum does not match"));
     }
-    let version = u32_at(file, 8);
-    if version != VERSION {
-        return Err(Damage::new(8, format!("format version {version}; this SDK reads version {VERSION}")));
-    }
-    if file[SLOTS_END..HEADER_BYTES].iter().any(|b| *b != 0) {
-        return Err(Damage::new(SLOTS_END, "bytes that must be zero are not"));
-    }
+    let (bytes, client_id) = match u32_at(file, 8) {
+        VERSION => (HEADER_BYTES, Some(decode_client_id(file)?)),
+        UNNAMED_VERSION if file[SLOTS_END..UNNAMED_HEADER_BYTES].iter().all(|b| *b == 0) => {
+            (UNNAMED_HEADER_BYTES, None)
+        }
+        UNNAMED_VERSION => return Err(Damage::new(SLOTS_END, "bytes that must be zero are not")),
+        version => {
+            let what = format!("format version {version}; this SDK reads versions {UNNAMED_VERSION} and {VERSION}");
+            return Err(Damage::new(8, what));
+        }
+    };
     let slots = SLOT_OFFSETS.into_iter().enumerate().filter_map(|(slot, offset)| {
         let kept = u64_at(file, offset);
         (u32_at(file, offset + 8) == slot_crc(slot, kept)).then_some((kept, slot))
     });
     let (kept, slot) = slots.max().ok_or_else(|| Damage::new(SLOT_OFFSETS[0], "neither length slot is whole"))?;
-    if kept < HEADER_BYTES as u64 || kept > file.len() as u64 {
+    if kept < bytes as u64 || kept > file.len() as u64 {
         let what = format!("the file has {} bytes, {kept} were kept", file.len());
         return Err(Damage::new(file.len(), what));
     }
     let mut outbox_id = [0; 16];
     outbox_id.copy_from_slice(&file[12..28]);
-    Ok(Header { outbox_id, kept, next_slot: (slot + 1) % SLOT_OFFSETS.len() })
+    Ok(Header { outbox_id, client_id, bytes, kept, next_slot: (slot + 1) % SLOT_OFFSETS.len() })
 }
 
 /// Appends one record to `buffer`, whose first byte will lie at `base` in the file.

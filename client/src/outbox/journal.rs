@@ -25,6 +25,9 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: File,
     outbox_id: [u8; 16],
+    client_id: String,
+    /// Whether the file says whose it is.
+    is_named: bool,
     /// Where the next record goes.
     end: u64,
     next_slot: usize,
@@ -34,8 +37,8 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the file, and reads what it holds. A torn tail is cut.
-    pub(crate) fn open(path: &Path) -> Result<(Self, Memory), Error> {
+    /// Opens the file of this client or makes it, and reads what it holds. A torn tail is cut.
+    pub(crate) fn open(path: &Path, client_id: &str) -> Result<(Self, Memory), Error> {
         let lock = take_lock(path)?;
         let fail = |error| io_error(path, error);
         // Left behind by a crash in the middle of a rewrite: the file itself is whole.
@@ -44,7 +47,7 @@ impl Journal {
             Ok(()) | Err(_) => {}
         }
         if !path.try_exists().map_err(fail)? {
-            create(path, rand::random(), &[]).map_err(fail)?;
+            create(path, rand::random(), client_id, &[]).map_err(fail)?;
         }
         let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?;
         let mut bytes = Vec::new();
@@ -52,7 +55,11 @@ impl Journal {
         let damaged =
             |damage: Damage| Error::OutboxDamaged { path: path.to_owned(), offset: damage.offset, what: damage.what };
         let header = format::decode_header(&bytes).map_err(damaged)?;
-        let (memory, end) = replay(&bytes, header.kept).map_err(damaged)?;
+        let is_named = header.client_id.is_some();
+        if let Some(owner) = header.client_id.filter(|owner| owner != client_id) {
+            return Err(Error::OutboxForeign { path: path.to_owned(), owner, client_id: client_id.to_owned() });
+        }
+        let (memory, end) = replay(&bytes, header.bytes, header.kept).map_err(damaged)?;
         if end < bytes.len() as u64 {
             tracing::info!(path = %path.display(), end, cut = bytes.len() as u64 - end, "cutting a torn tail off the outbox");
             file.set_len(end).map_err(fail)?;
@@ -63,6 +70,8 @@ impl Journal {
             path: path.to_owned(),
             file,
             outbox_id: header.outbox_id,
+            client_id: client_id.to_owned(),
+            is_named,
             end,
             next_slot: header.next_slot,
             compacts_at: compacts_at(end),
@@ -73,6 +82,12 @@ impl Journal {
 
     pub(crate) const fn outbox_id(&self) -> [u8; 16] {
         self.outbox_id
+    }
+
+    /// Whether the file says whose it is. One of version 1 does so from its next rewrite on: to be asked for once a server
+    /// has welcomed this client with it, and not before, since until then it may be somebody else's.
+    pub(crate) const fn is_named(&self) -> bool {
+        self.is_named
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -117,10 +132,11 @@ impl Journal {
     }
 
     fn try_compact(&mut self, records: &[Record]) -> io::Result<()> {
-        self.end = create(&self.path, self.outbox_id, records)?;
+        self.end = create(&self.path, self.outbox_id, &self.client_id, records)?;
         self.file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         self.file.seek(SeekFrom::Start(self.end))?;
         self.next_slot = 0;
+        self.is_named = true;
         self.compacts_at = compacts_at(self.end);
         Ok(())
     }
@@ -131,7 +147,7 @@ fn compacts_at(end: u64) -> u64 {
 }
 
 /// Makes a whole file in place of whatever is there, durably. Returns its length.
-fn create(path: &Path, outbox_id: [u8; 16], records: &[Record]) -> io::Result<u64> {
+fn create(path: &Path, outbox_id: [u8; 16], client_id: &str, records: &[Record]) -> io::Result<u64> {
     let mut body = Vec::new();
     for record in records {
         format::encode_record(record, &mut body, HEADER_BYTES as u64);
@@ -147,7 +163,7 @@ fn create(path: &Path, outbox_id: [u8; 16], records: &[Record]) -> io::Result<u6
         options.mode(0o600);
     }
     let mut file = options.open(&temporary)?;
-    file.write_all(&format::encode_header(outbox_id, end))?;
+    file.write_all(&format::encode_header(outbox_id, client_id, end))?;
     file.write_all(&body)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -160,10 +176,10 @@ fn create(path: &Path, outbox_id: [u8; 16], records: &[Record]) -> io::Result<u6
     Ok(end)
 }
 
-/// Reads all records; returns where the last whole one ends.
-fn replay(bytes: &[u8], kept: u64) -> Result<(Memory, u64), Damage> {
+/// Reads all records, from the end of the header on; returns where the last whole one ends.
+fn replay(bytes: &[u8], begin: usize, kept: u64) -> Result<(Memory, u64), Damage> {
     let mut memory = Memory::default();
-    let mut offset = HEADER_BYTES;
+    let mut offset = begin;
     while offset < bytes.len() {
         match format::decode_record(bytes, offset) {
             Ok((record, next)) => {

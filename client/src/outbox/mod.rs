@@ -4,7 +4,7 @@ mod format;
 mod journal;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ impl Outbox {
     }
 
     /// In a file: survives `kill -9` at any instant and, for events, a power loss. Opened by one client at a time; made if
-    /// it is not there, readable by its owner only. A file `<path>.lock` lies beside it, and `<path>.tmp` for moments.
+    /// it is not there, readable by its owner only. It is one client id's: another one is refused. A file `<path>.lock` lies beside it, and `<path>.tmp` for moments.
     ///
     /// [`Client::send`](crate::Client::send) returns after an fdatasync that the events sent at the same time share.
     /// What the application acknowledged is written in batches, without one: a power loss may hand it out again. The
@@ -62,7 +62,7 @@ impl Outbox {
         self
     }
 
-    pub(crate) async fn open(self) -> Result<Opened, Error> {
+    pub(crate) async fn open(self, client_id: &str) -> Result<Opened, Error> {
         let capacity = self.capacity;
         if capacity == 0 || capacity > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(Error::Invalid { what: format!("outbox capacity is {capacity}; give 1 or more") });
@@ -73,8 +73,8 @@ impl Outbox {
             }
             Place::File(path) => {
                 let opening = tokio::task::spawn_blocking({
-                    let path = path.clone();
-                    move || Journal::open(&path)
+                    let (path, client_id) = (path.clone(), client_id.to_owned());
+                    move || Journal::open(&path, &client_id)
                 });
                 let (journal, memory) = match opening.await {
                     Ok(result) => result?,

@@ -1,13 +1,16 @@
 //! What a crash, a power loss and a flipped bit leave of an outbox file.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
 use nimbus_proto::v1;
 use tempfile::TempDir;
 
 use super::{
-    format::{HEADER_BYTES, SLOT_BYTES, SLOT_OFFSETS},
+    format::{self, HEADER_BYTES, SLOT_BYTES, SLOT_OFFSETS, UNNAMED_HEADER_BYTES, UNNAMED_VERSION},
     journal::Journal,
 };
 use crate::{
@@ -19,6 +22,10 @@ fn scratch() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("outbox");
     (directory, path)
+}
+
+fn open(path: &Path) -> Result<(Journal, Memory), Error> {
+    Journal::open(path, "device-1")
 }
 
 fn event(seq: u64) -> Record {
@@ -49,26 +56,26 @@ fn memory_of(records: &[Record]) -> Memory {
     memory
 }
 
-fn write(path: &std::path::Path, records: &[Record]) {
-    let (mut journal, memory) = Journal::open(path).unwrap();
+fn write(path: &Path, records: &[Record]) {
+    let (mut journal, memory) = open(path).unwrap();
     assert_eq!(memory, Memory::default());
     journal.append(records, true).unwrap();
 }
 
-fn reopen(path: &std::path::Path) -> Memory {
-    Journal::open(path).unwrap().1
+fn reopen(path: &Path) -> Memory {
+    open(path).unwrap().1
 }
 
 #[test]
 fn what_was_written_is_read_again() {
     let (_directory, path) = scratch();
-    let (mut journal, _) = Journal::open(&path).unwrap();
+    let (mut journal, _) = open(&path).unwrap();
     let id = journal.outbox_id();
     for record in records() {
         journal.append(&[record], true).unwrap();
     }
     drop(journal);
-    let (journal, memory) = Journal::open(&path).unwrap();
+    let (journal, memory) = open(&path).unwrap();
     assert_eq!((journal.outbox_id(), &memory), (id, &memory_of(&records())));
     assert_eq!((memory.accepted, memory.last_seq(), memory.place.position), (2, 4, 40));
     assert_eq!(memory_of(&memory.snapshot()), memory);
@@ -79,7 +86,7 @@ fn a_write_that_was_torn_off_anywhere_is_cut() {
     let (_directory, path) = scratch();
     write(&path, &records()[..4]);
     let kept = fs::read(&path).unwrap();
-    let (mut journal, _) = Journal::open(&path).unwrap();
+    let (mut journal, _) = open(&path).unwrap();
     // Not vouched for: a kill in the middle of the write, before its fsync.
     journal.append(&records()[4..], false).unwrap();
     drop(journal);
@@ -93,7 +100,7 @@ fn a_write_that_was_torn_off_anywhere_is_cut() {
         // What follows is as good as ever.
         let cut = fs::metadata(&path).unwrap().len();
         assert!(cut <= end as u64);
-        let (mut journal, memory) = Journal::open(&path).unwrap();
+        let (mut journal, memory) = open(&path).unwrap();
         journal.append(&[event(memory.last_seq() + 1)], true).unwrap();
         drop(journal);
         assert_eq!(reopen(&path).last_seq(), memory.last_seq() + 1);
@@ -126,7 +133,7 @@ fn every_flipped_bit_is_found_or_harmless() {
         let mut flipped = whole.clone();
         flipped[offset] ^= 1 << (bit % 8);
         fs::write(&path, &flipped).unwrap();
-        match Journal::open(&path) {
+        match open(&path) {
             Err(Error::OutboxDamaged { offset: named, path: file, .. }) => {
                 assert_eq!(file, path);
                 assert!(named <= offset as u64, "bit {bit}: {named} named");
@@ -149,7 +156,7 @@ fn a_file_that_was_cut_short_is_found_out() {
     let whole = fs::read(&path).unwrap();
     for end in 0..whole.len() {
         fs::write(&path, &whole[..end]).unwrap();
-        assert!(matches!(Journal::open(&path), Err(Error::OutboxDamaged { .. })), "{end} of {} bytes", whole.len());
+        assert!(matches!(open(&path), Err(Error::OutboxDamaged { .. })), "{end} of {} bytes", whole.len());
     }
 }
 
@@ -157,22 +164,79 @@ fn a_file_that_was_cut_short_is_found_out() {
 fn another_format_and_another_kind_of_file_are_named() {
     let (_directory, path) = scratch();
     fs::write(&path, [b'x'; 200]).unwrap();
-    let error = Journal::open(&path).unwrap_err().to_string();
+    let error = open(&path).unwrap_err().to_string();
     assert!(error.contains("no Nimbus outbox"), "{error}");
 
-    let mut header = super::format::encode_header([1; 16], HEADER_BYTES as u64);
+    let mut header = format::encode_header([1; 16], "device-1", HEADER_BYTES as u64);
     header[8] = 9;
     let crc = crc32fast::hash(&header[..28]);
     header[28..32].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, header).unwrap();
-    let error = Journal::open(&path).unwrap_err().to_string();
+    let error = open(&path).unwrap_err().to_string();
     assert!(error.contains("format version 9"), "{error}");
+}
+
+/// A file as version 1 wrote it.
+pub(crate) fn unnamed(records: &[Record]) -> Vec<u8> {
+    let mut body = Vec::new();
+    records.iter().for_each(|record| format::encode_record(record, &mut body, UNNAMED_HEADER_BYTES as u64));
+    let kept = (UNNAMED_HEADER_BYTES + body.len()) as u64;
+    let mut header = format::encode_header([1; 16], "", kept)[..UNNAMED_HEADER_BYTES].to_vec();
+    header[8..12].copy_from_slice(&UNNAMED_VERSION.to_le_bytes());
+    let crc = crc32fast::hash(&header[..28]);
+    header[28..32].copy_from_slice(&crc.to_le_bytes());
+    header[56..].fill(0);
+    header.extend(body);
+    header
+}
+
+#[test]
+fn a_file_of_version_1_is_read_and_written_and_says_whose_it_is_from_its_rewrite_on() {
+    let (_directory, path) = scratch();
+    fs::write(&path, unnamed(&records())).unwrap();
+    let (mut journal, memory) = open(&path).unwrap();
+    assert_eq!((journal.outbox_id(), journal.is_named(), &memory), ([1; 16], false, &memory_of(&records())));
+    journal.append(&[event(5)], true).unwrap();
+    drop(journal);
+    // Whoever it belongs to: it does not say yet.
+    let (mut journal, memory) = Journal::open(&path, "device-2").unwrap();
+    assert_eq!(memory.last_seq(), 5);
+    journal.compact(&memory.snapshot()).unwrap();
+    assert!(journal.is_named());
+    journal.append(&[event(6)], true).unwrap();
+    drop(journal);
+    assert!(matches!(open(&path), Err(Error::OutboxForeign { .. })));
+    let (journal, memory) = Journal::open(&path, "device-2").unwrap();
+    assert_eq!((journal.outbox_id(), memory.last_seq()), ([1; 16], 6));
+}
+
+#[test]
+fn a_file_of_another_client_is_refused_by_name_and_stays_as_it_is() {
+    let (_directory, path) = scratch();
+    write(&path, &records());
+    let before = fs::read(&path).unwrap();
+    match Journal::open(&path, "device-2") {
+        Err(error @ Error::OutboxForeign { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains("`device-1`") && text.contains("`device-2`"), "{text}");
+            assert!(!error.is_retryable());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(&path).unwrap(), before);
+    open(&path).unwrap();
+
+    let longest = "x".repeat(128);
+    let path = path.with_file_name("longest");
+    drop(Journal::open(&path, &longest).unwrap());
+    Journal::open(&path, &longest).unwrap();
+    assert!(matches!(Journal::open(&path, "x"), Err(Error::OutboxForeign { owner, .. }) if owner == longest));
 }
 
 #[test]
 fn a_rewrite_keeps_everything_and_a_crash_in_it_changes_nothing() {
     let (_directory, path) = scratch();
-    let (mut journal, _) = Journal::open(&path).unwrap();
+    let (mut journal, _) = open(&path).unwrap();
     let id = journal.outbox_id();
     journal.append(&records(), true).unwrap();
     let memory = memory_of(&records());
@@ -182,7 +246,7 @@ fn a_rewrite_keeps_everything_and_a_crash_in_it_changes_nothing() {
     journal.append(&[event(5)], true).unwrap();
     drop(journal);
     fs::write(path.with_file_name("outbox.tmp"), b"half of the next").unwrap();
-    let (journal, after) = Journal::open(&path).unwrap();
+    let (journal, after) = open(&path).unwrap();
     assert_eq!(journal.outbox_id(), id);
     assert_eq!((after.last_seq(), after.accepted, &after.place), (5, 2, &memory.place));
     assert!(!path.with_file_name("outbox.tmp").exists());
@@ -191,7 +255,7 @@ fn a_rewrite_keeps_everything_and_a_crash_in_it_changes_nothing() {
 #[test]
 fn a_file_does_not_grow_without_bound() {
     let (_directory, path) = scratch();
-    let (mut journal, _) = Journal::open(&path).unwrap();
+    let (mut journal, _) = open(&path).unwrap();
     let mut memory = Memory::default();
     let mut rewrites = 0;
     for seq in 1..=20_000 {
@@ -212,10 +276,10 @@ fn a_file_does_not_grow_without_bound() {
 #[test]
 fn one_at_a_time() {
     let (_directory, path) = scratch();
-    let first = Journal::open(&path).unwrap();
-    assert!(matches!(Journal::open(&path), Err(Error::OutboxInUse { .. })));
+    let first = open(&path).unwrap();
+    assert!(matches!(open(&path), Err(Error::OutboxInUse { .. })));
     drop(first);
-    Journal::open(&path).unwrap();
+    open(&path).unwrap();
 }
 
 #[cfg(unix)]
@@ -230,7 +294,7 @@ fn only_the_owner_may_read_it() {
 #[test]
 fn a_directory_that_is_not_there_is_an_io_error() {
     let (directory, _) = scratch();
-    let error = Journal::open(&directory.path().join("no/such/outbox")).unwrap_err();
+    let error = open(&directory.path().join("no/such/outbox")).unwrap_err();
     assert!(matches!(error, Error::OutboxIo { .. }), "{error}");
     assert!(error.to_string().contains("no/such/outbox"));
 }

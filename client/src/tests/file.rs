@@ -1,7 +1,7 @@
 //! A client with an outbox file, restarted.
 
 use super::gateway::{FakeGateway, in_time};
-use crate::{Client, Error, Event, Incoming, Outbox};
+use crate::{Client, Error, Event, Incoming, Outbox, State, outbox::tests::unnamed};
 
 fn builder(gateway: &FakeGateway, path: &std::path::Path) -> crate::Builder {
     Client::builder(gateway.url()).client_id("device-1").outbox(Outbox::file(path))
@@ -88,4 +88,30 @@ async fn an_outbox_fills_up_offline() {
     server.accept(16);
     assert_eq!(in_time("room", client.send(Event::new("sq", "x"))).await.unwrap().get(), 21);
     client.close().await;
+}
+
+#[tokio::test]
+async fn a_file_of_version_1_says_whose_it_is_once_a_server_has_welcomed_its_client() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("outbox");
+    std::fs::write(&path, unnamed(&[])).unwrap();
+    let mut gateway = FakeGateway::start().await;
+    // Until then nobody knows whose it is, and a wrong one does not take it away.
+    let offline = || Client::builder("127.0.0.1:9").client_id("device-2").outbox(Outbox::file(&path));
+    offline().start().await.unwrap().close().await;
+
+    let client = builder(&gateway, &path).start().await.unwrap();
+    let (_, mut server) = gateway.welcomed().await;
+    let mut state = client.state();
+    in_time("connected", state.wait_for(|state| matches!(state, State::Connected(_)))).await.unwrap();
+    client.send(Event::new("sq", "1")).await.unwrap();
+    assert_eq!(server.event().await.seq, 1);
+    client.close().await;
+    match offline().start().await {
+        Err(Error::OutboxForeign { owner, client_id, .. }) => {
+            assert_eq!((&owner[..], &client_id[..]), ("device-1", "device-2"))
+        }
+        other => panic!("{other:?}"),
+    }
+    builder(&gateway, &path).start().await.unwrap().close().await;
 }

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::{
     desk::Handed,
@@ -101,6 +101,7 @@ pub(crate) async fn run<R: LogRecord>(
         seats: HashMap::new(),
         workers: JoinSet::new(),
         by_task: HashMap::new(),
+        told: 0,
         bell: Arc::new(Notify::new()),
     };
     member.run(shutdown).await
@@ -115,6 +116,8 @@ struct Member<R: LogRecord, C> {
     seats: HashMap<Partition, Seat<R>>,
     workers: JoinSet<WorkerEnd>,
     by_task: HashMap<tokio::task::Id, Partition>,
+    /// How many partitions the log last said that this member owns.
+    told: usize,
     bell: Arc<Notify>,
 }
 
@@ -163,15 +166,22 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
                         not_before = Some(Instant::now() + self.config.backoff.jittered(failures));
                     }
                 },
+                // Last: only when no assignment is left to take, so that all of a start are one line.
+                () = std::future::ready(()), if self.told != self.seats.len() => self.tell(),
             }
         }
+    }
+
+    fn tell(&mut self) {
+        self.told = self.seats.len();
+        info!(group = self.config.name, partitions = self.told, "partitions assigned");
     }
 
     fn take(&mut self, event: ConsumerEvent<R>) {
         match event {
             ConsumerEvent::Records(batch) => self.hand_out(batch),
             ConsumerEvent::Assigned { partition, committed } => {
-                info!(group = self.config.name, %partition, position = %committed.position, "partition assigned");
+                debug!(group = self.config.name, %partition, position = %committed.position, "partition assigned");
                 // What was read ahead before the worker said from where is dropped and read again.
                 self.consumer.pause(partition);
                 self.start(partition, committed, Position::START, 0);
@@ -262,7 +272,7 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
         }
         match seat.leaving() {
             Some(Leaving::Revoked) => {
-                info!(group = self.config.name, %partition, position = %seat.committed.position, "partition released");
+                debug!(group = self.config.name, %partition, position = %seat.committed.position, "partition released");
                 self.consumer.release(partition);
                 self.count_partitions();
                 return Ok(());

@@ -7,11 +7,11 @@ use nimbus_config::{EffectiveSetting, Loaded, Scope};
 use serde_json::{Value, json};
 
 use super::ConfigArgs;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure, OrUnread};
 
 pub(crate) fn show(loaded: &Loaded, args: &ConfigArgs) -> Result<Exit, Failure> {
     let text = if args.json { json_of(loaded) } else { table_of(loaded) };
-    writeln!(io::stdout(), "{text}").or_exit(Exit::Io)?;
+    writeln!(io::stdout(), "{text}").or_unread()?;
     Ok(Exit::Done)
 }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::{
     compose,
-    exit::{Exit, Failure, OrExit},
+    exit::{Exit, Failure, OrExit, OrUnread},
 };
 
 #[derive(Debug, Args)]
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &DataArgs, default_dir: &Path) -> Result<Exit, Failure> 
 
 fn show(args: &DataArgs, report: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
     let text = if args.json { serde_json::to_string(report).or_exit(Exit::Failed)? } else { text() };
-    writeln!(io::stdout(), "{text}").or_exit(Exit::Io)
+    writeln!(io::stdout(), "{text}").or_unread()
 }
 
 fn failure(error: ToolError) -> Failure {

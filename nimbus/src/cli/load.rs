@@ -8,11 +8,11 @@ use std::{
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use nimbus_config::ClientConfig;
-use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress};
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress, LoadReport};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
 
 /// Long enough for connections to open and buffers to grow.
 const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
@@ -69,18 +69,20 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 10s"))
 }
 
-/// Runs the load to its end, or until `interrupted`.
+/// Runs the load to its end, or until `interrupted`: then with what there is by then.
 pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: CancellationToken) -> Result<Exit, Failure> {
     let config = config(&args, client);
     let mut progress = Progress::new(&args);
-    let report = tokio::select! {
-        report = nimbus_loadtest::run(&config, |now| progress.show(now)) => report.map_err(failure)?,
-        () = interrupted.cancelled() => return Ok(Exit::Interrupted),
-    };
+    let report = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
     progress.end();
+    let report = report.map_err(failure)?;
     let text = if args.json { serde_json::to_string(&report).or_exit(Exit::Failed)? } else { report.to_string() };
-    writeln!(io::stdout(), "{text}").or_exit(Exit::Io)?;
-    Ok(if report.is_clean() { Exit::Done } else { Exit::Failed })
+    writeln!(io::stdout(), "{text}").or_unread()?;
+    Ok(match report {
+        LoadReport { interrupted: true, .. } => Exit::Interrupted,
+        report if report.is_clean() => Exit::Done,
+        _ => Exit::Failed,
+    })
 }
 
 fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
@@ -107,8 +109,18 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
 }
 
 fn failure(error: LoadError) -> Failure {
-    match error {
+    match &error {
         LoadError::Config(_) => Failure::new(Exit::Usage, error),
+        LoadError::Refused { code, .. } => {
+            let exit = Exit::of_refusal(*code);
+            let advice = match exit {
+                Exit::Denied => {
+                    "; set NIMBUS_CLIENT_TOKEN to a token that may use these client ids (--client-id-prefix)"
+                }
+                _ => "",
+            };
+            Failure::new(exit, format!("{error}{advice}"))
+        }
         LoadError::Connect { .. } => {
             Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
         }
@@ -143,7 +155,7 @@ impl Progress {
                 bar.set_message(text);
                 bar.tick();
             }
-            Self::Lines => eprintln!("{:.0} s: {text}", now.elapsed.as_secs_f64()),
+            Self::Lines => tell(format_args!("{:.0} s: {text}", now.elapsed.as_secs_f64())),
             Self::Silent => {}
         }
     }

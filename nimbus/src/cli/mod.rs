@@ -53,12 +53,16 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
     /// Talks to a server: sends numbers, sends events, or listens
     #[command(after_help = "Examples:
   nimbus client --start 1 --end 10              sends 1 to 10 to `sq` and prints the squares as they come
-  nimbus client --client_id phone-1             start and end are 0: stands by and prints what comes
+  nimbus client --client_id phone-1             start and end are 0: stands by and prints what comes while it is there
   nimbus client send echo hello                 sends one event, prints its answer
   nimbus client send sq 7 8 9                   one event for each payload
   nimbus client --outbox ./phone.outbox --start 1 --end 1000
                                                 keeps its place in a file: killed and started again, it goes on
                                                 (begin a new file for another range)
+
+Without --outbox each run is a new outbox and begins where the log ends. What was finished for an earlier run before that is not shown
+any more; what is finished later comes as `extra` lines when standing by, and as one line with their number when sending (--extras
+or --json shows them). An outbox file belongs to one client id.
 
 Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
     Client(ClientArgs),
@@ -68,7 +72,8 @@ Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
   nimbus load --streams 1 --window 1              what one event takes from end to end
   nimbus load --protocol original --json          a client of the original protocol; the report as JSON
 
-The exit code is 1 if anything was lost, repeated, out of order or wrong.")]
+The exit code is 1 if anything was lost, repeated, out of order or wrong. Ctrl-c ends the sending, waits for what is outstanding
+and prints the report so far; the exit code is 130 then. A second one exits at once.")]
     Load(load::LoadArgs),
     /// Shows every setting, its value, and where that came from
     #[command(after_help = "Examples:
@@ -124,7 +129,8 @@ pub(crate) struct Connection {
     /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
     #[arg(long, global = true)]
     pub(crate) addr: Option<String>,
-    /// Who this client is; results wait under this name while it is away
+    /// Who this client is. Results wait under this name while it is away, for the --outbox that they belong to; without
+    /// one, each run is a new outbox
     #[arg(long = "client_id", alias = "client-id", global = true, default_value = "nimbus-cli")]
     pub(crate) client_id: String,
     /// Keeps what is sent and not yet answered in this file, so that a killed client goes on where it was
@@ -133,6 +139,9 @@ pub(crate) struct Connection {
     /// Also writes each answer to this file as one JSON line, exactly once, however often the client is killed
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) results: Option<PathBuf>,
+    /// When sending: also shows each result that comes for an earlier run without --outbox, not only their number
+    #[arg(short = 'v', long, global = true)]
+    pub(crate) extras: bool,
     /// Prints one JSON object a line
     #[arg(long, global = true)]
     pub(crate) json: bool,

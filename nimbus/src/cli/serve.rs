@@ -111,7 +111,8 @@ fn banner(up: &Up, config: &Config, style: Style) -> String {
     let commands = [
         (format!("{program} client --start 1 --end 10{addr}"), "sends 1 to 10, prints their squares"),
         (format!("{program} client send echo hello{addr}"), "sends one event, prints its answer"),
-        (format!("{program} client{addr}"), "stands by and prints what comes"),
+        (format!("{program} client{addr}"), "stands by and prints what comes while it is there"),
+        (format!("{program} client --outbox ./me.outbox{addr}"), "the same, and gets later what it missed"),
         (format!("{program} --help"), "what else there is"),
     ];
     let width = commands.iter().map(|(command, _)| command.len()).max().unwrap_or_default();

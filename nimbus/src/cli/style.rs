@@ -11,8 +11,17 @@ pub(crate) struct Style {
 impl Style {
     /// For standard output.
     pub(crate) fn of_stdout() -> Self {
+        Self::of(&io::stdout())
+    }
+
+    /// For standard error.
+    pub(crate) fn of_stderr() -> Self {
+        Self::of(&io::stderr())
+    }
+
+    fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { colours: io::stdout().is_terminal() && !refused }
+        Self { colours: stream.is_terminal() && !refused }
     }
 
     fn paint(self, code: &str, text: &str) -> String {

@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::PATIENCE;
 
-/// How often a test looks again while it waits for a number.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How often a test looks again while it waits for a number or a line.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The samples of one scrape, by name and labels as they stand in the text.
 #[derive(Debug)]

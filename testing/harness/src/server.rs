@@ -22,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::{
     PATIENCE,
     binary::{is_ours, nimbus_binary},
-    metrics::Metrics,
+    metrics::{LOOK_AGAIN, Metrics},
 };
 
 /// How many lines of a server's output are kept for a failing test.
@@ -197,6 +197,22 @@ impl TestNimbus {
         match timeout(limit, process.child.wait()).await {
             Ok(status) => Ok(status?),
             Err(_elapsed) => bail!("the server did not end within {limit:?}:\n{}", process.output()),
+        }
+    }
+
+    /// Waits until what the server wrote is what the test waits for.
+    ///
+    /// # Errors
+    /// It did not become so in time.
+    pub async fn wait_for_output(&self, reached: impl Fn(&str) -> bool) -> anyhow::Result<String> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let output = self.output();
+            if reached(&output) {
+                return Ok(output);
+            }
+            ensure!(tokio::time::Instant::now() < deadline, "it never came within {PATIENCE:?}:\n{output}");
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 

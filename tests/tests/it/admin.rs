@@ -9,7 +9,7 @@ use tonic_reflection::pb::v1::{
 };
 
 #[tokio::test]
-async fn health_and_reflection_know_both_services() -> anyhow::Result<()> {
+async fn health_and_reflection_know_every_service() -> anyhow::Result<()> {
     let nimbus = TestNimbus::builder().start().await?;
     let channel = nimbus.connect().await?;
     let mut health = HealthClient::new(channel.clone());
@@ -17,16 +17,20 @@ async fn health_and_reflection_know_both_services() -> anyhow::Result<()> {
         let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await?.into_inner();
         assert_eq!(answer.status(), ServingStatus::Serving, "{service}");
     }
-    let ask = ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(MessageRequest::ListServices(String::new())),
-    };
     let mut reflection = ServerReflectionClient::new(channel);
-    let mut answers = reflection.server_reflection_info(Request::new(tokio_stream::iter([ask]))).await?.into_inner();
+    let list = MessageRequest::ListServices(String::new());
+    let health = MessageRequest::FileContainingSymbol("grpc.health.v1.Health".to_owned());
+    let asks = [list, health].map(|ask| ServerReflectionRequest { host: String::new(), message_request: Some(ask) });
+    let mut answers = reflection.server_reflection_info(Request::new(tokio_stream::iter(asks))).await?.into_inner();
     let answer = answers.message().await?.and_then(|answer| answer.message_response);
     let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
     let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
-    assert!(names.contains(&"nimbus.v1.Gateway") && names.contains(&"nimbus.NimbusService"), "{names:?}");
+    for service in ["nimbus.v1.Gateway", "nimbus.NimbusService", "grpc.health.v1.Health"] {
+        assert!(names.contains(&service), "{service} is not in {names:?}");
+    }
+    let answer = answers.message().await?.and_then(|answer| answer.message_response);
+    let Some(MessageResponse::FileDescriptorResponse(file)) = answer else { panic!("{answer:?}") };
+    assert!(!file.file_descriptor_proto.is_empty());
     Ok(())
 }
 

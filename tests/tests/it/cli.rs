@@ -11,11 +11,11 @@ use nimbus_harness::{PATIENCE, TestNimbus, nimbus_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
-    process::Command,
+    process::{Child, Command},
     time::timeout,
 };
 
-fn command<I: AsRef<OsStr>>(directory: &Path, args: impl IntoIterator<Item = I>) -> anyhow::Result<Command> {
+pub(crate) fn command<I: AsRef<OsStr>>(directory: &Path, args: impl IntoIterator<Item = I>) -> anyhow::Result<Command> {
     let mut command = Command::new(nimbus_binary()?);
     let ours = |name: &OsStr| name.to_string_lossy().starts_with("NIMBUS_");
     command.args(args).env_clear().envs(std::env::vars_os().filter(|(name, _)| !ours(name)));
@@ -23,18 +23,27 @@ fn command<I: AsRef<OsStr>>(directory: &Path, args: impl IntoIterator<Item = I>)
     Ok(command)
 }
 
-async fn nimbus<I: AsRef<OsStr>>(args: impl IntoIterator<Item = I>, env: &[(&str, &str)]) -> anyhow::Result<Output> {
+pub(crate) async fn nimbus<I: AsRef<OsStr>>(
+    args: impl IntoIterator<Item = I>,
+    env: &[(&str, &str)],
+) -> anyhow::Result<Output> {
     let directory = tempfile::tempdir()?;
     let mut command = command(directory.path(), args)?;
     Ok(timeout(PATIENCE, command.envs(env.iter().copied()).output()).await.context("it does not end")??)
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What ctrl-c does.
+pub(crate) fn interrupt(process: &Child) -> anyhow::Result<()> {
+    let pid = Pid::from_raw(i32::try_from(process.id().context("it has ended")?)?).context("no pid")?;
+    Ok(kill_process(pid, Signal::INT)?)
 }
 
 #[tokio::test]
@@ -198,15 +207,22 @@ async fn a_client_shows_its_token_and_a_listening_one_ends_on_ctrl_c() -> anyhow
     let server = TestNimbus::builder().env("NIMBUS_AUTH_TOKENS", tokens).start().await?;
     let addr = server.addr().to_string();
     let output = nimbus(["client", "--addr", &addr, "--client_id", "phone-1", "send", "echo", "x"], &[]).await?;
-    assert_eq!(output.status.code(), Some(69), "no token");
+    assert_eq!(output.status.code(), Some(77), "no token: {}", stderr(&output));
     assert!(stderr(&output).contains("NIMBUS_CLIENT_TOKEN"), "{}", stderr(&output));
+    let token = [("NIMBUS_CLIENT_TOKEN", "0123456789abcdef")];
+    let output = nimbus(["client", "--addr", &addr, "--client_id", "tablet-1", "send", "echo", "x"], &token).await?;
+    assert_eq!(output.status.code(), Some(77), "not its client id: {}", stderr(&output));
+    let output = nimbus(["load", "--addr", &addr, "--events", "1"], &[]).await?;
+    assert_eq!(output.status.code(), Some(77), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("Unauthenticated") && said.contains("NIMBUS_CLIENT_TOKEN"), "{said}");
+    assert!(!said.contains("is a server running"), "{said}");
 
     let directory = tempfile::tempdir()?;
     let mut listening = command(directory.path(), ["client", "--json", "--addr", &addr, "--client_id", "phone-1"])?;
     let mut listening = listening.env("NIMBUS_CLIENT_TOKEN", "0123456789abcdef").stdout(Stdio::piped()).spawn()?;
     server.wait_for_metric("nimbus_sessions_open", |open| open == 1.0).await?;
-    let pid = Pid::from_raw(i32::try_from(listening.id().context("it has ended")?)?).context("no pid")?;
-    kill_process(pid, Signal::INT)?;
+    interrupt(&listening)?;
     let mut lines = BufReader::new(listening.stdout.take().context("stdout is piped")?).lines();
     let summary = timeout(PATIENCE, lines.next_line()).await??.context("no summary")?;
     assert!(summary.contains(r#""kind":"summary""#), "{summary}");

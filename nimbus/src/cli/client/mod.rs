@@ -18,8 +18,8 @@ use self::{
     receive::{Receiver, Tally},
     sink::Sink,
 };
-use super::{ClientAction, ClientArgs, Connection};
-use crate::exit::{Exit, Failure, OrExit};
+use super::{ClientAction, ClientArgs, Connection, style::Style};
+use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
 
 /// What the numbers of `--start` and `--end` are sent to.
 const SQUARES: &str = "sq";
@@ -35,7 +35,7 @@ pub(crate) async fn run(
 ) -> Result<Exit, Failure> {
     let numbers = numbers(&args)?;
     let sink = args.connection.results.as_deref().map(Sink::open).transpose().or_exit(Exit::Io)?;
-    let client = connect(&args.connection, config).await?;
+    let client = connect(&args.connection, &config).await?;
     let already = client.last_seq();
     let first = numbers.as_ref().filter(|_| args.action.is_none()).map(|numbers| *numbers.start());
     let events: Box<dyn Iterator<Item = Event> + Send> = match (args.action, numbers) {
@@ -43,18 +43,19 @@ pub(crate) async fn run(
             Box::new(payloads.into_iter().map(move |payload| Event::new(name.clone(), payload)))
         }
         (Some(ClientAction::Listen), _) | (None, None) => {
+            stand_by(&args.connection, &config);
             return listen(client, &args.connection, sink, interrupted).await;
         }
         // An outbox file counts on from where a killed client was: event number n is the n-th of the range.
         (None, Some(numbers)) => {
             if already > 0 && numbers.clone().count() as u64 <= already {
-                eprintln!("nimbus: this outbox file has sent all of these before; begin a new file for another range");
+                tell("nimbus: this outbox file has sent all of these before; begin a new file for another range");
             }
             Box::new(numbers.skip(usize::try_from(already).unwrap_or(usize::MAX)).map(square))
         }
     };
     let total = events.size_hint().1.map(|left| already + left as u64);
-    let output = Output::new(&args.connection, total, first);
+    let output = Output::to_sender(&args.connection, total, first);
     let mut receiver = Receiver::new(&client, output, sink);
     let sent = async {
         for event in events {
@@ -69,7 +70,7 @@ pub(crate) async fn run(
     };
     let cut_short = outcome?;
     let remains = client.close().await;
-    let tally = receiver.finish(remains.unanswered).or_exit(Exit::Io)?;
+    let tally = receiver.finish(remains.unanswered).or_unread()?;
     Ok(match (cut_short, tally) {
         (true, _) => Exit::Interrupted,
         (false, Tally { failed: 0, .. }) if remains.unanswered == 0 => Exit::Done,
@@ -90,8 +91,13 @@ fn square(number: i64) -> Event {
     Event::new(SQUARES, number.to_string()).content_type(JSON)
 }
 
-async fn connect(connection: &Connection, config: ClientConfig) -> Result<Client, Failure> {
-    let addr = connection.addr.as_deref().unwrap_or(&config.addr);
+/// Where the server is, as it was given.
+fn address<'a>(connection: &'a Connection, config: &'a ClientConfig) -> &'a str {
+    connection.addr.as_deref().unwrap_or(&config.addr)
+}
+
+async fn connect(connection: &Connection, config: &ClientConfig) -> Result<Client, Failure> {
+    let addr = address(connection, config);
     let address = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
     let mut builder = Client::builder(address).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
     if let Some(token) = &config.token {
@@ -103,19 +109,26 @@ async fn connect(connection: &Connection, config: ClientConfig) -> Result<Client
     builder.connect().await.map_err(failure)
 }
 
+/// Says that nothing is wrong although nothing comes. To standard error: what is piped on is answers and nothing else.
+fn stand_by(connection: &Connection, config: &ClientConfig) {
+    let client_id = Style::of_stderr().bold(&connection.client_id);
+    let addr = address(connection, config);
+    tell(format_args!("nimbus: connected to {addr} as {client_id}; waits for what comes, ctrl-c ends it"));
+}
+
 async fn listen(
     client: Client,
     connection: &Connection,
     sink: Option<Sink>,
     interrupted: CancellationToken,
 ) -> Result<Exit, Failure> {
-    let mut receiver = Receiver::new(&client, Output::new(connection, None, None), sink);
+    let mut receiver = Receiver::new(&client, Output::to_listener(connection), sink);
     let ended = tokio::select! {
         received = receiver.run() => received,
         () = interrupted.cancelled() => Ok(()),
     };
     client.close().await;
-    receiver.finish(0).or_exit(Exit::Io)?;
+    receiver.finish(0).or_unread()?;
     ended.map(|()| Exit::Done)
 }
 
@@ -125,8 +138,11 @@ fn failure(error: Error) -> Failure {
         Error::Invalid { .. } => (Exit::Usage, ""),
         Error::Unreachable { .. } => (Exit::Unavailable, "; is a server running there? `nimbus dev` starts one"),
         Error::Refused { reason, .. } if reason == "UNAUTHENTICATED" || reason == "CLIENT_ID_FORBIDDEN" => {
-            (Exit::Unavailable, "; set NIMBUS_CLIENT_TOKEN to a token that may use this client id")
+            (Exit::Denied, "; set NIMBUS_CLIENT_TOKEN to a token that may use this client id")
         }
+        Error::Refused { code, .. } => (Exit::of_refusal(*code), ""),
+        Error::Superseded { .. } => (Exit::Superseded, "; give each process a --client_id of its own"),
+        Error::OutboxForeign { .. } => (Exit::Usage, "; give the --client_id that it belongs to, or name another file"),
         Error::OutboxInUse { .. } => (Exit::Unavailable, "; stop the other client, or name another file"),
         Error::OutboxDamaged { .. } | Error::OutboxOutdated { .. } => (Exit::Data, "; begin a new file"),
         Error::OutboxIo { .. } => (Exit::Io, ""),

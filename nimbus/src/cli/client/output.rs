@@ -6,11 +6,11 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nimbus_client::{Answer, Body, Incoming, Outcome, PartKind};
+use nimbus_client::{Answer, Body, Extra, ExtraKind, Incoming, Outcome, PartKind};
 use serde_json::{Value, json};
 
 use super::receive::Tally;
-use crate::cli::Connection;
+use crate::{cli::Connection, exit::tell};
 
 /// Up to so many answers are shown line by line on a terminal; more are a bar.
 const LINES_ON_A_TERMINAL: u64 = 50;
@@ -20,6 +20,8 @@ pub(crate) struct Output {
     form: Form,
     out: BufWriter<Stdout>,
     begun: Instant,
+    /// Whether what an earlier outbox was owed is shown one by one, or counted.
+    shows_extras: bool,
     /// The input of event number 1, when numbers are squared: answers do not repeat it.
     first: Option<i64>,
 }
@@ -32,15 +34,29 @@ enum Form {
 }
 
 impl Output {
-    /// `total` is how many answers are expected, if that is known; `first` the number that event number 1 squares.
-    pub(crate) fn new(connection: &Connection, total: Option<u64>, first: Option<i64>) -> Self {
+    /// For whoever waits for answers: what an earlier outbox was owed would only be in the way. `total` is how many answers
+    /// are expected, if that is known; `first` the number that event number 1 squares.
+    pub(crate) fn to_sender(connection: &Connection, total: Option<u64>, first: Option<i64>) -> Self {
+        Self::new(connection, total, first, connection.extras || connection.json)
+    }
+
+    /// For whoever wants to see what comes.
+    pub(crate) fn to_listener(connection: &Connection) -> Self {
+        Self::new(connection, None, None, true)
+    }
+
+    fn new(connection: &Connection, total: Option<u64>, first: Option<i64>, shows_extras: bool) -> Self {
         let is_for_eyes = io::stdout().is_terminal() && io::stderr().is_terminal();
         let form = match total {
             _ if connection.json => Form::Json,
             Some(total) if is_for_eyes && total > LINES_ON_A_TERMINAL => Form::Bar(bar(total)),
             _ => Form::Lines,
         };
-        Self { form, out: BufWriter::new(io::stdout()), begun: Instant::now(), first }
+        Self { form, out: BufWriter::new(io::stdout()), begun: Instant::now(), shows_extras, first }
+    }
+
+    pub(crate) const fn shows_extras(&self) -> bool {
+        self.shows_extras
     }
 
     pub(crate) fn show(&mut self, incoming: &Incoming) -> io::Result<()> {
@@ -78,7 +94,7 @@ impl Output {
 
     pub(crate) fn finish(mut self, tally: Tally, unanswered: u64) -> io::Result<()> {
         let elapsed = self.begun.elapsed();
-        let Tally { answered, failed, known, gaps } = tally;
+        let Tally { answered, failed, known, gaps, extras } = tally;
         match &self.form {
             Form::Json => writeln!(
                 self.out,
@@ -89,21 +105,33 @@ impl Output {
                     "failed": failed,
                     "known": known,
                     "gaps": gaps,
+                    "extras": extras,
                     "unanswered": unanswered,
                     "elapsed_ms": u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                 })
             )?,
             Form::Bar(bar) => {
                 bar.finish_and_clear();
-                eprintln!("{}", summary(tally, unanswered, elapsed));
+                self.tell(tally, unanswered, elapsed);
             }
             // To standard error: what is piped on is answers and nothing else.
             Form::Lines => {
                 self.out.flush()?;
-                eprintln!("{}", summary(tally, unanswered, elapsed));
+                self.tell(tally, unanswered, elapsed);
             }
         }
         self.out.flush()
+    }
+
+    fn tell(&self, tally: Tally, unanswered: u64, elapsed: Duration) {
+        tell(summary(tally, unanswered, elapsed));
+        if tally.extras > 0 && !self.shows_extras {
+            tell(format_args!(
+                "{} more for an earlier outbox of this client id: --extras or --json shows such results, --outbox keeps one \
+                 outbox over several runs",
+                tally.extras
+            ));
+        }
     }
 }
 
@@ -113,7 +141,7 @@ fn bar(total: u64) -> ProgressBar {
 }
 
 fn summary(tally: Tally, unanswered: u64, elapsed: Duration) -> String {
-    let Tally { answered, failed, known, gaps } = tally;
+    let Tally { answered, failed, known, gaps, extras: _ } = tally;
     let noun = if answered == 1 { "answer" } else { "answers" };
     let mut text = format!("{answered} {noun} in {:.1} s", elapsed.as_secs_f64());
     for (count, what) in [
@@ -146,9 +174,23 @@ fn line(incoming: &Incoming) -> String {
         }
         Incoming::Push(push) => format!("push {}: {}", push.request_id, text(&push.body)),
         Incoming::Gap(gap) => format!("gap: positions {} to {} cannot be had any more", gap.from, gap.to),
-        Incoming::Extra(extra) => format!("extra ({:?}) #{} {}", extra.kind, extra.seq, extra.event_name),
+        Incoming::Extra(extra) => extra_line(extra),
         _ => "something that this version does not know".to_owned(),
     }
+}
+
+fn extra_line(extra: &Extra) -> String {
+    let why = match extra.kind {
+        ExtraKind::Replay => "a replay",
+        ExtraKind::OtherOutbox => "of an earlier outbox",
+        ExtraKind::Late => "late, its outcome had been unknown",
+    };
+    let said = match &extra.outcome {
+        Outcome::Final(body) => text(body),
+        Outcome::Error(failure) => format!("ERROR {failure}"),
+        Outcome::Unknown => "outcome unknown".to_owned(),
+    };
+    format!("extra ({why}) #{} {}: {said}", extra.seq, extra.event_name)
 }
 
 fn text(body: &Body) -> String {
@@ -172,14 +214,18 @@ fn payload(body: &Body) -> Value {
 /// One answer as JSON.
 pub(crate) fn answer_json(answer: &Answer) -> Value {
     let mut entry = json!({ "kind": "answer", "seq": answer.seq.get(), "event": answer.event_name });
-    match &answer.outcome {
+    put_outcome(&mut entry, &answer.outcome);
+    entry
+}
+
+fn put_outcome(entry: &mut Value, outcome: &Outcome) {
+    match outcome {
         Outcome::Final(body) => entry["result"] = payload(body),
         Outcome::Error(failure) => {
             entry["error"] = json!({ "code": failure.code, "reason": failure.reason, "message": failure.message });
         }
         Outcome::Unknown => entry["error"] = json!({ "reason": "OUTCOME_UNKNOWN" }),
     }
-    entry
 }
 
 fn json_of(incoming: &Incoming) -> Value {
@@ -197,13 +243,17 @@ fn json_of(incoming: &Incoming) -> Value {
             json!({ "kind": "push", "request_id": push.request_id, "payload": payload(&push.body) })
         }
         Incoming::Gap(gap) => json!({ "kind": "gap", "from": gap.from, "to": gap.to }),
-        Incoming::Extra(extra) => json!({
-            "kind": "extra",
-            "why": format!("{:?}", extra.kind),
-            "outbox": hex(&extra.outbox_id),
-            "seq": extra.seq.get(),
-            "event": extra.event_name,
-        }),
+        Incoming::Extra(extra) => {
+            let mut entry = json!({
+                "kind": "extra",
+                "why": format!("{:?}", extra.kind),
+                "outbox": hex(&extra.outbox_id),
+                "seq": extra.seq.get(),
+                "event": extra.event_name,
+            });
+            put_outcome(&mut entry, &extra.outcome);
+            entry
+        }
         _ => json!({ "kind": "unknown" }),
     }
 }

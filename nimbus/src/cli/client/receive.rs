@@ -8,14 +8,14 @@ use std::{
     task::Poll,
 };
 
-use nimbus_client::{Answer, Client, Error, Incoming, Outcome};
+use nimbus_client::{Answer, Client, Error, Extra, ExtraKind, Incoming, Outcome};
 
 use super::{
     failure,
     output::{Output, answer_json},
     sink::Sink,
 };
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure, OrExit, OrUnread};
 
 /// Most items that are shown and kept before they are acknowledged together.
 const BATCH: usize = 128;
@@ -31,6 +31,8 @@ pub(crate) struct Tally {
     pub(crate) known: u64,
     /// Gaps.
     pub(crate) gaps: u64,
+    /// Results for an earlier outbox of this client id that came since this one began.
+    pub(crate) extras: u64,
 }
 
 pub(crate) struct Receiver<'a> {
@@ -56,13 +58,13 @@ impl<'a> Receiver<'a> {
                 receipt = later;
             }
             for incoming in batch {
-                self.take(incoming).or_exit(Exit::Io)?;
+                self.take(incoming)?;
             }
             if let Some(sink) = &mut self.sink {
                 sink.flush().or_exit(Exit::Io)?;
             }
             // After it is kept: a kill in between leaves an answer unshown, never one that is shown twice.
-            self.output.flush().or_exit(Exit::Io)?;
+            self.output.flush().or_unread()?;
             match self.client.ack(receipt).await {
                 // It has finished meanwhile: what is left comes out above, and closing keeps what was handed out.
                 Ok(()) | Err(Error::Closed) => {}
@@ -72,11 +74,11 @@ impl<'a> Receiver<'a> {
         Ok(())
     }
 
-    fn take(&mut self, incoming: Incoming) -> io::Result<()> {
+    fn take(&mut self, incoming: Incoming) -> Result<(), Failure> {
         match &incoming {
             Incoming::Answer(answer) => {
                 if let Some(sink) = &mut self.sink
-                    && !sink.keep(self.client.outbox_id(), answer.seq.get(), answer_json(answer))?
+                    && !sink.keep(self.client.outbox_id(), answer.seq.get(), answer_json(answer)).or_exit(Exit::Io)?
                 {
                     self.tally.known += 1;
                     return Ok(());
@@ -84,9 +86,15 @@ impl<'a> Receiver<'a> {
                 self.count(answer);
             }
             Incoming::Gap(_) => self.tally.gaps += 1,
+            Incoming::Extra(Extra { kind: ExtraKind::OtherOutbox, .. }) => {
+                self.tally.extras += 1;
+                if !self.output.shows_extras() {
+                    return Ok(());
+                }
+            }
             _ => {}
         }
-        self.output.show(&incoming)
+        self.output.show(&incoming).or_unread()
     }
 
     fn count(&mut self, answer: &Answer) {

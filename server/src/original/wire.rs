@@ -158,7 +158,10 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use nimbus_core::{ClientId, Event, Lane, Offset, Origin, PrincipalId, clock::UnixMillis};
+    use nimbus_core::{
+        ClientId, Event, Lane, Offset, Origin, Position, PrincipalId, ResultRecord, clock::UnixMillis, ports::log::Stored,
+    };
+    use nimbus_proto::original::EventResponse;
 
     use super::*;
 
@@ -198,9 +201,10 @@ mod tests {
     }
 
     fn deliver(wire: &mut OriginalWire, offset: u64, record: ResultRecord) -> Vec<(i32, i32, Option<Position>)> {
-        let mut out = Vec::new();
-        wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }), &mut out);
-        out.into_iter().map(|out| (out.frame.number, out.frame.result, out.position)).collect()
+        let mut out = Outgoing::default();
+        wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }.into()), &mut out);
+        let answers = out.decoded::<EventResponse>().into_iter();
+        answers.map(|(answer, position)| (answer.number, answer.result, position)).collect()
     }
 
     #[test]
@@ -225,12 +229,12 @@ mod tests {
     fn what_an_executor_logged_comes_with_its_answer() {
         let mut wire = wire();
         let kinds = [PartKind::Log, PartKind::Progress, PartKind::Part, PartKind::Final];
-        let mut out = Vec::new();
+        let mut out = Outgoing::default();
         for (offset, record) in (0..).zip(results(&mut wire, 1, MINE, &kinds)) {
-            wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }), &mut out);
+            wire.encode(ServerFrame::Delivery(Stored { offset: Offset(offset), record }.into()), &mut out);
         }
         assert_eq!(out.len(), 1);
-        let answer = &out[0].frame;
+        let (answer, _) = &out.decoded::<EventResponse>()[0];
         assert_eq!((&answer.event_name[..], answer.number, answer.client_sequence), (&b"sq"[..], 1, 101));
         let steps = &answer.log.as_ref().unwrap().step;
         let messages: Vec<_> = steps.iter().map(|step| (&step.message[..], &step.method_name[..])).collect();

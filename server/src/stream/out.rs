@@ -74,6 +74,15 @@ impl Outgoing {
     }
 }
 
+#[cfg(test)]
+impl Outgoing {
+    /// Takes every message out, decoded, with its position.
+    pub(crate) fn decoded<M: prost::Message + Default>(&mut self) -> Vec<(M, Option<Position>)> {
+        let Round { mut buffer, frames } = self.take();
+        frames.map(|frame| (M::decode(buffer.split_to(frame.bytes)).unwrap(), frame.position)).collect()
+    }
+}
+
 /// The messages of one round that are not yet taken.
 #[derive(Debug)]
 struct Round {

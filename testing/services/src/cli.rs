@@ -46,8 +46,10 @@ Interrupted or terminated, it waits for the command to end, and then ends the se
         command: Vec<OsString>,
     },
     /// Starts Kafka on 127.0.0.1:9092 and Redis on 127.0.0.1:6379, and leaves them running
-    #[command(after_help = "What is there already is left as it is, also if another program started it. State, logs and Kafka's
-data are in target/services/up; to begin afresh: nimbus-services down, and remove that directory.")]
+    #[command(
+        after_help = "What is there already is left as it is, also if another program started it. State, logs and Kafka's
+data are in target/services/up; to begin afresh: nimbus-services down, and remove that directory."
+    )]
     Up,
     /// Ends what `up` started, and nothing else
     Down,

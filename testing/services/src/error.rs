@@ -17,7 +17,9 @@ pub enum Error {
         package: &'static str,
     },
     /// Redis is there, but does not know what Nimbus needs.
-    #[error("redis-server is of version {found}, and 7 or newer is needed (Debian, Ubuntu: apt-get install redis-server)")]
+    #[error(
+        "redis-server is of version {found}, and 7 or newer is needed (Debian, Ubuntu: apt-get install redis-server)"
+    )]
     RedisTooOld {
         /// What it says it is.
         found: String,
@@ -77,11 +79,9 @@ impl Error {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Missing { .. } | Self::RedisTooOld { .. } | Self::Fetch { .. } => true,
-            Self::Ended { .. }
-            | Self::TooSlow { .. }
-            | Self::NotRunning(_)
-            | Self::Answer { .. }
-            | Self::Io { .. } => false,
+            Self::Ended { .. } | Self::TooSlow { .. } | Self::NotRunning(_) | Self::Answer { .. } | Self::Io { .. } => {
+                false
+            }
         }
     }
 

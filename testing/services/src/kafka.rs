@@ -16,13 +16,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{
-    Detached, Error, Result,
-    home::Home,
-    ports,
-    process::Process,
-    tools,
-};
+use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
 pub use self::jars::version;
 

@@ -118,7 +118,9 @@ impl PassedOn {
                 _ = self.hang_up.recv() => (Signal::HUP, false),
             };
             // It has not been waited for, so the pid is still its own; an error only means that it has ended.
-            if !(is_terminals && from_terminal) && let Err(error) = kill_process(pid, signal) {
+            if !(is_terminals && from_terminal)
+                && let Err(error) = kill_process(pid, signal)
+            {
                 eprintln!("nimbus-services: the command could not be signalled: {error}");
             }
         }

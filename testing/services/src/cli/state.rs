@@ -19,29 +19,29 @@ pub(super) struct Started {
     pub(super) log: PathBuf,
 }
 
-/// Where `up` keeps one service's state.
+/// Where `up` keeps a service's state, logs and data.
 pub(super) fn dir(service: &str) -> PathBuf {
     services_dir().join("up").join(service)
 }
 
-fn file(service: &str) -> PathBuf {
-    dir(service).join("started.json")
+fn file(dir: &Path) -> PathBuf {
+    dir.join("started.json")
 }
 
 impl Started {
-    /// Notes what was started.
-    pub(super) fn note(service: &str, detached: Detached) -> anyhow::Result<Self> {
+    /// Notes in the service's directory what was started.
+    pub(super) fn note(dir: &Path, detached: Detached) -> anyhow::Result<Self> {
         let Detached { pid, address, log } = detached;
         let began = began(pid)?.context("it has ended")?;
         let started = Self { pid, began, address, log };
         let text = serde_json::to_vec_pretty(&started)?;
-        fs::write(file(service), text).with_context(|| file(service).display().to_string())?;
+        fs::write(file(dir), text).with_context(|| file(dir).display().to_string())?;
         Ok(started)
     }
 
     /// What was noted; nothing if nothing was, or if the process is gone.
-    pub(super) fn running(service: &str) -> anyhow::Result<Option<Self>> {
-        let path = file(service);
+    pub(super) fn running(dir: &Path) -> anyhow::Result<Option<Self>> {
+        let path = file(dir);
         let text = match fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -56,9 +56,11 @@ impl Started {
     }
 
     /// Forgets what was noted.
-    pub(super) fn forget(service: &str) -> anyhow::Result<()> {
-        match fs::remove_file(file(service)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(file(service).display().to_string()),
+    pub(super) fn forget(dir: &Path) -> anyhow::Result<()> {
+        match fs::remove_file(file(dir)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).context(file(dir).display().to_string())
+            }
             _ => Ok(()),
         }
     }

@@ -72,7 +72,7 @@ pub(super) fn prepare() -> Result<Jars> {
 
 fn make(jars: &Jars) -> Result<()> {
     let maven = tools::maven()?;
-    let part = Jars { dir: jars.dir.with_extension("part") };
+    let part = Jars { dir: services_dir().join(format!("kafka-{}.part", version())) };
     let cannot = || format!("{} could not be made", jars.dir.display());
     for old in [&part.dir, &jars.dir] {
         if old.exists() {

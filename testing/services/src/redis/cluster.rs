@@ -54,7 +54,10 @@ impl RedisCluster {
             let ready = wait::until(wait::PATIENCE, || Ok(is_ready(&ask(node, &["CLUSTER", "INFO"])?).then_some(())))?;
             if ready.is_none() {
                 let answer = ask(node, &["CLUSTER", "INFO"])?;
-                return Err(Error::Answer { name: NAME, answer: format!("not ready within {:?}: {answer}", wait::PATIENCE) });
+                return Err(Error::Answer {
+                    name: NAME,
+                    answer: format!("not ready within {:?}: {answer}", wait::PATIENCE),
+                });
             }
         }
         Ok(())

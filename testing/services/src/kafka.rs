@@ -97,7 +97,8 @@ impl Kafka {
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            let ports = Ports { broker: options.port.map_or_else(ports::free, Ok)?, controller: ports::free()? };
+            let (free, controller) = ports::free_pair()?;
+            let ports = Ports { broker: options.port.unwrap_or(free), controller };
             match launch(&options, ports, &home) {
                 Ok(process) => return Ok(Self { options, ports, process: Some(process), home }),
                 Err(Error::Ended { log, .. }) if tries > 0 && options.port.is_none() && is_port_taken(&log) => {}

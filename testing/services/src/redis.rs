@@ -89,7 +89,8 @@ impl Redis {
         let mut tries = PORT_TRIES;
         loop {
             tries -= 1;
-            let ports = Ports { clients: options.port.map_or_else(ports::free, Ok)?, bus: ports::free()? };
+            let (free, bus) = ports::free_pair()?;
+            let ports = Ports { clients: options.port.unwrap_or(free), bus };
             match launch(&options, ports, &home) {
                 Ok(process) => return Ok(Self { options, ports, process: Some(process), home }),
                 Err(Error::Ended { log, .. }) if tries > 0 && options.port.is_none() && is_port_taken(&log) => {}

@@ -2,7 +2,7 @@
 //!
 //! A test that needs one asks first, and returns when there is none:
 //!
-//! ```
+//! ```no_run
 //! let Some(brokers) = nimbus_services::shared::kafka() else { return };
 //! # let _brokers: String = brokers;
 //! ```

@@ -148,7 +148,8 @@ impl Kafka {
         Ok(())
     }
 
-    /// Holds the broker still (SIGSTOP): its connections stay open and nobody answers.
+    /// Holds the broker still (SIGSTOP): its connections stay open and nobody answers. If that lasts for more than 3 s, its own
+    /// controller may take it out of service for a moment when it goes on.
     ///
     /// # Errors
     /// It does not run.

@@ -33,9 +33,9 @@ fn is_missing() -> bool {
     missing.is_some()
 }
 
-/// Starts a shell that prints the address of Redis and waits; returns that address.
-fn start_waiting(script: &str) -> (Child, String) {
-    let script = format!("echo $NIMBUS_TEST_REDIS; {script}");
+/// Starts a shell that sets a trap, prints the address of Redis and waits; returns that address.
+fn start_waiting(trap: &str, wait: &str) -> (Child, String) {
+    let script = format!("{trap}; echo $NIMBUS_TEST_REDIS; {wait}");
     // The shell of a killed one reads to the end of this pipe, and is no more left behind than Redis.
     let mut command = services(&["run", "--", "sh", "-c", &script]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -83,7 +83,7 @@ fn a_signal_is_the_commands_and_then_everything_ends() {
     if is_missing() {
         return;
     }
-    let (mut child, address) = start_waiting("trap 'exit 9' TERM; while :; do sleep 0.05; done");
+    let (mut child, address) = start_waiting("trap 'exit 9' TERM", "while :; do sleep 0.05; done");
     assert!(TcpStream::connect(&address).is_ok());
     signal(&child, Signal::TERM);
     assert_eq!(child.wait().unwrap().code(), Some(9));
@@ -95,7 +95,7 @@ fn nothing_is_left_when_it_is_killed() {
     if is_missing() {
         return;
     }
-    let (mut child, address) = start_waiting("read -r _");
+    let (mut child, address) = start_waiting(":", "read -r _");
     let port = address.rsplit(':').next().unwrap().to_owned();
     let dir = config_dir(&port);
     assert!(Path::new(&dir).is_dir());

@@ -22,9 +22,6 @@ pub use self::jars::version;
 
 const NAME: &str = "Kafka";
 
-/// How often other ports are tried when something else was quicker.
-const PORT_TRIES: usize = 5;
-
 /// What a broker is started with.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -94,17 +91,12 @@ impl Kafka {
     /// [`Error::is_unavailable`] if Java, Maven or the jars are missing; otherwise it did not start, with the end of its log.
     pub fn start(options: KafkaOptions) -> Result<Self> {
         let home = Home::open(options.data_dir.as_deref(), "kafka")?;
-        let mut tries = PORT_TRIES;
-        loop {
-            tries -= 1;
-            let (free, controller) = ports::free_pair()?;
+        ports::retry(options.port.is_some(), || {
+            let [free, controller] = ports::free()?;
             let ports = Ports { broker: options.port.unwrap_or(free), controller };
-            match launch(&options, ports, &home) {
-                Ok(process) => return Ok(Self { options, ports, process: Some(process), home }),
-                Err(Error::Ended { log, .. }) if tries > 0 && options.port.is_none() && is_port_taken(&log) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            launch(&options, ports, &home).map(|process| (ports, process))
+        })
+        .map(|(ports, process)| Self { options, ports, process: Some(process), home })
     }
 
     /// `host:port`, for a client's list of brokers. The same over restarts.
@@ -215,10 +207,6 @@ fn launch(options: &KafkaOptions, ports: Ports, home: &Home) -> Result<Process> 
     let address = ports::loopback(ports.broker).to_string();
     process.wait_until_ready(|| answers(&address, wire::ANSWER_LIMIT))?;
     Ok(process)
-}
-
-fn is_port_taken(log: &str) -> bool {
-    log.contains("Address already in use")
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

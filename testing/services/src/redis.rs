@@ -4,7 +4,7 @@ mod cluster;
 mod wire;
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -17,9 +17,6 @@ use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools}
 pub use self::cluster::RedisCluster;
 
 const NAME: &str = "Redis";
-
-/// How often other ports are tried when something else was quicker.
-const PORT_TRIES: usize = 5;
 
 /// How long a starting Redis may think about the answer. It is asked again.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -86,17 +83,12 @@ impl Redis {
     /// [`Error::is_unavailable`] if it is missing or too old; otherwise it did not start, with the end of its log.
     pub fn start(options: RedisOptions) -> Result<Self> {
         let home = Home::open(options.data_dir.as_deref(), "redis")?;
-        let mut tries = PORT_TRIES;
-        loop {
-            tries -= 1;
-            let (free, bus) = ports::free_pair()?;
+        ports::retry(options.port.is_some(), || {
+            let [free, bus] = ports::free()?;
             let ports = Ports { clients: options.port.unwrap_or(free), bus };
-            match launch(&options, ports, &home) {
-                Ok(process) => return Ok(Self { options, ports, process: Some(process), home }),
-                Err(Error::Ended { log, .. }) if tries > 0 && options.port.is_none() && is_port_taken(&log) => {}
-                Err(error) => return Err(error),
-            }
-        }
+            launch(&options, ports, &home).map(|process| (ports, process))
+        })
+        .map(|(ports, process)| Self { options, ports, process: Some(process), home })
     }
 
     /// Starts a cluster of so many nodes, without replicas, and waits until every node takes commands.
@@ -149,14 +141,14 @@ impl Redis {
         Ok(())
     }
 
-    /// The same, but what it has kept is lost.
+    /// The same, but what it has kept is lost. A node of a cluster still knows its place in it.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn restart_empty(&mut self) -> Result<()> {
         self.process = None;
         let data = data(&self.home);
-        fs::remove_dir_all(&data).map_err(Error::io(format!("{} could not be removed", data.display())))?;
+        empty(&data).map_err(Error::io(format!("{} could not be emptied", data.display())))?;
         self.restart()
     }
 
@@ -249,6 +241,14 @@ fn configuration(options: &RedisOptions, ports: Ports, data: &Path) -> String {
     lines.join("\n")
 }
 
-fn is_port_taken(log: &str) -> bool {
-    log.contains("Address already in use")
+fn empty(data: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(data)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else if entry.file_name() != cluster::NODES {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }

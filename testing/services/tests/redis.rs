@@ -39,6 +39,16 @@ fn command(address: &str, line: &str) -> String {
     answer.trim_end().to_owned()
 }
 
+/// How many nodes this one knows.
+fn known_nodes(address: &str) -> usize {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.write_all(b"CLUSTER INFO\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let known = lines.find_map(|line| line.strip_prefix("cluster_known_nodes:").map(str::to_owned)).unwrap();
+    known.parse().unwrap()
+}
+
 fn is_alive(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -131,4 +141,8 @@ fn a_cluster_serves_every_slot() {
     let answers: Vec<_> = (0..30).map(|key| command(&nodes[0].address(), &format!("SET key-{key} 1"))).collect();
     assert!(answers.iter().all(|answer| answer == "+OK" || answer.starts_with("-MOVED ")), "{answers:?}");
     assert!(answers.iter().any(|answer| answer.starts_with("-MOVED ")), "one node has only a third of the slots");
+    assert!(answers.contains(&"+OK".to_owned()));
+    nodes[0].restart_empty().unwrap();
+    assert_eq!(command(&nodes[0].address(), "DBSIZE"), ":0");
+    assert_eq!(known_nodes(&nodes[0].address()), 3, "a node that lost its data still knows its place");
 }

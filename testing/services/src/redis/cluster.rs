@@ -1,11 +1,20 @@
-//! A Redis cluster without replicas: the nodes are introduced to one another, and each gets its share of the slots.
+//! A Redis cluster without replicas.
+//!
+//! Each node begins with a file that says who the others are and which slots each has, as a restarted node does. Introducing
+//! them to one another (CLUSTER MEET) would leave it to gossip when all know all: two seconds mostly, a minute now and then.
 
-use crate::{Error, Redis, RedisOptions, Result, redis::wire, wait};
+use std::{fmt::Write as _, fs};
+
+use rand::RngExt as _;
+
+use super::{NAME, Ports, data, launch, wire};
+use crate::{Error, Redis, RedisOptions, Result, home::Home, ports, wait};
 
 /// Every key belongs to one of so many slots.
 const SLOTS: usize = 16_384;
 
-const NAME: &str = "the Redis cluster";
+/// Where a node keeps what it knows of the cluster. Redis' own default.
+pub(super) const NODES: &str = "nodes.conf";
 
 /// The nodes of a cluster. Dropping it kills them.
 #[derive(Debug)]
@@ -13,28 +22,39 @@ pub struct RedisCluster {
     nodes: Vec<Redis>,
 }
 
+#[derive(Debug)]
+struct Plan {
+    id: String,
+    ports: Ports,
+    first: usize,
+    last: usize,
+}
+
 impl RedisCluster {
     pub(super) fn start(count: usize) -> Result<Self> {
-        let options = RedisOptions { cluster: true, ..RedisOptions::default() };
-        let nodes: Vec<_> = (0..count).map(|_| Redis::start(options.clone())).collect::<Result<_>>()?;
-        let cluster = Self { nodes };
-        for (index, node) in cluster.nodes.iter().enumerate() {
-            let (first, last) = (index * SLOTS / count, (index + 1) * SLOTS / count - 1);
-            ask(node, &["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()])?;
-            // Nodes that claim to be of the same age argue about it first.
-            ask(node, &["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()])?;
-        }
-        if let Some((first, others)) = cluster.nodes.split_first() {
-            for other in others {
-                let [port, bus] = [other.ports.clients, other.ports.bus].map(|port| port.to_string());
-                ask(first, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus])?;
-            }
-        }
+        debug_assert!((1..=SLOTS).contains(&count), "every node needs a slot");
+        let cluster = ports::retry(false, || Self::launch(count))?;
         cluster.wait_until_ready()?;
         Ok(cluster)
     }
 
-    /// The nodes, to be killed, paused and restarted one by one.
+    fn launch(count: usize) -> Result<Self> {
+        let plans: Vec<_> = (0..count).map(|index| Plan::make(index, count)).collect::<Result<_>>()?;
+        let options = RedisOptions { cluster: true, ..RedisOptions::default() };
+        let nodes = (0..count).map(|own| {
+            let home = Home::open(None, "redis")?;
+            let dir = data(&home);
+            let written = fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(NODES), nodes(&plans, own)));
+            written.map_err(Error::io(format!("{} could not be written", dir.join(NODES).display())))?;
+            let ports = plans[own].ports;
+            let process = Some(launch(&options, ports, &home)?);
+            Ok(Redis { options: options.clone(), ports, process, home })
+        });
+        Ok(Self { nodes: nodes.collect::<Result<_>>()? })
+    }
+
+    /// The nodes, to be killed, paused and restarted one by one. A restarted one answers at once, and takes commands two
+    /// seconds later.
     pub fn nodes(&mut self) -> &mut [Redis] {
         &mut self.nodes
     }
@@ -44,19 +64,20 @@ impl RedisCluster {
         self.nodes.iter().map(Redis::address).collect::<Vec<_>>().join(",")
     }
 
+    /// A node takes commands two seconds after its start, when it has heard of the others.
     fn wait_until_ready(&self) -> Result<()> {
-        let known = format!("cluster_known_nodes:{}", self.nodes.len());
-        let is_ready = |info: &str| {
-            let has = |wanted: &str| info.lines().any(|line| line.trim() == wanted);
-            has("cluster_state:ok") && has("cluster_slots_ok:16384") && has(&known)
-        };
         for node in &self.nodes {
-            let ready = wait::until(wait::PATIENCE, || Ok(is_ready(&ask(node, &["CLUSTER", "INFO"])?).then_some(())))?;
+            let info = || {
+                wire::ask(&node.address(), &["CLUSTER", "INFO"], super::ANSWER_LIMIT)
+                    .map_err(Error::io("a node of the Redis cluster does not answer"))
+            };
+            let ready = wait::until(wait::PATIENCE, || Ok(info()?.contains("cluster_state:ok").then_some(())))?;
             if ready.is_none() {
-                let answer = ask(node, &["CLUSTER", "INFO"])?;
-                return Err(Error::Answer {
+                return Err(Error::TooSlow {
                     name: NAME,
-                    answer: format!("not ready within {:?}: {answer}", wait::PATIENCE),
+                    what: "join the cluster",
+                    limit: wait::PATIENCE,
+                    log: info()?,
                 });
             }
         }
@@ -64,7 +85,39 @@ impl RedisCluster {
     }
 }
 
-fn ask(node: &Redis, words: &[&str]) -> Result<String> {
-    let answer = wire::ask(&node.address(), words, super::ANSWER_LIMIT);
-    answer.map_err(|error| Error::Answer { name: NAME, answer: format!("{}: {error}", words.join(" ")) })
+impl Plan {
+    fn make(index: usize, count: usize) -> Result<Self> {
+        let id: [u8; 20] = rand::rng().random();
+        let id = id.iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
+        let [clients, bus] = ports::free()?;
+        let ports = Ports { clients, bus };
+        Ok(Self { id, ports, first: index * SLOTS / count, last: (index + 1) * SLOTS / count - 1 })
+    }
+}
+
+/// The file of the node `own`. Each node is of an epoch of its own, or they would have to agree on that first.
+fn nodes(plans: &[Plan], own: usize) -> String {
+    let mut text = String::new();
+    for (index, Plan { id, ports: Ports { clients, bus }, first, last }) in plans.iter().enumerate() {
+        let myself = if index == own { "myself," } else { "" };
+        let epoch = index + 1;
+        writeln!(text, "{id} 127.0.0.1:{clients}@{bus} {myself}master - 0 0 {epoch} connected {first}-{last}")
+            .expect("text takes any text");
+    }
+    text + &format!("vars currentEpoch {} lastVoteEpoch 0\n", plans.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_one_node() {
+        let plans: Vec<_> = (0..3).map(|index| Plan::make(index, 3).unwrap()).collect();
+        assert_eq!((plans[0].first, plans[2].last), (0, SLOTS - 1));
+        assert!(plans.windows(2).all(|pair| pair[0].last + 1 == pair[1].first));
+        let text = nodes(&plans, 1);
+        assert_eq!(text.matches("myself").count(), 1);
+        assert!(text.lines().nth(1).unwrap().contains("myself,master - 0 0 2 connected 5461-10921"), "{text}");
+    }
 }

@@ -13,9 +13,10 @@ PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
 ROUNDS ?= 50
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
+SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
 
 help: ## This list
-	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-10s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
+	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-13s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Shows it: squares arrive, client and server are killed in mid-run, nothing is lost or repeated
 	$(CARGO) build --package nimbus
@@ -25,8 +26,20 @@ run: tools ## Starts a server on this machine and leaves it running (quick build
 	$(CARGO) build --package nimbus
 	@exec target/debug/nimbus dev
 
-test: tools fmt-check lint python ## Everything: format, lint, every test
-	$(CARGO) test $(PACKAGES)
+services: tools ## Starts Kafka on 127.0.0.1:9092 and Redis on 127.0.0.1:6379: in containers if docker runs, else without
+	@if docker info > /dev/null 2>&1 && docker compose version > /dev/null 2>&1; then \
+		docker compose up --detach --wait; \
+	else \
+		$(CARGO) build --package nimbus-services && $(SERVICES) up; \
+	fi
+
+services-stop: ## Ends what `make services` started; Kafka's data stays
+	@if docker info > /dev/null 2>&1 && docker compose version > /dev/null 2>&1; then docker compose down; fi
+	@if [ -x $(SERVICES) ]; then $(SERVICES) down; fi
+
+test: tools fmt-check lint python ## Everything: format, lint, every test, those over Kafka and Redis with a broker of their own
+	$(CARGO) build --package nimbus-services
+	$(SERVICES) run -- $(CARGO) test $(PACKAGES)
 
 crash-loop: tools ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
@@ -77,4 +90,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help demo run test crash-loop lint fmt fmt-check bench build doc clean tools python
+.PHONY: help demo run services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python

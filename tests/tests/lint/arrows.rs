@@ -33,8 +33,8 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-contracts", &["nimbus-core"], &[]),
     // Adapters know the ports and the stored form, never one another and never who uses them.
     arrow("nimbus-embedded", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
-    arrow("nimbus-kafka", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
-    arrow("nimbus-redis", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts"]),
+    arrow("nimbus-kafka", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts", "nimbus-services"]),
+    arrow("nimbus-redis", &["nimbus-core", "nimbus-envelope"], &["nimbus-contracts", "nimbus-services"]),
     // What works on ports never names an adapter; its tests may run on the embedded one.
     arrow(
         "nimbus-server",
@@ -47,6 +47,8 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-client", &["nimbus-proto"], &[]),
     arrow("nimbus-loadtest", &["nimbus-client", "nimbus-proto"], &[]),
     arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
+    // Starts what Nimbus talks to, and knows nothing of Nimbus.
+    arrow("nimbus-services", &[], &[]),
 ];
 
 /// A crate from elsewhere, and the only ones of ours that may name it, besides [`FROM_THE_OUTSIDE`].
@@ -58,16 +60,17 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("dotenvy", &["nimbus-config"]),
     ("axum", &["nimbus-telemetry"]),
     ("tracing-subscriber", &["nimbus-telemetry"]),
-    ("rustix", &["nimbus-embedded", "nimbus-harness"]),
+    ("rustix", &["nimbus-embedded", "nimbus-harness", "nimbus-services"]),
     ("governor", &["nimbus-server"]),
     ("tonic-health", &["nimbus-server"]),
     ("tonic-reflection", &["nimbus-server"]),
-    ("clap", &["nimbus"]),
+    // Where there is a command line.
+    ("clap", &["nimbus", "nimbus-services"]),
     ("indicatif", &["nimbus"]),
     ("comfy-table", &["nimbus"]),
     ("tonic", &["nimbus-client", "nimbus-harness", "nimbus-loadtest", "nimbus-proto", "nimbus-server"]),
     // Errors without a type are for programs and tests, never for a library.
-    ("anyhow", &["nimbus", "nimbus-harness", "nimbus-loadtest"]),
+    ("anyhow", &["nimbus", "nimbus-harness", "nimbus-loadtest", "nimbus-services"]),
 ];
 
 /// The domain names no vendor; these are the language it is written in.

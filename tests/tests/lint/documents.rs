@@ -1,4 +1,4 @@
-//! Documents against the code: the table of errors, links, names of files, and the YAML that no tool here runs.
+//! Documents against the code: the table of errors, links, names of files, and the Dockerfile, which no tool here runs.
 
 use std::{
     fs,
@@ -6,7 +6,6 @@ use std::{
 };
 
 use nimbus_core::{ErrorClass, Reason};
-use yaml_rust2::{Yaml, YamlLoader};
 
 use super::sources::{expect_none, root};
 
@@ -111,36 +110,6 @@ fn every_file_that_the_architecture_names_exists() {
     expect_none("files that ARCHITECTURE.md names and nobody has", &missing);
 }
 
-fn yaml(path: &str) -> Yaml {
-    let mut documents = YamlLoader::load_from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-    assert_eq!(documents.len(), 1, "{path} holds one document");
-    documents.remove(0)
-}
-
-#[test]
-fn the_compose_file_is_right_as_far_as_can_be_told_without_docker() {
-    let compose = yaml("docker-compose.yml");
-    let service = &compose["services"]["nimbus"];
-    let dockerfile = service["build"]["dockerfile"].as_str().expect("services.nimbus.build.dockerfile");
-    assert!(root().join(dockerfile).exists(), "{dockerfile} is not there");
-    let environment = service["environment"].as_hash().expect("services.nimbus.environment is a map");
-    for name in environment.keys() {
-        let name = name.as_str().expect("names are text");
-        assert!(nimbus_config::settings().any(|setting| setting.name == name), "{name} is not a setting");
-    }
-    let values = environment.iter().map(|(name, value)| {
-        let value = value.as_str().unwrap_or_else(|| panic!("{name:?}: put the value into quotes"));
-        (name.as_str().unwrap_or_default().to_owned(), value.to_owned())
-    });
-    let environment = nimbus_config::Environment::of_pairs(values);
-    if let Err(error) = nimbus_config::load(&environment) {
-        panic!("the compose file's environment is refused: {error}");
-    }
-    let volumes = service["volumes"].as_vec().expect("the data directory is a volume");
-    let volume = volumes[0].as_str().and_then(|volume| volume.split(':').next()).expect("name:path");
-    assert!(!compose["volumes"][volume].is_badvalue(), "volume {volume} is not declared");
-}
-
 #[test]
 fn the_dockerfile_copies_what_exists_and_runs_what_is_built() {
     let text = read("deploy/Dockerfile");
@@ -162,7 +131,9 @@ fn ci_calls_make_test_and_the_makefile_explains_itself() {
     let makefile = read("Makefile");
     let first = makefile.lines().find(|line| line.ends_with(':') || line.contains(": ##")).unwrap_or_default();
     assert!(first.starts_with("help:"), "help comes first, it is {first}");
-    for target in ["help", "demo", "run", "test", "lint", "fmt", "bench", "build", "doc", "clean"] {
+    let targets =
+        ["help", "demo", "run", "services", "services-stop", "test", "lint", "fmt", "bench", "build", "doc", "clean"];
+    for target in targets {
         let explained = makefile.lines().any(|line| line.starts_with(&format!("{target}:")) && line.contains(" ## "));
         assert!(explained, "target {target} has no line of help");
     }

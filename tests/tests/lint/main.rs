@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test: what is not there is a failure")]
 
 mod arrows;
+mod compose;
 mod documents;
 mod files;
 mod logs;

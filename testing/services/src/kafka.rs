@@ -1,0 +1,225 @@
+//! Apache Kafka: one broker that is its own controller (KRaft), on this machine.
+//!
+//! Its settings are a small cluster's, not the defaults of a large one: topics are not made by accident, groups do not wait
+//! before they begin, sessions may be short, and retention acts at once (`kafka/settings.rs`).
+
+mod jars;
+mod settings;
+mod wire;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::Signal;
+
+use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
+
+pub use self::jars::version;
+
+const NAME: &str = "Kafka";
+
+/// What a broker is started with.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    port: Option<u16>,
+    data_dir: Option<PathBuf>,
+    heap_mib: u32,
+    settings: Vec<(String, String)>,
+}
+
+impl Default for KafkaOptions {
+    /// Free ports, a temporary directory, a heap of 384 MiB.
+    fn default() -> Self {
+        Self { port: None, data_dir: None, heap_mib: 384, settings: Vec::new() }
+    }
+}
+
+impl KafkaOptions {
+    /// Listens on this port of 127.0.0.1 instead of a free one. 0 is a free one.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = (port != 0).then_some(port);
+        self
+    }
+
+    /// Keeps configuration, log and data in this directory, which stays, instead of in a temporary one.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// The largest Java heap.
+    #[must_use]
+    pub fn heap_mib(mut self, heap_mib: u32) -> Self {
+        self.heap_mib = heap_mib;
+        self
+    }
+
+    /// Sets one property of the broker, such as `message.max.bytes`; it wins over the ones that are set here.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    broker: u16,
+    controller: u16,
+}
+
+/// A broker. Dropping it kills the process, and removes its directory if that is a temporary one.
+#[derive(Debug)]
+pub struct Kafka {
+    options: KafkaOptions,
+    ports: Ports,
+    // Before the directory: fields are dropped in this order, and a living broker would write into it again.
+    process: Option<Process>,
+    home: Home,
+}
+
+impl Kafka {
+    /// Starts a broker and waits until a client would find it in the metadata.
+    ///
+    /// # Errors
+    /// [`Error::is_unavailable`] if Java, Maven or the jars are missing; otherwise it did not start, with the end of its log.
+    pub fn start(options: KafkaOptions) -> Result<Self> {
+        let home = Home::open(options.data_dir.as_deref(), "kafka")?;
+        ports::retry(options.port.is_some(), || {
+            let [free, controller] = ports::free()?;
+            let ports = Ports { broker: options.port.unwrap_or(free), controller };
+            launch(&options, ports, &home).map(|process| (ports, process))
+        })
+        .map(|(ports, process)| Self { options, ports, process: Some(process), home })
+    }
+
+    /// `host:port`, for a client's list of brokers. The same over restarts.
+    pub fn address(&self) -> String {
+        ports::loopback(self.ports.broker).to_string()
+    }
+
+    /// The process id; nothing between a kill or stop and the restart.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// What the broker writes.
+    pub fn log(&self) -> PathBuf {
+        log(&self.home)
+    }
+
+    /// Ends the broker with SIGKILL, and waits until it is gone.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().ok_or(Error::NotRunning(NAME))?.kill()
+    }
+
+    /// Ends the broker with SIGTERM, and waits until it has finished.
+    ///
+    /// # Errors
+    /// It does not run, or did not end by itself; it is killed then.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.take().ok_or(Error::NotRunning(NAME))?.stop()
+    }
+
+    /// Starts the broker again, on the same port and data, and waits until it is ready. One that still runs is killed first.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = None;
+        self.process = Some(launch(&self.options, self.ports, &self.home)?);
+        Ok(())
+    }
+
+    /// Holds the broker still (SIGSTOP): its connections stay open and nobody answers. If that lasts for more than 3 s, its own
+    /// controller may take it out of service for a moment when it goes on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::STOP)
+    }
+
+    /// Lets a paused broker go on (SIGCONT).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resume(&self) -> Result<()> {
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::CONT)
+    }
+
+    /// Lets the broker run on after this process has ended. Give it a directory of its own: a temporary one goes now.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn detach(mut self) -> Result<Detached> {
+        let address = self.address();
+        let (pid, log) = self.process.take().ok_or(Error::NotRunning(NAME))?.detach();
+        Ok(Detached { pid, address, log })
+    }
+}
+
+/// Fetches the jars, if they are not there yet.
+///
+/// # Errors
+/// [`Error::is_unavailable`]: Java or Maven is missing, or Maven could not fetch them.
+pub fn prepare() -> Result<()> {
+    tools::java()?;
+    jars::prepare().map(|_| ())
+}
+
+/// Whether a broker answers at this `host:port` within `limit`, and knows itself to be in service.
+pub fn answers(address: &str, limit: Duration) -> bool {
+    wire::brokers(address, limit).is_ok_and(|brokers| brokers > 0)
+}
+
+fn log(home: &Home) -> PathBuf {
+    home.path().join("kafka.log")
+}
+
+fn launch(options: &KafkaOptions, ports: Ports, home: &Home) -> Result<Process> {
+    let java = tools::java()?;
+    let kafka = jars::prepare()?;
+    let data = home.path().join("data");
+    if !data.exists() {
+        copy_flat(&kafka.formatted(), &data)?;
+    }
+    let properties = home.path().join("server.properties");
+    write(&properties, &settings::server(ports, &data, &options.settings))?;
+    let mut command = Command::new(java);
+    command
+        .args(settings::java(options.heap_mib, &kafka.logging()))
+        .arg("-cp")
+        .arg(kafka.classpath())
+        .arg("kafka.Kafka")
+        .arg(&properties)
+        .current_dir(home.path());
+    let mut process = Process::spawn(NAME, command, &log(home), home.to_remove())?;
+    let address = ports::loopback(ports.broker).to_string();
+    process.wait_until_ready(|| answers(&address, wire::ANSWER_LIMIT))?;
+    Ok(process)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).map_err(Error::io(format!("{} could not be written", path.display())))
+}
+
+fn copy_flat(from: &Path, to: &Path) -> Result<()> {
+    let copied = fs::create_dir_all(to).and_then(|()| {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    });
+    copied.map_err(Error::io(format!("{} could not be copied to {}", from.display(), to.display())))
+}

@@ -1,0 +1,28 @@
+//! Real services for development and tests: Apache Kafka and Redis, started on this machine without docker.
+//!
+//! Each is one process with a free port and a directory of its own. It can be killed, paused and started again, because that
+//! is what the tests are about. It ends when its handle is dropped, and also when the process that holds the handle is
+//! killed. Nothing here waits for a guessed time: a service is ready when it answers a client's question.
+//!
+//! Calls block the thread: a start takes some seconds (Kafka) or milliseconds (Redis). From async code whose other tasks shall
+//! go on meanwhile, call them on a thread of their own.
+
+mod error;
+mod guard;
+mod home;
+pub mod kafka;
+mod ports;
+mod process;
+pub mod redis;
+pub mod shared;
+mod target;
+mod tools;
+mod wait;
+
+pub use self::{
+    error::{Error, Result},
+    kafka::{Kafka, KafkaOptions},
+    process::Detached,
+    redis::{Redis, RedisCluster, RedisOptions},
+    target::services_dir,
+};

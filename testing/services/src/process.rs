@@ -1,0 +1,130 @@
+//! One process of a service: its signals, its end, and what it wrote.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Error, Result, guard::Guard, wait};
+
+/// How much of a log is shown with an error.
+const SHOWN_LINES: usize = 40;
+
+/// How long a service may take to end by itself. Kafka takes about 2 s on an idle machine.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A running process. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: &'static str,
+    log: PathBuf,
+    child: Child,
+    /// Dropped before the child's end is collected, see [`Guard`].
+    guard: Option<Guard>,
+}
+
+/// A service that runs on by itself, after [`detach`](crate::Kafka::detach).
+#[derive(Debug)]
+pub struct Detached {
+    /// Its process.
+    pub pid: u32,
+    /// Its `host:port`.
+    pub address: String,
+    /// What it writes.
+    pub log: PathBuf,
+}
+
+impl Process {
+    /// Starts the command with its output appended to `log`, in a process group of its own: ctrl-c is for whoever holds it.
+    pub(crate) fn spawn(name: &'static str, mut command: Command, log: &Path, remove: Option<&Path>) -> Result<Self> {
+        let doing = || format!("{} could not be opened", log.display());
+        let output = File::options().create(true).append(true).open(log).map_err(Error::io(doing()))?;
+        let errors = output.try_clone().map_err(Error::io(doing()))?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .map_err(Error::io(format!("{name} could not be started")))?;
+        let mut process = Self { name, log: log.to_owned(), child, guard: None };
+        process.guard = Some(Guard::watch(process.pid(), remove)?);
+        Ok(process)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Looks until `answers` says that the service does.
+    pub(crate) fn wait_until_ready(&mut self, mut answers: impl FnMut() -> bool) -> Result<()> {
+        let ready = wait::until(wait::PATIENCE, || {
+            if let Some(status) = self.child.try_wait().map_err(Error::io("the state of a process"))? {
+                return Err(Error::Ended { name: self.name, status: status.to_string(), log: self.log_tail() });
+            }
+            Ok(answers().then_some(()))
+        })?;
+        ready.ok_or_else(|| self.too_slow("become ready", wait::PATIENCE))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning(self.name))?;
+        let sent = kill_process(pid, signal).map_err(io::Error::from);
+        sent.map_err(Error::io(format!("{} could not be signalled", self.name)))
+    }
+
+    /// Kills it as a crash would, and waits until it is gone.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.end().map(|_| ())
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// It took longer than [`STOP_LIMIT`]; it is killed then.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        self.guard = None;
+        let ended = wait::until(STOP_LIMIT, || self.child.try_wait().map_err(Error::io("the state of a process")))?;
+        ended.map(|_| ()).ok_or_else(|| self.too_slow("end by itself", STOP_LIMIT))
+    }
+
+    /// Lets it run on by itself.
+    pub(crate) fn detach(mut self) -> (u32, PathBuf) {
+        self.guard = None;
+        let process = std::mem::ManuallyDrop::new(self);
+        (process.child.id(), process.log.clone())
+    }
+
+    fn end(&mut self) -> Result<ExitStatus> {
+        // SIGKILL also ends what is stopped. It succeeds for what has ended already and was not collected.
+        let killed = self.child.kill();
+        self.guard = None;
+        killed.and_then(|()| self.child.wait()).map_err(Error::io(format!("{} could not be killed", self.name)))
+    }
+
+    fn too_slow(&self, what: &'static str, limit: Duration) -> Error {
+        Error::TooSlow { name: self.name, what, limit, log: self.log_tail() }
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("nimbus-services: {error}");
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! Kafka and Redis. Embedded mode uses neither: the settings are checked and shown, so that an existing environment is
 //! accepted as it is, and `nimbus config` marks them as unused.
 
-use super::raw_section;
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{auth::Secret, raw_section};
 use crate::{
     Setting,
     reading::Reading,
@@ -22,18 +24,37 @@ pub(crate) const EVENTS_TOPIC: Setting = distributed("NIMBUS_KAFKA_EVENTS_TOPIC"
 pub(crate) const RESULTS_TOPIC: Setting = distributed("NIMBUS_KAFKA_RESULTS_TOPIC", "nimbus-results-v1");
 /// See above.
 pub(crate) const DLQ_TOPIC: Setting = distributed("NIMBUS_KAFKA_DLQ_TOPIC", "nimbus-dlq-v1");
+/// The three groups of consumers, and the one that keeps the log's epoch.
+pub(crate) const GROUP_PREFIX: Setting = distributed("NIMBUS_KAFKA_GROUP_PREFIX", "nimbus");
+/// What an operator of the cluster has decided.
+pub(crate) const REPLICATION: Setting = distributed("NIMBUS_KAFKA_REPLICATION", "").example("3");
+/// A device that was off for a week still gets everything.
+pub(crate) const RETENTION: Setting = distributed("NIMBUS_KAFKA_RETENTION", "7d");
+/// Long enough for a pause, short enough for a takeover.
+pub(crate) const SESSION_TIMEOUT: Setting = distributed("NIMBUS_KAFKA_SESSION_TIMEOUT", "10s");
+/// Passwords are among them.
+pub(crate) const PROPERTIES: Setting = distributed("NIMBUS_KAFKA_PROPERTIES", "")
+    .example("security.protocol=SASL_SSL;sasl.mechanism=SCRAM-SHA-512;sasl.username=nimbus;sasl.password=the-password")
+    .display(Display::Secret);
 /// A Redis on this machine.
 pub(crate) const ADDRESS: Setting = distributed("NIMBUS_REDIS_ADDRESS", "127.0.0.1:6379").display(Display::Address);
 /// Each server adds its id.
 pub(crate) const EVENTS_CHANNEL: Setting = distributed("NIMBUS_REDIS_EVENTS_CHANNEL", "nimbus-events");
+/// Every key begins with it.
+pub(crate) const KEY_PREFIX: Setting = distributed("NIMBUS_REDIS_KEY_PREFIX", "nimbus");
 
 raw_section!(RawKafka, "NIMBUS_KAFKA_", {
     brokers: BROKERS,
     events_topic: EVENTS_TOPIC,
     results_topic: RESULTS_TOPIC,
     dlq_topic: DLQ_TOPIC,
+    group_prefix: GROUP_PREFIX,
+    replication: REPLICATION,
+    retention: RETENTION,
+    session_timeout: SESSION_TIMEOUT,
+    properties: PROPERTIES,
 });
-raw_section!(RawRedis, "NIMBUS_REDIS_", { address: ADDRESS, events_channel: EVENTS_CHANNEL });
+raw_section!(RawRedis, "NIMBUS_REDIS_", { address: ADDRESS, events_channel: EVENTS_CHANNEL, key_prefix: KEY_PREFIX });
 
 /// The brokers and topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +67,16 @@ pub struct KafkaConfig {
     pub results_topic: String,
     /// Where dead letters go.
     pub dlq_topic: String,
+    /// What the name of every consumer group begins with.
+    pub group_prefix: String,
+    /// Replicas of topics that have to be made; `None`: as the brokers are configured.
+    pub replication: Option<NonZeroU32>,
+    /// How long topics that have to be made keep records.
+    pub retention: Duration,
+    /// After this silence a consumer is taken for dead.
+    pub session_timeout: Duration,
+    /// Properties for Kafka's client library: TLS and SASL.
+    pub properties: Vec<(String, Secret)>,
 }
 
 impl KafkaConfig {
@@ -60,6 +91,18 @@ impl KafkaConfig {
             events_topic: reading.value(&EVENTS_TOPIC, raw.events_topic, value::topic),
             results_topic: reading.value(&RESULTS_TOPIC, raw.results_topic, value::topic),
             dlq_topic: reading.value(&DLQ_TOPIC, raw.dlq_topic, value::topic),
+            group_prefix: reading.value(&GROUP_PREFIX, raw.group_prefix, value::topic),
+            replication: reading.optional(&REPLICATION, raw.replication, |text| {
+                let replicas = value::integer(1..=32_767_u32)(text)?;
+                NonZeroU32::new(replicas).ok_or_else(|| "is zero".to_owned())
+            }),
+            retention: reading.value(&RETENTION, raw.retention, value::duration(MINUTE..=3650 * 24 * 60 * MINUTE)),
+            session_timeout: reading.value(
+                &SESSION_TIMEOUT,
+                raw.session_timeout,
+                value::duration(Duration::from_secs(1)..=30 * MINUTE),
+            ),
+            properties: reading.optional(&PROPERTIES, raw.properties, properties).unwrap_or_default(),
         };
         let pairs = [
             (&RESULTS_TOPIC, &config.results_topic, &EVENTS_TOPIC, &config.events_topic),
@@ -82,6 +125,8 @@ pub struct RedisConfig {
     pub address: String,
     /// What the names of the servers' channels begin with.
     pub events_channel: String,
+    /// What every key begins with.
+    pub key_prefix: String,
 }
 
 impl std::fmt::Debug for RedisConfig {
@@ -89,6 +134,7 @@ impl std::fmt::Debug for RedisConfig {
         f.debug_struct("RedisConfig")
             .field("address", &ADDRESS.shown(&self.address))
             .field("events_channel", &self.events_channel)
+            .field("key_prefix", &self.key_prefix)
             .finish()
     }
 }
@@ -99,16 +145,33 @@ impl RedisConfig {
         Self {
             address: reading.value(&ADDRESS, raw.address, address),
             events_channel: reading.value(&EVENTS_CHANNEL, raw.events_channel, value::topic),
+            key_prefix: reading.value(&KEY_PREFIX, raw.key_prefix, value::topic),
         }
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// `name=value`, separated by semicolons. A value may hold anything but a semicolon.
+fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
+    let property = |pair: &str| {
+        let (name, value) = pair.split_once('=').map(|(name, value)| (name.trim(), value.trim()))?;
+        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        is_name.then(|| (name.to_owned(), Secret::from(value.to_owned())))
+    };
+    let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty());
+    pairs.map(property).collect::<Option<_>>().ok_or_else(|| "is no list of name=value, separated by `;`".to_owned())
+}
+
 fn address(text: &str) -> Result<String, String> {
-    let rest = ["redis://", "rediss://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let rest = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = host.split_once('/').map_or(host, |(host, _database)| host);
+    let host = host.split_once(['/', '?']).map_or(host, |(host, _database)| host);
     match value::host_and_port(host) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("is neither host:port nor redis://[user:password@]host:port".to_owned()),
+        Err(_) => {
+            let schemes = "rediss:// for TLS, redis-cluster:// for a cluster";
+            Err(format!("is neither host:port nor redis://[user:password@]host:port ({schemes})"))
+        },
     }
 }

@@ -49,7 +49,11 @@ impl Drop for Running {
         if self.shared.shut() {
             let shared = Arc::clone(&self.shared);
             // It waits for the broker, which nobody who drops a handle expects.
-            let end = move || drop(end(&shared));
+            let end = move || {
+                if !end(&shared) {
+                    warn!("the broker did not confirm everything in time");
+                }
+            };
             if let Err(error) = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(end) {
                 warn!(%error, "cannot start the thread that ends the log");
             }

@@ -14,8 +14,6 @@ mod desk;
 mod fetcher;
 mod membership;
 mod seat;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 use std::sync::Arc;

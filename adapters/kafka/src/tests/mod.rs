@@ -1,1 +1,4 @@
-//! Later.
+//! On a broker, or on librdkafka's own mock of one.
+
+mod broker;
+mod contracts;

@@ -19,14 +19,14 @@ use nimbus_core::{
 use rdkafka::{
     ClientConfig, ClientContext, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
-    error::{KafkaError, KafkaResult},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
     topic_partition_list::Offset,
     types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
 use tracing::warn;
 
-use super::bell::Bell;
+use super::{bell::Bell, committer::Committer};
 use crate::{client::log_line, fault, metrics::Metrics, notes};
 
 /// How long the coordinator may take to say what was committed. The group goes on meanwhile.
@@ -51,10 +51,17 @@ pub(super) struct Ear {
     count: AtomicU64,
     /// The member leaves: every revocation is answered at once.
     leaving: AtomicBool,
+    bell: Bell,
     metrics: Metrics,
 }
 
 impl Ear {
+    /// A commit has ended.
+    pub(super) fn committed(&self, outcome: Result<(), RDKafkaErrorCode>) {
+        self.hear(Told::Committed(outcome));
+        self.bell.ring();
+    }
+
     fn hear(&self, told: Told) {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).push_back(told);
         self.count.fetch_add(1, Ordering::Relaxed);
@@ -92,16 +99,6 @@ impl ConsumerContext for Ear {
             Told::Revoked { partitions, lost: client.assignment_lost() }
         });
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, list: &TopicPartitionList) {
-        let code = |error: KafkaError| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-        let of_one = || list.elements().iter().find_map(|place| place.error().err());
-        let outcome = match result.err().or_else(of_one).map(code) {
-            None | Some(RDKafkaErrorCode::NoError) => Ok(()),
-            Some(code) => Err(code),
-        };
-        self.hear(Told::Committed(outcome));
-    }
 }
 
 /// Tells librdkafka that a rebalance was taken note of. The list is empty: nothing was ever assigned to this client.
@@ -114,7 +111,8 @@ fn answer(client: &BaseConsumer<Ear>, assigned: bool) {
 }
 
 pub(super) struct Membership {
-    client: BaseConsumer<Ear>,
+    client: Arc<BaseConsumer<Ear>>,
+    committer: Committer,
     topic: Arc<str>,
 }
 
@@ -130,6 +128,7 @@ impl Membership {
             told: Mutex::default(),
             count: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            bell: bell.clone(),
             metrics: metrics.clone(),
         };
         let failed = |error| fault::unavailable(&error);
@@ -137,7 +136,8 @@ impl Membership {
         let bell = bell.clone();
         client.set_nonempty_callback(move || bell.ring());
         client.subscribe(&[&topic]).map_err(failed)?;
-        Ok(Self { client, topic })
+        let client = Arc::new(client);
+        Ok(Self { committer: Committer::spawn(Arc::clone(&client))?, client, topic })
     }
 
     fn ear(&self) -> &Ear {
@@ -218,7 +218,7 @@ impl Membership {
                 place.set_metadata(notes::to_text(&committed.metadata));
             }
         }
-        self.client.commit(&list, CommitMode::Async).map_err(code)
+        self.committer.commit(list)
     }
 
     /// Leaves the group. Blocks until the coordinator knows, or does not answer.
@@ -234,6 +234,7 @@ impl Membership {
                 Told::Committed(_) => {}
             }
         }
+        self.committer.end();
         drop(self.client);
     }
 }

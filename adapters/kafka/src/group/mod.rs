@@ -1,15 +1,16 @@
 //! One member of a consumer group.
 //!
-//! A member is two clients of the broker and a thread. One client takes part in the group and commits; it reads nothing.
+//! A member is two clients of the broker and two threads. One client takes part in the group and commits; it reads nothing.
 //! The other reads what the member owns, each partition from its own queue, and knows nothing of the group: so a seek
-//! during a rebalance is no special case, and a partition that is about to leave holds up no other. The thread serves
-//! both, and fills the *desk*, which is all that the consumer's user touches.
+//! during a rebalance is no special case, and a partition that is about to leave holds up no other. One thread serves
+//! both, and fills the *desk*, which is all that the consumer's user touches; the other one commits.
 //!
 //! Bounds: one batch read ahead for each partition, two events of the group, one commit; librdkafka prefetches 1 to 2 MiB
 //! for each partition.
 
 mod bell;
 mod commits;
+mod committer;
 mod desk;
 mod fetcher;
 mod membership;

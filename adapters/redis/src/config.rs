@@ -71,11 +71,16 @@ impl RedisConfig {
             }
         }
         let mut url = if self.url.contains("://") { self.url.clone() } else { format!("redis://{}", self.url) };
+        let known = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"];
+        let what = "it is not host:port, redis://, rediss:// or redis-cluster://";
+        if !known.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(refused(what.to_owned()));
+        }
         if self.cluster && !url.contains("-cluster://") {
             url = url.replacen("://", "-cluster://", 1);
         }
         // The library's own words may repeat the address, password and all.
-        Config::from_url(&url).map_err(|_| refused("it is not host:port, redis://, rediss:// or redis-cluster://".into()))
+        Config::from_url(&url).map_err(|_| refused(what.to_owned()))
     }
 }
 

@@ -166,7 +166,7 @@ impl Inner {
             decimal(head.applied.0),
             head.born.clone(),
             decimal(next.0),
-            records.last().map(|last| fingerprint_text(last)).unwrap_or_default(),
+            records.last().map(fingerprint_text).unwrap_or_default(),
             Bytes::from_static(if self.link.cluster { b"SPUBLISH" } else { b"PUBLISH" }),
             text(&self.keys.channel_prefix(partition)),
             notice::results_prefix(partition),
@@ -313,6 +313,12 @@ fn fold(
     for stored in records {
         let client = &stored.record.origin.client;
         let Some(known) = route.clients.get_mut(client) else { continue };
+        // Also without a record to be written: that it was judged under these hands has to be checked, and what was seen of
+        // it may have changed.
+        let place = *places.entry(client).or_insert_with(|| {
+            groups.push(Group::new(client.clone()));
+            groups.len() - 1
+        });
         let judgement = judge(stored, known.principal.as_ref(), known.floor, &mut known.seen.fold, now);
         match judgement {
             Judgement::Foreign => {
@@ -323,11 +329,6 @@ fn fold(
             Judgement::Buried | Judgement::Fresh => tally.fresh += 1,
         }
         known.seen.last = known.seen.last.max(stored.offset.position_after());
-        // Also without a record to be written: what was seen of it has changed.
-        let place = *places.entry(client).or_insert_with(|| {
-            groups.push(Group::new(client.clone()));
-            groups.len() - 1
-        });
         if judgement == Judgement::Fresh {
             let group = &mut groups[place];
             group.push(stored);

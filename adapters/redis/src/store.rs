@@ -23,7 +23,7 @@ use crate::{
 /// A Redis that is fit for use. Cheap to clone; clones share the connections.
 #[derive(Debug, Clone)]
 pub struct RedisStore {
-    link: Arc<Link>,
+    pub(crate) link: Arc<Link>,
     config: RedisConfig,
     bus: Bus,
 }

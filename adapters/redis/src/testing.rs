@@ -147,8 +147,10 @@ pub(crate) struct OwnRedis {
     directory: tempfile::TempDir,
 }
 
+/// Low enough for a cluster's own port, which is 10,000 further on.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    std::iter::repeat_with(free).find(|port| *port < 55_000).unwrap()
 }
 
 impl OwnRedis {
@@ -170,9 +172,14 @@ impl OwnRedis {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as a crash does, and starts it again with nothing.
+    /// Ends it as a crash does, and starts it again with what was saved.
     pub(crate) async fn crash(&mut self) {
         self.kill();
+        self.revive().await;
+    }
+
+    /// Starts it again after it was killed.
+    pub(crate) async fn revive(&mut self) {
         self.child = launch(self.port, &self.arguments, &self.directory).unwrap();
         self.ready().await;
     }

@@ -74,13 +74,13 @@ struct PartitionLabel {
 pub struct MailboxMetrics {
     pub(super) fresh: Counter,
     pub(super) duplicates: Counter,
-    pub(super) foreign: Counter,
+    pub(crate) foreign: Counter,
     claims: Family<ClaimLabel, Counter>,
     pub(super) holes: Counter,
     pub(super) below_floor: Counter,
     pub(super) forgotten: Counter,
     pub(super) unreadable: Counter,
-    pub(super) pressed: Counter,
+    pub(crate) pressed: Counter,
     pub(super) loads: Counter,
     cached: Family<PartitionLabel, Gauge>,
 }

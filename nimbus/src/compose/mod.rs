@@ -33,7 +33,7 @@ use tracing::{error, info, warn};
 
 pub(crate) use self::{backend::open_failure, listeners::Listeners, role::Role, signals::Signals};
 use self::parts::Parts;
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure};
 
 /// What a server that is up can say about itself.
 #[derive(Debug, Clone)]

@@ -14,7 +14,7 @@ use nimbus_redis::{LogBeginning, MailboxMetrics, NotifierMetrics, PortMetrics, R
 use prometheus_client::registry::Registry;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 use ulid::Ulid;
 
 use super::{
@@ -49,26 +49,24 @@ pub(super) async fn open(
     let in_redis = redis.epoch().await.map_err(redis_failure)?;
     let kept = admin.stored_epoch().await.map_err(kafka_failure)?;
 
-    // The first opening only looks; a log that turns out to be another one is opened once more, as that.
-    let mut epoch = match decide(kept, in_redis) {
+    let epoch = match decide(kept, in_redis) {
         Decision::Compare(epoch) => epoch,
         Decision::New => redis.get_or_put_epoch(offered).await.map_err(redis_failure)?,
     };
-    let mut kafka = Kafka::open(kafka_config.clone(), epoch, registry).await.map_err(kafka_failure)?;
+    let kafka = Kafka::open(kafka_config, epoch, registry).await.map_err(kafka_failure)?;
     let partitions = kafka.partitions();
-    let ports = |kafka: &Kafka, epoch| {
-        let beginning = Arc::new(LogBeginning::new(kafka.results()));
-        redis.ports(epoch, partitions, Arc::clone(&clock), beginning, metrics.clone())
-    };
-    let mut adapters = ports(&kafka, epoch);
+    let beginning = Arc::new(LogBeginning::new(kafka.results()));
+    let adapters = redis.ports(epoch, partitions, clock, beginning, metrics);
     if !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
         let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
-        error!(was = %epoch, is = %new, "the results topic is not the one it was: clients that come back are told of a gap");
-        kafka.close().await.or_exit(Exit::Unavailable)?;
-        epoch = new;
-        kafka = Kafka::open(kafka_config, epoch, &mut Registry::default()).await.map_err(kafka_failure)?;
-        adapters = ports(&kafka, epoch);
-    } else if in_redis != Some(epoch) {
+        admin.store_epoch(new).await.map_err(kafka_failure)?;
+        let message = format!(
+            "the results topic is not the one that redis remembers: it was made anew, or cut. The log has a new epoch now \
+             ({new}, was {epoch}), and clients that come back are told of a gap: start again"
+        );
+        return Err(Failure::new(Exit::Unavailable, message));
+    }
+    if in_redis != Some(epoch) {
         let put = match in_redis {
             Some(other) => redis.replace_epoch(other, epoch).await,
             None => redis.get_or_put_epoch(epoch).await,
@@ -82,7 +80,7 @@ pub(super) async fn open(
     if kept != Some(epoch) {
         admin.store_epoch(epoch).await.map_err(kafka_failure)?;
     }
-    info!(%epoch, %partitions, "kafka and redis are open");
+    info!(%epoch, partitions = partitions.len(), "kafka and redis are open");
 
     let watch = Watch {
         admin,

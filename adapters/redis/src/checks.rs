@@ -52,8 +52,12 @@ impl NodeInfo {
             add(true, message, "run CONFIG SET maxmemory-policy noeviction, and put it into redis.conf");
         }
         match (self.get("cluster_enabled"), as_cluster) {
-            ("1", false) => add(true, "it is part of a cluster".to_owned(), "use redis-cluster:// or set the cluster flag"),
-            ("0", true) => add(true, "it is not part of a cluster".to_owned(), "use redis:// or clear the cluster flag"),
+            ("1", false) => {
+                add(true, "it is part of a cluster".to_owned(), "use redis-cluster:// or set the cluster flag")
+            }
+            ("0", true) => {
+                add(true, "it is not part of a cluster".to_owned(), "use redis:// or clear the cluster flag")
+            }
             _ => {}
         }
         if self.get("maxmemory") == "0" {

@@ -62,8 +62,10 @@ impl Link {
             connection.max_command_attempts = 1;
             connection.max_command_buffer_len = MAX_WAITING;
             // A connection that says nothing for this long is dead, however open it looks.
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(config.command_timeout * 2), interval: config.command_timeout / 2 };
+            connection.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(config.command_timeout * 2),
+                interval: config.command_timeout / 2,
+            };
         });
         let unreachable = |source| RedisError::Unreachable { url: config.shown_url(), source };
         let quick = builder.build().map_err(unreachable)?;

@@ -69,9 +69,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Notification, Unreadable> {
             let (previous, last) = (Position(reader.u64()?), Position(reader.u64()?));
             Notification::Results { partition, previous, last, clients: sections(&mut reader)? }
         }
-        SUPERSEDED => {
-            Notification::Superseded { client: client(&mut reader)?, session: SessionId(Ulid::from_bytes(reader.array()?)) }
-        }
+        SUPERSEDED => Notification::Superseded {
+            client: client(&mut reader)?,
+            session: SessionId(Ulid::from_bytes(reader.array()?)),
+        },
         MISSED => Notification::MayHaveMissed,
         other => return Err(reader.damaged(format!("kind {other} is unknown"))),
     };

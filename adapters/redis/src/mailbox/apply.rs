@@ -176,8 +176,7 @@ impl Inner {
             text(&keys.stream_prefix()),
             decimal(groups.len() as u64),
         ]);
-        let mut all =
-            vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
+        let mut all = vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
         for group in &groups {
             // It was loaded above, and nothing has been removed since.
             let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
@@ -377,4 +376,3 @@ impl Group {
 fn fingerprint_text(last: &Stored<ResultRecord>) -> Bytes {
     format!("{}:{:016x}", last.offset.position_after(), fingerprint(&last.record)).into()
 }
-

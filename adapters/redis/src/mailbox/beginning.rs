@@ -92,8 +92,8 @@ impl Inner {
         let arguments = vec![decimal(start.0), born.clone(), Timeline::default().encode()];
         let keys = vec![self.keys.partition(partition).head()];
         let answer = self.link.call(&self.link.quick, &self.link.scripts.begin, keys, arguments).await?;
-        let head = read_head(answer)?
-            .ok_or_else(|| Failure::Unavailable("redis forgets what it was just told".to_owned()))?;
+        let head =
+            read_head(answer)?.ok_or_else(|| Failure::Unavailable("redis forgets what it was just told".to_owned()))?;
         if head.born == born {
             tracing::warn!(%partition, from = %start, "redis knows nothing of this partition, its mailboxes are filled from here");
         }

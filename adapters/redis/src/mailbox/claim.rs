@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use nimbus_core::{
     ClientId, Position, ServerId, SessionId,
-    mailbox::{
-        ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES,
-    },
+    mailbox::{ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES},
     ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
 };
 
@@ -195,8 +193,7 @@ impl Inner {
     pub(super) async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), Failure> {
         self.held.remove(client, session);
         let (_, keys) = self.partition_keys(client);
-        let arguments =
-            vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
+        let arguments = vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
         self.link.call(&self.link.quick, &self.link.scripts.release, vec![keys.owner()], arguments).await?;
         Ok(())
     }

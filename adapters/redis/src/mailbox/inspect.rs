@@ -1,10 +1,7 @@
 //! What an operator sees of a client, and of a partition's last record.
 
 use fred::interfaces::HashesInterface as _;
-use nimbus_core::{
-    ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId,
-    clock::UnixMillis,
-};
+use nimbus_core::{ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId, clock::UnixMillis};
 
 use super::Inner;
 use crate::{
@@ -76,7 +73,8 @@ impl Inner {
         let stored: Option<String> = self.link.quick.hget(key, "fp").await?;
         let Some(stored) = stored else { return Ok(None) };
         let parts = stored.split_once(':');
-        let read = parts.and_then(|(at, print)| Some((Position(at.parse().ok()?), u64::from_str_radix(print, 16).ok()?)));
+        let read =
+            parts.and_then(|(at, print)| Some((Position(at.parse().ok()?), u64::from_str_radix(print, 16).ok()?)));
         read.map(Some).ok_or_else(|| Failure::Unavailable("a fingerprint is not one".to_owned()))
     }
 }

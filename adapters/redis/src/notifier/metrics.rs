@@ -20,7 +20,11 @@ impl NotifierMetrics {
     /// Makes the counters and puts them into a registry.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("nimbus_notifier_sent", "Notifications sent to a server that is subscribed", metrics.sent.clone());
+        registry.register(
+            "nimbus_notifier_sent",
+            "Notifications sent to a server that is subscribed",
+            metrics.sent.clone(),
+        );
         registry.register(
             "nimbus_notifier_dropped",
             "Notifications dropped because this server's queue was full; it repairs from the mailbox",

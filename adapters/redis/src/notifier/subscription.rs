@@ -41,7 +41,8 @@ impl RedisSubscription {
         let client = link.subscriber()?;
         let messages = client.message_rx();
         client.init().await?;
-        let pump = Pump { client, channels, sharded: link.cluster, queue: Arc::clone(&queue), metrics: metrics.clone() };
+        let pump =
+            Pump { client, channels, sharded: link.cluster, queue: Arc::clone(&queue), metrics: metrics.clone() };
         if let Err(failure) = pump.subscribe().await {
             drop(pump.client.quit().await);
             return Err(failure);

@@ -7,11 +7,7 @@ use nimbus_contracts::{mailbox::MailboxFixture, notifier::NotifierFixture};
 use nimbus_core::{
     LogEpoch, PartitionCount, Position,
     mailbox::LogStarts,
-    ports::{
-        log::Range,
-        mailbox::Mailbox,
-        notifier::Notifier,
-    },
+    ports::{log::Range, mailbox::Mailbox, notifier::Notifier},
 };
 use ulid::Ulid;
 

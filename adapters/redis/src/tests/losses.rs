@@ -21,7 +21,8 @@ async fn world(redis: &OwnRedis) -> World {
 
 /// As the server does once a second, until it finds nothing wrong.
 async fn check_until_whole(world: &World) {
-    until("the heads are there", async || world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_ok()).await;
+    until("the heads are there", async || world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_ok())
+        .await;
 }
 
 async fn missed(subscription: &mut Box<dyn Subscription>) {
@@ -58,7 +59,11 @@ async fn rule_16_an_emptied_redis_begins_at_the_window_and_says_so_by_a_floor() 
     assert_eq!(told(&mut heard).await, (6..12).collect::<Vec<_>>());
     assert_eq!(waiting(&world, &c, 6).await, Ok((6..12).collect()));
     // With the token and the place they had.
-    let kind = |session_no| ClaimKind::Sdk { outbox: nimbus_core::OutboxId::new([1; 16]), session_no, token: Some(token.clone()) };
+    let kind = |session_no| ClaimKind::Sdk {
+        outbox: nimbus_core::OutboxId::new([1; 16]),
+        session_no,
+        token: Some(token.clone()),
+    };
     let back = world.ports.mailbox.claim(Claim { kind: kind(8), ..sdk(&c, "s1", 9) }).await.unwrap();
     assert_eq!((back.known, back.previous), (true, Some((server("s1"), session(7)))));
     assert_eq!(world.ports.mailbox.claim(original(&o, "s1", 10)).await.unwrap().start, Position(9));

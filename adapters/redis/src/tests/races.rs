@@ -12,9 +12,7 @@ use nimbus_core::{
     },
 };
 
-use crate::testing::{
-    OwnRedis, World, answer, answers, batch, client, config, sdk, server, session, shared, until,
-};
+use crate::testing::{OwnRedis, World, answer, answers, batch, client, config, sdk, server, session, shared, until};
 
 async fn world(test: &str) -> Option<World> {
     Some(World::new(config(&shared(test)?), 1).await)

@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn what_would_lose_mailboxes_is_refused_with_its_remedy() {
         let good = NodeInfo::parse(GOOD);
-        assert!(refuse_unfit(&[good.clone()], false).is_ok());
+        assert!(refuse_unfit(std::slice::from_ref(&good), false).is_ok());
         assert_eq!(good.findings(false).len(), 1, "maxmemory only");
         let cases = [
             ("maxmemory:0", "maxmemory:100", "noeviction"),

@@ -3,7 +3,10 @@
 //! No command is sent twice on its own: what was sent when a connection broke may have been carried out. Every caller
 //! decides what a repetition means; for all of ours it is harmless, because a script compares before it writes.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use fred::{
@@ -34,7 +37,6 @@ const BROADCAST: usize = 4_096;
 const RECONNECT_FIRST: u32 = 50;
 const RECONNECT_MOST: u32 = 5_000;
 
-#[derive(Debug)]
 pub(crate) struct Link {
     builder: Builder,
     /// For what sessions wait for.
@@ -44,6 +46,13 @@ pub(crate) struct Link {
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
+}
+
+impl fmt::Debug for Link {
+    /// Without the library's own view of the address: it has the password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("quick", &self.quick).field("bulk", &self.bulk).finish_non_exhaustive()
+    }
 }
 
 impl Link {
@@ -60,6 +69,7 @@ impl Link {
             connection.connection_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.internal_command_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.max_command_attempts = 1;
+            connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
             // A connection that says nothing for this long is dead, however open it looks.
             connection.unresponsive = UnresponsiveConfig {

@@ -161,7 +161,27 @@ impl Inner {
         let noted = head.timeline.note(now, next, self.limits.window);
         let expired = head.timeline.expire(now, self.limits.window);
         head.floor = head.floor.max(expired.unwrap_or_default());
-        let mut arguments = Vec::with_capacity(12 + groups.len() * 9);
+        let mut all = vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
+        let mut clients = Vec::with_capacity(groups.len() * 6);
+        let mut trims = Vec::new();
+        for (place, group) in (1..).zip(&groups) {
+            // It was loaded above, and nothing has been removed since.
+            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
+            if let Some(through) = known.seen.backlog.trim(&self.limits) {
+                trims.extend([decimal(place), decimal(through.0), decimal(through.0 + 1)]);
+            }
+            all.push(keys.stream(&group.client));
+            clients.extend([
+                text(group.client.as_str()),
+                Bytes::copy_from_slice(&known.hands.0),
+                seen::encode(&known.seen),
+                decimal(group.chunks.len() as u64),
+            ]);
+            for (end, chunk) in &group.chunks {
+                clients.extend([decimal(end.0), chunk.clone()]);
+            }
+        }
+        let mut arguments = Vec::with_capacity(13 + trims.len() + clients.len());
         arguments.extend([
             decimal(head.applied.0),
             head.born.clone(),
@@ -175,26 +195,10 @@ impl Inner {
             if noted || expired.is_some() { head.timeline.encode() } else { Bytes::new() },
             text(&keys.stream_prefix()),
             decimal(groups.len() as u64),
+            decimal(trims.len() as u64 / 3),
         ]);
-        let mut all = vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
-        for group in &groups {
-            // It was loaded above, and nothing has been removed since.
-            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
-            let trim = known.seen.backlog.trim(&self.limits);
-            all.push(keys.stream(&group.client));
-            arguments.extend([
-                text(group.client.as_str()),
-                Bytes::copy_from_slice(&known.hands.0),
-                seen::encode(&known.seen),
-                trim.map(|through| decimal(through.0)).unwrap_or_default(),
-                trim.map(|through| decimal(through.0 + 1)).unwrap_or_default(),
-                notice::client_section(&group.client),
-                decimal(group.chunks.len() as u64),
-            ]);
-            for (end, chunk) in &group.chunks {
-                arguments.extend([decimal(end.0), chunk.clone()]);
-            }
-        }
+        arguments.extend(trims);
+        arguments.extend(clients);
         let mut answer = self.link.call(&self.link.bulk, &self.link.scripts.apply, all, arguments).await?.list()?;
         match answer.item()?.number()? {
             0 => {

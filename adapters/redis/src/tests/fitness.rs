@@ -39,7 +39,8 @@ async fn nobody_there_and_a_wrong_password_are_told_without_the_password() {
     let Some(redis) = OwnRedis::start("a password", &["--requirepass", "open-sesame"]).await else { return };
     let with = |password: &str| config(&format!("redis://:{password}@{}", redis.url()));
     let store = RedisStore::connect(with("open-sesame"), RedisMetrics::default()).await.unwrap();
-    assert!(!format!("{store:?}").contains("open-sesame"));
+    let shown = format!("{store:?}");
+    assert!(!shown.contains("open-sesame"), "{shown}");
     let error = refused(with("hush-hush")).await;
     let shown = format!("{error} {error:?}");
     assert!(matches!(error, RedisError::Unreachable { .. }) && !shown.contains("hush-hush"), "{shown}");

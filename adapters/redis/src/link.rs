@@ -13,7 +13,7 @@ use fred::{
     clients::{Client, SubscriberClient},
     interfaces::{ClientLike, LuaInterface},
     types::{
-        Builder, Key, Value,
+        Builder, Key, RespVersion, Value,
         config::{ReconnectPolicy, UnresponsiveConfig},
     },
 };
@@ -39,6 +39,8 @@ const RECONNECT_MOST: u32 = 5_000;
 
 pub(crate) struct Link {
     builder: Builder,
+    /// How often a quiet connection is asked whether it is still there.
+    pub(crate) keepalive: Duration,
     /// For what sessions wait for.
     pub(crate) quick: Client,
     /// For batches of the router, so that they do not hold up the others.
@@ -83,11 +85,22 @@ impl Link {
         for client in [&quick, &bulk] {
             client.init().await.map_err(unreachable)?;
         }
-        Ok(Self { builder, quick, bulk, scripts: Scripts::new(), metrics, cluster })
+        Ok(Self {
+            builder,
+            keepalive: config.command_timeout * 2,
+            quick,
+            bulk,
+            scripts: Scripts::new(),
+            metrics,
+            cluster,
+        })
     }
 
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {
-        Ok(self.builder.build_subscriber_client()?)
+        let mut builder = self.builder.clone();
+        // The older protocol allows nothing else on a connection that is subscribed, not even to ask whether it lives.
+        builder.with_config(|config| config.version = RespVersion::RESP3);
+        Ok(builder.build_subscriber_client()?)
     }
 
     /// Runs a script. All keys are of one partition.

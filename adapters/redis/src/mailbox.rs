@@ -10,6 +10,7 @@ mod apply;
 mod beginning;
 mod cache;
 mod claim;
+mod fold;
 mod heads;
 mod held;
 mod inspect;
@@ -32,12 +33,12 @@ use nimbus_core::{
 };
 use tokio::sync::Mutex;
 
+use self::{again::Unsure, cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
 pub use self::{
     beginning::{Beginning, LogBeginning},
     inspect::ClientView,
     metrics::MailboxMetrics,
 };
-use self::{cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
 use crate::{
     error::Failure,
     keys::{Keys, PartitionKeys},
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: MailboxMetrics,
     routes: Vec<Mutex<Route>>,
     held: Held,
+    unsure: Unsure,
     memories: Memories,
     sweeps: Sweeps,
 }
@@ -114,6 +116,7 @@ impl RedisMailbox {
             metrics: parts.metrics,
             routes,
             held: Held::default(),
+            unsure: Unsure::default(),
             memories: Memories::default(),
             sweeps: Sweeps::default(),
         }))
@@ -177,7 +180,7 @@ impl Mailbox for RedisMailbox {
     }
 
     async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), MailboxError> {
-        Ok(self.0.release(client, session).await?)
+        Ok(self.0.release(client, session).await.map(drop)?)
     }
 
     /// A batch is written in pieces of bounded size, each of them all or nothing. After an error some of the first pieces may

@@ -13,6 +13,7 @@ pub struct NotifierMetrics {
     pub(super) unheard: Counter,
     pub(super) unreadable: Counter,
     pub(super) resubscribed: Counter,
+    pub(crate) silences: Counter,
     pub(super) subscriptions: Gauge,
 }
 
@@ -44,6 +45,11 @@ impl NotifierMetrics {
             "nimbus_notifier_resubscribed",
             "Times that a subscription had to be made again",
             metrics.resubscribed.clone(),
+        );
+        registry.register(
+            "nimbus_notifier_silences",
+            "Times that the connection of a subscription did not answer",
+            metrics.silences.clone(),
         );
         registry.register(
             "nimbus_notifier_subscriptions",

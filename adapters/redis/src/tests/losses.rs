@@ -149,6 +149,21 @@ async fn rule_20_a_connection_that_was_made_again_says_so_and_hears_again() {
 }
 
 #[tokio::test]
+async fn rule_20_a_connection_that_says_nothing_is_made_again() {
+    let Some(redis) = OwnRedis::start("a silent connection", &[]).await else { return };
+    let quick = crate::RedisConfig { command_timeout: std::time::Duration::from_millis(200), ..config(&redis.url()) };
+    let world = World::new(quick, 1).await;
+    let mut heard = listen(&world, "s1").await;
+    let before = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    redis.signal("-STOP");
+    until("the silence is noticed", async || world.metrics.notifier.silences.get() > 0).await;
+    redis.signal("-CONT");
+    missed(&mut heard).await;
+    let after = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    assert!(!before.is_empty() && before != after);
+}
+
+#[tokio::test]
 async fn a_redis_that_is_away_is_unavailable_and_then_there_again() {
     let Some(mut redis) = OwnRedis::start("a redis that is away", &[]).await else { return };
     let quick = crate::RedisConfig { command_timeout: std::time::Duration::from_millis(300), ..config(&redis.url()) };

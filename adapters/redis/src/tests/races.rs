@@ -277,3 +277,30 @@ async fn rule_19_of_claims_at_the_same_time_each_but_the_last_is_told_who_took_i
     assert_eq!(displaced.len(), 39);
     assert!(outcomes.iter().all(|(session, _)| displaced.contains(session) != (*session == winner)));
 }
+
+#[tokio::test]
+async fn rule_19_a_claim_of_unknown_outcome_leaves_nobody_waiting_for_ever() {
+    let Some(redis) = OwnRedis::start("an unsure claim", &[]).await else { return };
+    let slow = crate::RedisConfig { command_timeout: Duration::from_millis(300), ..config(&redis.url()) };
+    let (one, c) = (World::new(slow, 1).await, client("c"));
+    let mut heard = listen(&one, "s1").await;
+    one.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    // Its decision is made; what it wrote is carried out after nobody waits for it any more.
+    let two = one.another().await;
+    let unsure = Claim { session: session(2), ..sdk(&c, "s2", 2) };
+    let held = two.ports.mailbox.claim_on_a_stopped_redis(unsure, || redis.signal("-STOP")).await;
+    assert!(held.is_err());
+    redis.signal("-CONT");
+    until("the claim was made after all, and settled", async || {
+        let settled = two.ports.mailbox.heads(&server("s2"), &[Partition(0)]).await.is_ok();
+        settled && two.ports.mailbox.inspect(&c).await.is_ok_and(|view| view.owner.is_none())
+    })
+    .await;
+    loop {
+        match within("the end of the old session", heard.next()).await {
+            Some(Notification::Superseded { session: ended, .. }) => break assert_eq!(ended, session(1)),
+            Some(_) => {}
+            None => panic!("the subscription ended"),
+        }
+    }
+}

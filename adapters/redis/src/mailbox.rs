@@ -183,8 +183,7 @@ impl Mailbox for RedisMailbox {
         Ok(self.0.release(client, session).await.map(drop)?)
     }
 
-    /// A batch is written in pieces of bounded size, each of them all or nothing. After an error some of the first pieces may
-    /// have been applied; applying the batch again goes on behind them.
+    /// A batch is written in pieces of bounded size, each of them all or nothing.
     async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, MailboxError> {
         Ok(self.0.apply(batch).await?)
     }

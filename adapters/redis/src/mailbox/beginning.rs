@@ -112,3 +112,6 @@ pub(super) fn read_head(answer: Answer) -> Result<Option<PartitionHead>, Failure
     let timeline = marks.map(|marks| Timeline::decode(&marks)).transpose()?.unwrap_or_default();
     Ok(Some(PartitionHead { applied: Position(applied), born, floor: Position(floor), timeline }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,6 +40,7 @@ pub use self::{
     metrics::MailboxMetrics,
 };
 use crate::{
+    epoch::EpochKey,
     error::Failure,
     keys::{Keys, PartitionKeys},
     link::Link,
@@ -53,6 +54,7 @@ pub struct RedisMailbox(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) link: Arc<Link>,
+    pub(crate) epoch: EpochKey,
     pub(crate) keys: Keys,
     pub(crate) partitions: PartitionCount,
     pub(crate) limits: MailboxLimits,
@@ -71,6 +73,7 @@ pub(crate) struct Inner {
 /// What a mailbox is made of.
 pub(crate) struct Parts {
     pub(crate) link: Arc<Link>,
+    pub(crate) epoch: EpochKey,
     pub(crate) keys: Keys,
     pub(crate) partitions: PartitionCount,
     pub(crate) limits: MailboxLimits,
@@ -106,6 +109,7 @@ impl RedisMailbox {
         let routes = parts.partitions.all().map(|_| Mutex::new(Route::new(parts.cached_clients))).collect();
         Self(Arc::new(Inner {
             link: parts.link,
+            epoch: parts.epoch,
             keys: parts.keys,
             partitions: parts.partitions,
             limits: parts.limits,
@@ -120,6 +124,16 @@ impl RedisMailbox {
             memories: Memories::default(),
             sweeps: Sweeps::default(),
         }))
+    }
+
+    /// Whether this process still works with the log epoch that all others find. It does not when Redis was emptied and
+    /// another process put its own epoch first, or when somebody replaced it: then this process has to begin anew. Until
+    /// then `heads`, and every step that needs a memory of a partition that is not there, fails.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    pub async fn epoch_is_current(&self) -> Result<bool, MailboxError> {
+        Ok(self.0.epoch.hold(&self.0.link).await?)
     }
 
     /// What is known of a client, for its operator.

@@ -84,6 +84,7 @@ impl Inner {
     /// Gives a partition a place to begin: at the start of the mailbox' window, with the floor there. Whoever comes second
     /// finds what the first one wrote.
     pub(super) async fn begin(&self, partition: Partition) -> Result<PartitionHead, Failure> {
+        self.epoch.insist(&self.link).await?;
         let now = self.clock.now();
         let since = UnixMillis(now.0.saturating_sub(u64::try_from(self.limits.window.as_millis()).unwrap_or(u64::MAX)));
         let found = self.beginning.find(partition, since).await;

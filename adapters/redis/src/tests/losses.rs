@@ -279,3 +279,42 @@ async fn rule_13_only_what_no_log_can_bring_back_is_forgotten() {
     assert_eq!((view.principal, view.answered), (None, vec![]));
     assert!(world.ports.mailbox.inspect(&held).await.unwrap().owner.is_some());
 }
+
+#[tokio::test]
+async fn an_emptied_redis_keeps_the_epoch_of_whoever_comes_first_and_the_others_do_not_go_on() {
+    let Some(redis) = OwnRedis::start("the epoch after a loss", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    world.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    check_until_whole(&world).await;
+    redis.command(&["FLUSHALL"]).await;
+    check_until_whole(&world).await;
+    let stranger = nimbus_core::LogEpoch(ulid::Ulid::generate());
+    assert_eq!(world.store.get_or_put_epoch(stranger).await.unwrap(), world.epoch, "it was put again");
+    // This time a process that starts anew is faster.
+    redis.command(&["FLUSHALL"]).await;
+    assert_eq!(world.store.get_or_put_epoch(stranger).await.unwrap(), stranger);
+    assert!(!world.ports.mailbox.epoch_is_current().await.unwrap());
+    let heads = world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await;
+    assert!(heads.is_err_and(|error| error.to_string().contains("log epoch")));
+    assert!(world.ports.mailbox.claim(sdk(&c, "s1", 2)).await.is_err());
+    assert!(world.ports.mailbox.apply(&answers(&c, 0, [1])).await.is_err());
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_there_is_of_a_client_and_of_the_last_record() {
+    let Some(redis) = OwnRedis::start("an operator's view", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), None);
+    world.ports.mailbox.claim(sdk(&c, "s1", 7)).await.unwrap();
+    apply(&world, &answers(&c, 0, 1..=5)).await;
+    apply(&world, &answers(&c, 5, 6..=6)).await;
+    let view = world.ports.mailbox.inspect(&c).await.unwrap();
+    let outbox = nimbus_core::OutboxId::new([1; 16]);
+    assert_eq!((view.owner, view.outbox), (Some((server("s1"), session(7))), Some((outbox, 7))));
+    assert_eq!((view.last, view.applied, view.floor), (Position(6), Position(6), Position(0)));
+    assert_eq!((view.waiting, view.answered, view.kept), (2, vec![(outbox, 6)], None));
+    let print = crate::fingerprint(&answer(&c, "alice", 6));
+    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), Some((Position(6), print)));
+    let unknown = world.ports.mailbox.inspect(&client("nobody")).await.unwrap();
+    assert_eq!((unknown.owner, unknown.waiting, unknown.last), (None, 0, Position(0)));
+}

@@ -39,8 +39,7 @@ pub(crate) fn chunk_limits(limits: &MailboxLimits) -> (usize, usize) {
 impl Backlog {
     /// Takes a chunk in.
     pub(crate) fn push(&mut self, end: Position, records: usize, bytes: usize, limits: &MailboxLimits) {
-        self.total =
-            Mark { end, records: self.total.records + records as u64, bytes: self.total.bytes + bytes as u64 };
+        self.total = Mark { end, records: self.total.records + records as u64, bytes: self.total.bytes + bytes as u64 };
         let last = self.marks.last().unwrap_or(&self.base);
         let far = self.total.records - last.records >= (limits.client_records / MARKS) as u64
             || self.total.bytes - last.bytes >= (limits.client_bytes / MARKS) as u64;

@@ -52,8 +52,12 @@ impl NodeInfo {
             add(true, message, "run CONFIG SET maxmemory-policy noeviction, and put it into redis.conf");
         }
         match (self.get("cluster_enabled"), as_cluster) {
-            ("1", false) => add(true, "it is part of a cluster".to_owned(), "use redis-cluster:// or set the cluster flag"),
-            ("0", true) => add(true, "it is not part of a cluster".to_owned(), "use redis:// or clear the cluster flag"),
+            ("1", false) => {
+                add(true, "it is part of a cluster".to_owned(), "use redis-cluster:// or set the cluster flag")
+            }
+            ("0", true) => {
+                add(true, "it is not part of a cluster".to_owned(), "use redis:// or clear the cluster flag")
+            }
             _ => {}
         }
         if self.get("maxmemory") == "0" {
@@ -103,7 +107,7 @@ mod tests {
     #[test]
     fn what_would_lose_mailboxes_is_refused_with_its_remedy() {
         let good = NodeInfo::parse(GOOD);
-        assert!(refuse_unfit(&[good.clone()], false).is_ok());
+        assert!(refuse_unfit(std::slice::from_ref(&good), false).is_ok());
         assert_eq!(good.findings(false).len(), 1, "maxmemory only");
         let cases = [
             ("maxmemory:0", "maxmemory:100", "noeviction"),

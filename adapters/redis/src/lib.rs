@@ -8,6 +8,7 @@ mod backlog;
 mod checks;
 mod codec;
 mod config;
+mod epoch;
 mod error;
 mod fingerprint;
 mod keys;

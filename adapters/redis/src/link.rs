@@ -3,14 +3,17 @@
 //! No command is sent twice on its own: what was sent when a connection broke may have been carried out. Every caller
 //! decides what a repetition means; for all of ours it is harmless, because a script compares before it writes.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use fred::{
     clients::{Client, SubscriberClient},
     interfaces::{ClientLike, LuaInterface},
     types::{
-        Builder, Key, Value,
+        Builder, Key, RespVersion, Value,
         config::{ReconnectPolicy, UnresponsiveConfig},
     },
 };
@@ -34,9 +37,10 @@ const BROADCAST: usize = 4_096;
 const RECONNECT_FIRST: u32 = 50;
 const RECONNECT_MOST: u32 = 5_000;
 
-#[derive(Debug)]
 pub(crate) struct Link {
     builder: Builder,
+    /// How often a quiet connection is asked whether it is still there.
+    pub(crate) keepalive: Duration,
     /// For what sessions wait for.
     pub(crate) quick: Client,
     /// For batches of the router, so that they do not hold up the others.
@@ -44,6 +48,13 @@ pub(crate) struct Link {
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
+}
+
+impl fmt::Debug for Link {
+    /// Without the library's own view of the address: it has the password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("quick", &self.quick).field("bulk", &self.bulk).finish_non_exhaustive()
+    }
 }
 
 impl Link {
@@ -60,10 +71,13 @@ impl Link {
             connection.connection_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.internal_command_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.max_command_attempts = 1;
+            connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
             // A connection that says nothing for this long is dead, however open it looks.
-            connection.unresponsive =
-                UnresponsiveConfig { max_timeout: Some(config.command_timeout * 2), interval: config.command_timeout / 2 };
+            connection.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(config.command_timeout * 2),
+                interval: config.command_timeout / 2,
+            };
         });
         let unreachable = |source| RedisError::Unreachable { url: config.shown_url(), source };
         let quick = builder.build().map_err(unreachable)?;
@@ -71,11 +85,22 @@ impl Link {
         for client in [&quick, &bulk] {
             client.init().await.map_err(unreachable)?;
         }
-        Ok(Self { builder, quick, bulk, scripts: Scripts::new(), metrics, cluster })
+        Ok(Self {
+            builder,
+            keepalive: config.command_timeout * 2,
+            quick,
+            bulk,
+            scripts: Scripts::new(),
+            metrics,
+            cluster,
+        })
     }
 
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {
-        Ok(self.builder.build_subscriber_client()?)
+        let mut builder = self.builder.clone();
+        // The older protocol allows nothing else on a connection that is subscribed, not even to ask whether it lives.
+        builder.with_config(|config| config.version = RespVersion::RESP3);
+        Ok(builder.build_subscriber_client()?)
     }
 
     /// Runs a script. All keys are of one partition.

@@ -10,6 +10,7 @@ mod apply;
 mod beginning;
 mod cache;
 mod claim;
+mod fold;
 mod heads;
 mod held;
 mod inspect;
@@ -32,13 +33,14 @@ use nimbus_core::{
 };
 use tokio::sync::Mutex;
 
+use self::{again::Unsure, cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
 pub use self::{
     beginning::{Beginning, LogBeginning},
     inspect::ClientView,
     metrics::MailboxMetrics,
 };
-use self::{cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
 use crate::{
+    epoch::EpochKey,
     error::Failure,
     keys::{Keys, PartitionKeys},
     link::Link,
@@ -52,6 +54,7 @@ pub struct RedisMailbox(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) link: Arc<Link>,
+    pub(crate) epoch: EpochKey,
     pub(crate) keys: Keys,
     pub(crate) partitions: PartitionCount,
     pub(crate) limits: MailboxLimits,
@@ -62,6 +65,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: MailboxMetrics,
     routes: Vec<Mutex<Route>>,
     held: Held,
+    unsure: Unsure,
     memories: Memories,
     sweeps: Sweeps,
 }
@@ -69,6 +73,7 @@ pub(crate) struct Inner {
 /// What a mailbox is made of.
 pub(crate) struct Parts {
     pub(crate) link: Arc<Link>,
+    pub(crate) epoch: EpochKey,
     pub(crate) keys: Keys,
     pub(crate) partitions: PartitionCount,
     pub(crate) limits: MailboxLimits,
@@ -104,6 +109,7 @@ impl RedisMailbox {
         let routes = parts.partitions.all().map(|_| Mutex::new(Route::new(parts.cached_clients))).collect();
         Self(Arc::new(Inner {
             link: parts.link,
+            epoch: parts.epoch,
             keys: parts.keys,
             partitions: parts.partitions,
             limits: parts.limits,
@@ -114,9 +120,20 @@ impl RedisMailbox {
             metrics: parts.metrics,
             routes,
             held: Held::default(),
+            unsure: Unsure::default(),
             memories: Memories::default(),
             sweeps: Sweeps::default(),
         }))
+    }
+
+    /// Whether this process still works with the log epoch that all others find. It does not when Redis was emptied and
+    /// another process put its own epoch first, or when somebody replaced it: then this process has to begin anew. Until
+    /// then `heads`, and every step that needs a memory of a partition that is not there, fails.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    pub async fn epoch_is_current(&self) -> Result<bool, MailboxError> {
+        Ok(self.0.epoch.hold(&self.0.link).await?)
     }
 
     /// What is known of a client, for its operator.
@@ -177,11 +194,10 @@ impl Mailbox for RedisMailbox {
     }
 
     async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), MailboxError> {
-        Ok(self.0.release(client, session).await?)
+        Ok(self.0.release(client, session).await.map(drop)?)
     }
 
-    /// A batch is written in pieces of bounded size, each of them all or nothing. After an error some of the first pieces may
-    /// have been applied; applying the batch again goes on behind them.
+    /// A batch is written in pieces of bounded size, each of them all or nothing.
     async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, MailboxError> {
         Ok(self.0.apply(batch).await?)
     }

@@ -53,7 +53,11 @@ impl RedisMetrics {
             "How long Redis took to run a script, by script, the way there and back included",
             metrics.calls.clone(),
         );
-        registry.register("nimbus_redis_failures", "Calls that Redis did not answer or refused", metrics.failures.clone());
+        registry.register(
+            "nimbus_redis_failures",
+            "Calls that Redis did not answer or refused",
+            metrics.failures.clone(),
+        );
         registry.register("nimbus_redis_script_reloads", "Scripts that had to be sent again", metrics.reloads.clone());
         registry.register(
             "nimbus_redis_conflicts",

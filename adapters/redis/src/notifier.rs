@@ -24,7 +24,10 @@ use crate::{codec::notice, error::Failure, keys::Keys, link::Link};
 
 /// The queues of this process: what may have been missed is said to all of them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Bus(Arc<Mutex<Vec<(ServerId, Weak<Queue>)>>>);
+pub(crate) struct Bus(Arc<Mutex<Vec<Listener>>>);
+
+/// The queue of a subscription that may be gone already.
+type Listener = (ServerId, Weak<Queue>);
 
 impl Bus {
     fn add(&self, server: &ServerId, queue: &Arc<Queue>) {

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use fred::{
-    interfaces::{ClientLike as _, KeysInterface as _, LuaInterface as _},
-    types::{SetOptions, Value},
-};
+use fred::{interfaces::ClientLike as _, types::Value};
 use nimbus_core::{LogEpoch, PartitionCount, clock::Clock};
-use ulid::Ulid;
 
 use crate::{
     checks::{self, NodeInfo},
     config::RedisConfig,
+    epoch::EpochKey,
     error::{Failure, Finding, RedisError},
-    keys::{self, Keys},
+    keys::Keys,
     link::Link,
     mailbox::{Beginning, MailboxMetrics, Parts, RedisMailbox},
     metrics::RedisMetrics,
@@ -45,10 +42,6 @@ pub struct RedisPorts {
     /// The bus.
     pub notifier: RedisNotifier,
 }
-
-/// Replaces the epoch, if it still is the one that was read.
-const REPLACE_EPOCH: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == ARGV[1] then\n  \
-                             redis.call('SET', KEYS[1], ARGV[2])\n  return ARGV[2]\nend\nreturn now\n";
 
 impl RedisStore {
     /// Connects, and refuses a Redis that would lose what it is given. Afterwards a lost connection is made again, with
@@ -101,12 +94,7 @@ impl RedisStore {
     /// # Errors
     /// [`RedisError::Answer`].
     pub async fn get_or_put_epoch(&self, candidate: LogEpoch) -> Result<LogEpoch, RedisError> {
-        let key = keys::epoch(&self.config.key_prefix);
-        let client = &self.link.quick;
-        let put = client.set::<Value, _, _>(&key, candidate.to_string(), None, Some(SetOptions::NX), false).await;
-        put.map_err(|error| answer(error.into()))?;
-        let epoch: String = client.get(&key).await.map_err(|error| answer(error.into()))?;
-        parse_epoch(&epoch)
+        EpochKey::new(&self.config.key_prefix, candidate).get_or_put(&self.link).await.map_err(answer)
     }
 
     /// Puts another epoch in the place of `old`, because the log is another one. Returns the epoch in use then: `new`, or
@@ -115,14 +103,7 @@ impl RedisStore {
     /// # Errors
     /// [`RedisError::Answer`].
     pub async fn replace_epoch(&self, old: LogEpoch, new: LogEpoch) -> Result<LogEpoch, RedisError> {
-        let key = keys::epoch(&self.config.key_prefix);
-        let arguments = vec![old.to_string(), new.to_string()];
-        let epoch = self.link.quick.eval::<Option<String>, _, _, _>(REPLACE_EPOCH, key, arguments).await;
-        match epoch.map_err(|error| answer(error.into()))? {
-            Some(epoch) => parse_epoch(&epoch),
-            // Redis was emptied meanwhile.
-            None => self.get_or_put_epoch(new).await,
-        }
+        EpochKey::new(&self.config.key_prefix, old).replace(&self.link, new).await.map_err(answer)
     }
 
     /// The ports of one log epoch. `beginning` finds a place in the results log when Redis has no memory of it.
@@ -147,6 +128,7 @@ impl RedisStore {
         );
         let mailbox = RedisMailbox::new(Parts {
             link: Arc::clone(link),
+            epoch: EpochKey::new(&config.key_prefix, epoch),
             keys,
             partitions,
             limits: config.limits,
@@ -177,9 +159,4 @@ impl RedisStore {
 
 fn answer(failure: Failure) -> RedisError {
     RedisError::Answer(failure.to_string())
-}
-
-fn parse_epoch(text: &str) -> Result<LogEpoch, RedisError> {
-    let parsed = Ulid::from_string(text);
-    parsed.map(LogEpoch).map_err(|_| RedisError::Answer(format!("{text:?} where the log epoch should be")))
 }

@@ -201,7 +201,8 @@ impl OwnRedis {
     }
 
     async fn ready(&self) {
-        until("redis answers", async || command(self.port, &["PING"]).await.is_ok_and(|it| it.contains("PONG"))).await;
+        let up = |answer: String| answer.contains("PONG") || answer.contains("NOAUTH");
+        until("redis answers", async || command(self.port, &["PING"]).await.is_ok_and(up)).await;
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod contracts;
+mod cost;
 mod fitness;
 mod losses;
 mod races;

@@ -184,7 +184,7 @@ pub trait Mailbox: Debug + Send + Sync {
     /// a batch that would leave a hole is refused and nothing changes.
     ///
     /// # Errors
-    /// [`MailboxError`]: nothing or all of the batch was applied; apply it again.
+    /// [`MailboxError`]: nothing, all, or a first part of the batch was applied. Apply it again: what was applied counts once.
     async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, MailboxError>;
 
     /// How far a partition is folded in: where the router begins to read.

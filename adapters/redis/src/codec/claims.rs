@@ -76,15 +76,20 @@ pub(crate) fn decode(client: &ClientId, bytes: &[u8]) -> Result<StoredClaims, Un
     let floor = reader.position()?;
     let touched = UnixMillis(reader.number()?);
     reader.end()?;
-    let image =
-        ClaimImage { version: 0, client: client.clone(), principal, token, current, retired, kept: None, floor, touched };
+    let image = ClaimImage {
+        version: 0,
+        client: client.clone(),
+        principal,
+        token,
+        current,
+        retired,
+        kept: None,
+        floor,
+        touched,
+    };
     Ok(StoredClaims { hands, image })
 }
 
 fn read_outbox(reader: &mut Reader<'_>) -> Result<OutboxClaim, Unreadable> {
-    Ok(OutboxClaim {
-        outbox: OutboxId::new(reader.array()?),
-        session_no: reader.number()?,
-        start: reader.position()?,
-    })
+    Ok(OutboxClaim { outbox: OutboxId::new(reader.array()?), session_no: reader.number()?, start: reader.position()? })
 }

@@ -1,7 +1,7 @@
 //! Notifications on their way to a server.
 //!
 //! A version, a kind, then for results: the partition, the chain, and for each client its name and its chunk. The script
-//! that applies a batch puts them together from the pieces that are made here.
+//! that applies a batch puts them together from the pieces that are made here, and says itself whose a chunk is.
 
 use bytes::Bytes;
 use nimbus_core::{
@@ -27,13 +27,6 @@ pub(crate) fn results_prefix(partition: Partition) -> Bytes {
     let mut out = Writer::new(VERSION);
     out.u8(RESULTS);
     out.raw(&partition.0.to_le_bytes());
-    out.0.into()
-}
-
-/// What stands before a client's chunk.
-pub(crate) fn client_section(client: &ClientId) -> Bytes {
-    let mut out = Writer::default();
-    out.text(client.as_str());
     out.0.into()
 }
 
@@ -69,9 +62,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Notification, Unreadable> {
             let (previous, last) = (Position(reader.u64()?), Position(reader.u64()?));
             Notification::Results { partition, previous, last, clients: sections(&mut reader)? }
         }
-        SUPERSEDED => {
-            Notification::Superseded { client: client(&mut reader)?, session: SessionId(Ulid::from_bytes(reader.array()?)) }
-        }
+        SUPERSEDED => Notification::Superseded {
+            client: client(&mut reader)?,
+            session: SessionId(Ulid::from_bytes(reader.array()?)),
+        },
         MISSED => Notification::MayHaveMissed,
         other => return Err(reader.damaged(format!("kind {other} is unknown"))),
     };

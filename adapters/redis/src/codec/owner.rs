@@ -19,10 +19,7 @@ const HELD: usize = 25;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holding {
     /// A session holds it.
-    Held {
-        server: ServerId,
-        session: SessionId,
-    },
+    Held { server: ServerId, session: SessionId },
     /// Nobody does.
     Free { since: UnixMillis },
 }

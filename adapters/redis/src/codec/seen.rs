@@ -75,7 +75,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Seen, Unreadable> {
             last_result: reader.position()?,
             last_event: reader.position()?,
             last_seen: UnixMillis(reader.number()?),
-            jobs: read_runs(&mut reader)?,
+            jobs: read_runs(&mut reader)?.map(Box::new),
         };
         fold.push((outbox, known));
     }
@@ -83,7 +83,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Seen, Unreadable> {
     Ok(Seen { last, fold: Fold::restore(fold), backlog })
 }
 
-fn read_runs(reader: &mut Reader<'_>) -> Result<Option<Box<BTreeSet<u64>>>, Unreadable> {
+fn read_runs(reader: &mut Reader<'_>) -> Result<Option<BTreeSet<u64>>, Unreadable> {
     let count = reader.count()?;
     let (mut jobs, mut end) = (BTreeSet::new(), 0_u64);
     for _ in 0..count {
@@ -97,5 +97,5 @@ fn read_runs(reader: &mut Reader<'_>) -> Result<Option<Box<BTreeSet<u64>>>, Unre
         jobs.extend(first..past);
         end = past;
     }
-    Ok((count > 0).then(|| Box::new(jobs)))
+    Ok((count > 0).then_some(jobs))
 }

@@ -1,1 +1,143 @@
+//! What is stored comes back as it was, or is refused; never a panic.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use nimbus_contracts::Sample as _;
+use nimbus_core::{
+    ClientId, Offset, OutboxId, Partition, Position, PrincipalId, ResultRecord, ServerId, SessionId,
+    clock::UnixMillis,
+    mailbox::{ClaimImage, Fold, MailboxLimits, OutboxClaim, OutboxFold},
+    ports::{
+        log::Stored,
+        notifier::{ClientResults, Notification},
+    },
+};
+use proptest::{collection::btree_set, prelude::*};
+use ulid::Ulid;
+
+use super::{
+    Unreadable, chunk,
+    claims::{self, StoredClaims},
+    notice,
+    owner::{self, Hands, Holding},
+    seen::{self, Seen},
+};
+use crate::backlog::Backlog;
+
+fn client() -> ClientId {
+    ClientId::try_new("phone-7.a:b@c").unwrap()
+}
+
+fn some_claims() -> StoredClaims {
+    let claim =
+        |number| OutboxClaim { outbox: OutboxId::new([number; 16]), session_no: 1 << number, start: Position(300) };
+    StoredClaims {
+        hands: Hands([9; 8]),
+        image: ClaimImage {
+            version: 0,
+            client: client(),
+            principal: Some(PrincipalId::try_new("alice").unwrap()),
+            token: [7; 16],
+            current: Some(claim(60)),
+            retired: (1..9).map(claim).collect(),
+            kept: None,
+            floor: Position(u64::MAX >> 11),
+            touched: UnixMillis(1_700_000_000_000),
+        },
+    }
+}
+
+fn some_seen(jobs: BTreeSet<u64>) -> Seen {
+    let known = |answered, jobs: Option<BTreeSet<u64>>| OutboxFold {
+        answered,
+        jobs_floor: 3,
+        jobs: jobs.map(Box::new),
+        last_result: Position(77),
+        last_event: Position(99),
+        last_seen: UnixMillis(5),
+    };
+    let jobs = (!jobs.is_empty()).then_some(jobs);
+    let fold =
+        Fold::restore(vec![(OutboxId::new([2; 16]), known(u64::MAX, jobs)), (OutboxId::new([1; 16]), known(0, None))]);
+    let mut backlog = Backlog::default();
+    for end in 1..20 {
+        backlog.push(Position(end), 300, 900, &MailboxLimits::default());
+    }
+    Seen { last: Position(1 << 50), fold, backlog }
+}
+
+fn some_results() -> Notification {
+    let results =
+        (0..9).map(|number| Stored { offset: Offset(number * 3), record: ResultRecord::sample(&client(), number) });
+    let other = ClientId::try_new("d").unwrap();
+    let clients = vec![
+        ClientResults { client: client(), results: results.clone().collect() },
+        ClientResults { client: other, results: results.take(1).collect() },
+    ];
+    Notification::Results { partition: Partition(3), previous: Position(1), last: Position(25), clients }
+}
+
+#[test]
+fn claims_owners_and_notifications_come_back_as_they_were() {
+    let bytes = claims::encode(&some_claims(), 5);
+    assert_eq!(claims::decode(&client(), &bytes), Ok(some_claims()));
+    assert_ne!(claims::revision(Some(&bytes)), claims::revision(Some(&claims::encode(&some_claims(), 6))));
+    let (server, session) = (ServerId::try_new("s").unwrap(), SessionId(Ulid(u128::MAX - 7)));
+    let held = owner::encode(Hands([1; 8]), &server, session, true);
+    assert_eq!(held[8..24], owner::session_bytes(session)[..], "where the scripts look for it");
+    assert_eq!(held[24], 1);
+    assert_eq!(owner::decode(&held), Some(Holding::Held { server, session }));
+    let free = [&[1; 8][..], &owner::free_since(UnixMillis(7))].concat();
+    assert_eq!(owner::decode(&free), Some(Holding::Free { since: UnixMillis(7) }));
+    assert!(free.len() <= 25 && held.len() > 25, "how the scripts tell them apart");
+    let notes = [some_results(), Notification::Superseded { client: client(), session }, Notification::MayHaveMissed];
+    for note in notes {
+        assert_eq!(format!("{:?}", notice::decode(&notice::encode(&note)).unwrap()), format!("{note:?}"));
+    }
+}
+
+#[test]
+fn what_a_newer_build_wrote_is_named() {
+    let newer = |bytes: Bytes| {
+        let mut bytes: Vec<u8> = bytes.into();
+        bytes[0] += 1;
+        bytes
+    };
+    let seen = seen::decode(&newer(seen::encode(&Seen::default()))).unwrap_err();
+    let claims = claims::decode(&client(), &newer(claims::encode(&some_claims(), 1))).unwrap_err();
+    let notice = notice::decode(&newer(notice::encode(&some_results()))).unwrap_err();
+    for error in [seen, claims, notice] {
+        assert!(matches!(error, Unreadable::Newer { found: 2, known: 1, .. }), "{error}");
+        assert!(error.to_string().contains("newer build"));
+    }
+}
+
+proptest! {
+    #[test]
+    fn answered_jobs_come_back_however_they_are_scattered(
+        jobs in prop_oneof![btree_set(0..300_u64, 0..200), btree_set(any::<u64>().prop_map(|it| it >> 1), 0..50)],
+    ) {
+        let seen = some_seen(jobs);
+        prop_assert_eq!(seen::decode(&seen::encode(&seen)), Ok(seen));
+    }
+
+    #[test]
+    fn damaged_pieces_are_refused_or_read_but_never_panic(at in 0..4_000_usize, bits in 1..=255_u8, cut in any::<bool>()) {
+        let mut writer = chunk::ChunkWriter::default();
+        writer.push(&Stored { offset: Offset(1), record: ResultRecord::sample(&client(), 3) });
+        let pieces = [
+            claims::encode(&some_claims(), 1),
+            seen::encode(&some_seen((5..40).chain(60..70).collect())),
+            notice::encode(&some_results()),
+            writer.finish(),
+        ];
+        for piece in pieces {
+            let mut piece: Vec<u8> = piece.into();
+            let at = at % piece.len();
+            if cut { piece.truncate(at) } else { piece[at] ^= bits }
+            drop((claims::decode(&client(), &piece), seen::decode(&piece)));
+            drop((notice::decode(&piece), chunk::decode(&piece).map(drop), owner::decode(&piece)));
+        }
+    }
+}

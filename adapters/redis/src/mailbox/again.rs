@@ -1,7 +1,16 @@
-//! Claiming everything again, after Redis was emptied or replaced.
+//! Claiming everything again after Redis was emptied or replaced; and undoing claims of which nobody knows whether they were
+//! made.
+
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::{StreamExt as _, stream};
-use nimbus_core::ports::{mailbox::ClaimError, notifier::Notification};
+use nimbus_core::{
+    ClientId, ServerId, SessionId,
+    ports::{
+        mailbox::{Claim, ClaimError},
+        notifier::Notification,
+    },
+};
 
 use super::{
     Inner,
@@ -13,7 +22,65 @@ use crate::error::Failure;
 /// Claims under way at the same time.
 const AT_ONCE: usize = 64;
 
+/// Unsure claims that are remembered. Beyond it they are forgotten: a session that lost its client to one of them is then
+/// served by the check once a second, until it ends.
+const UNSURE: usize = 4_096;
+
+/// Claims whose answer never came: their sessions will never open, but may hold the client.
+#[derive(Debug, Default)]
+pub(super) struct Unsure(Mutex<Vec<UnsureClaim>>);
+
+#[derive(Debug)]
+struct UnsureClaim {
+    client: ClientId,
+    session: SessionId,
+    former: Option<(ServerId, SessionId)>,
+}
+
+impl Unsure {
+    pub(super) fn note(&self, claim: &Claim, former: Option<(&ServerId, SessionId)>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < UNSURE {
+            let former = former.map(|(server, session)| (server.clone(), session));
+            all.push(UnsureClaim { client: claim.client.clone(), session: claim.session, former });
+        }
+    }
+
+    fn take(&self) -> Vec<UnsureClaim> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn put_back(&self, left: Vec<UnsureClaim>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(left);
+    }
+}
+
 impl Inner {
+    /// Gives up what unsure claims took after all, and tells the sessions that lost their clients to them: they would wait
+    /// for notifications for ever.
+    pub(super) async fn settle_unsure(&self) -> Result<(), Failure> {
+        let mut left = self.unsure.take();
+        while let Some(claim) = left.pop() {
+            let settled = self.settle(&claim).await;
+            if let Err(failure) = settled {
+                left.push(claim);
+                self.unsure.put_back(left);
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, claim: &UnsureClaim) -> Result<(), Failure> {
+        if self.release(&claim.client, claim.session).await?
+            && let Some((server, session)) = &claim.former
+        {
+            let note = Notification::Superseded { client: claim.client.clone(), session: *session };
+            self.notifier.send(server, &note).await?;
+        }
+        Ok(())
+    }
+
     /// Every client that a session of this process holds is claimed for that session again. A session that lost its client
     /// to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
     pub(super) async fn claim_again(&self) -> Result<(), Failure> {

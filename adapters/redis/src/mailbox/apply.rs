@@ -3,15 +3,11 @@
 //! The fold happens here, in Rust, on what the cache holds or what is read first; the script takes the outcome only if the
 //! partition is where it was and no client of the piece changed hands (rules 10 to 14).
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use nimbus_core::{
     ClientId, Partition, Position, ResultRecord,
-    clock::UnixMillis,
-    mailbox::{Judgement, MailboxLimits, judge},
     ports::{
-        log::{Batch, LogRecord as _, Stored},
+        log::{Batch, Stored},
         mailbox::Applied,
     },
 };
@@ -20,48 +16,20 @@ use super::{
     ATTEMPTS, Inner, PartitionHead,
     beginning::read_head,
     cache::{Known, Route},
+    fold::{Tally, fold, piece_len},
 };
 use crate::{
-    backlog::chunk_limits,
-    codec::{
-        chunk::ChunkWriter,
-        claims, notice,
-        seen::{self, Seen},
-    },
+    codec::{claims, notice, seen},
     error::Failure,
     fingerprint::fingerprint,
     link::{decimal, text},
 };
-
-/// Bounds of one piece, and so of the work of one call: Redis serves nobody else meanwhile.
-const PIECE_RECORDS: usize = 1_024;
-const PIECE_CLIENTS: usize = 512;
-const PIECE_BYTES: usize = 2 << 20;
 
 /// How often room is made before a batch is refused as too much: half of what waits, then all of it.
 const PRESSES: u32 = 2;
 
 /// Clients trimmed by one call when there is no room.
 const PRESS_CLIENTS: u64 = 256;
-
-/// What became of the records so far.
-#[derive(Debug, Default)]
-struct Tally {
-    fresh: usize,
-    duplicates: usize,
-    foreign: usize,
-}
-
-/// One client's share of a piece.
-struct Group {
-    client: ClientId,
-    /// Chunks with the positions past their last records.
-    chunks: Vec<(Position, Bytes)>,
-    open: ChunkWriter,
-    open_records: usize,
-    open_weight: usize,
-    open_end: Position,
-}
 
 impl Inner {
     pub(super) async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, Failure> {
@@ -161,7 +129,27 @@ impl Inner {
         let noted = head.timeline.note(now, next, self.limits.window);
         let expired = head.timeline.expire(now, self.limits.window);
         head.floor = head.floor.max(expired.unwrap_or_default());
-        let mut arguments = Vec::with_capacity(12 + groups.len() * 9);
+        let mut all = vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
+        let mut clients = Vec::with_capacity(groups.len() * 6);
+        let mut trims = Vec::new();
+        for (place, group) in (1..).zip(&groups) {
+            // It was loaded above, and nothing has been removed since.
+            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
+            if let Some(through) = known.seen.backlog.trim(&self.limits) {
+                trims.extend([decimal(place), decimal(through.0), decimal(through.0 + 1)]);
+            }
+            all.push(keys.stream(&group.client));
+            clients.extend([
+                text(group.client.as_str()),
+                Bytes::copy_from_slice(&known.hands.0),
+                seen::encode(&known.seen),
+                decimal(group.chunks.len() as u64),
+            ]);
+            for (end, chunk) in &group.chunks {
+                clients.extend([decimal(end.0), chunk.clone()]);
+            }
+        }
+        let mut arguments = Vec::with_capacity(13 + trims.len() + clients.len());
         arguments.extend([
             decimal(head.applied.0),
             head.born.clone(),
@@ -175,27 +163,10 @@ impl Inner {
             if noted || expired.is_some() { head.timeline.encode() } else { Bytes::new() },
             text(&keys.stream_prefix()),
             decimal(groups.len() as u64),
+            decimal(trims.len() as u64 / 3),
         ]);
-        let mut all =
-            vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
-        for group in &groups {
-            // It was loaded above, and nothing has been removed since.
-            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
-            let trim = known.seen.backlog.trim(&self.limits);
-            all.push(keys.stream(&group.client));
-            arguments.extend([
-                text(group.client.as_str()),
-                Bytes::copy_from_slice(&known.hands.0),
-                seen::encode(&known.seen),
-                trim.map(|through| decimal(through.0)).unwrap_or_default(),
-                trim.map(|through| decimal(through.0 + 1)).unwrap_or_default(),
-                notice::client_section(&group.client),
-                decimal(group.chunks.len() as u64),
-            ]);
-            for (end, chunk) in &group.chunks {
-                arguments.extend([decimal(end.0), chunk.clone()]);
-            }
-        }
+        arguments.extend(trims);
+        arguments.extend(clients);
         let mut answer = self.link.call(&self.link.bulk, &self.link.scripts.apply, all, arguments).await?.list()?;
         match answer.item()?.number()? {
             0 => {
@@ -288,93 +259,7 @@ impl Inner {
     }
 }
 
-/// How many of these records make a piece: at least one, if there is any.
-fn piece_len(records: &[Stored<ResultRecord>]) -> usize {
-    let (mut bytes, mut clients) = (0, std::collections::HashSet::new());
-    let fits = records.iter().take(PIECE_RECORDS).take_while(|stored| {
-        bytes += stored.record.weight();
-        clients.insert(&stored.record.origin.client);
-        bytes <= PIECE_BYTES && clients.len() <= PIECE_CLIENTS
-    });
-    fits.count().max(1).min(records.len())
-}
-
-/// Folds the records into what is known of their clients; the groups hold what is to be written.
-fn fold(
-    route: &mut Route,
-    records: &[Stored<ResultRecord>],
-    now: UnixMillis,
-    limits: &MailboxLimits,
-    tally: &mut Tally,
-) -> Vec<Group> {
-    let (chunk_records, chunk_bytes) = chunk_limits(limits);
-    let mut groups: Vec<Group> = Vec::new();
-    let mut places: HashMap<&ClientId, usize> = HashMap::new();
-    for stored in records {
-        let client = &stored.record.origin.client;
-        let Some(known) = route.clients.get_mut(client) else { continue };
-        // Also without a record to be written: that it was judged under these hands has to be checked, and what was seen of
-        // it may have changed.
-        let place = *places.entry(client).or_insert_with(|| {
-            groups.push(Group::new(client.clone()));
-            groups.len() - 1
-        });
-        let judgement = judge(stored, known.principal.as_ref(), known.floor, &mut known.seen.fold, now);
-        match judgement {
-            Judgement::Foreign => {
-                tally.foreign += 1;
-                continue;
-            }
-            Judgement::Duplicate => tally.duplicates += 1,
-            Judgement::Buried | Judgement::Fresh => tally.fresh += 1,
-        }
-        known.seen.last = known.seen.last.max(stored.offset.position_after());
-        if judgement == Judgement::Fresh {
-            let group = &mut groups[place];
-            group.push(stored);
-            if group.open_records >= chunk_records || group.open.len() >= chunk_bytes {
-                group.close(&mut known.seen, limits);
-            }
-        }
-    }
-    for group in &mut groups {
-        if let Some(known) = route.clients.get_mut(&group.client) {
-            group.close(&mut known.seen, limits);
-        }
-    }
-    groups
-}
-
-impl Group {
-    fn new(client: ClientId) -> Self {
-        Self {
-            client,
-            chunks: Vec::new(),
-            open: ChunkWriter::default(),
-            open_records: 0,
-            open_weight: 0,
-            open_end: Position::START,
-        }
-    }
-
-    fn push(&mut self, stored: &Stored<ResultRecord>) {
-        self.open.push(stored);
-        self.open_records += 1;
-        self.open_weight += stored.record.weight();
-        self.open_end = stored.offset.position_after();
-    }
-
-    fn close(&mut self, seen: &mut Seen, limits: &MailboxLimits) {
-        if self.open_records > 0 {
-            seen.backlog.push(self.open_end, self.open_records, self.open_weight, limits);
-            self.chunks.push((self.open_end, std::mem::take(&mut self.open).finish()));
-            (self.open_records, self.open_weight) = (0, 0);
-        }
-    }
-}
-
 /// The position past a record, and what it is.
 fn fingerprint_text(last: &Stored<ResultRecord>) -> Bytes {
     format!("{}:{:016x}", last.offset.position_after(), fingerprint(&last.record)).into()
 }
-

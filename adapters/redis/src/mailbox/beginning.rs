@@ -84,6 +84,7 @@ impl Inner {
     /// Gives a partition a place to begin: at the start of the mailbox' window, with the floor there. Whoever comes second
     /// finds what the first one wrote.
     pub(super) async fn begin(&self, partition: Partition) -> Result<PartitionHead, Failure> {
+        self.epoch.insist(&self.link).await?;
         let now = self.clock.now();
         let since = UnixMillis(now.0.saturating_sub(u64::try_from(self.limits.window.as_millis()).unwrap_or(u64::MAX)));
         let found = self.beginning.find(partition, since).await;
@@ -92,8 +93,8 @@ impl Inner {
         let arguments = vec![decimal(start.0), born.clone(), Timeline::default().encode()];
         let keys = vec![self.keys.partition(partition).head()];
         let answer = self.link.call(&self.link.quick, &self.link.scripts.begin, keys, arguments).await?;
-        let head = read_head(answer)?
-            .ok_or_else(|| Failure::Unavailable("redis forgets what it was just told".to_owned()))?;
+        let head =
+            read_head(answer)?.ok_or_else(|| Failure::Unavailable("redis forgets what it was just told".to_owned()))?;
         if head.born == born {
             tracing::warn!(%partition, from = %start, "redis knows nothing of this partition, its mailboxes are filled from here");
         }
@@ -112,3 +113,6 @@ pub(super) fn read_head(answer: Answer) -> Result<Option<PartitionHead>, Failure
     let timeline = marks.map(|marks| Timeline::decode(&marks)).transpose()?.unwrap_or_default();
     Ok(Some(PartitionHead { applied: Position(applied), born, floor: Position(floor), timeline }))
 }
+
+#[cfg(test)]
+mod tests;

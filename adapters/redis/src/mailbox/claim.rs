@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use nimbus_core::{
     ClientId, Position, ServerId, SessionId,
-    mailbox::{
-        ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES,
-    },
+    mailbox::{ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES},
     ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
 };
 
@@ -79,13 +77,15 @@ impl Inner {
                 self.begin(self.partitions.partition_of(&claim.client)).await?;
                 continue;
             };
-            if let (Why::Again, Some(Holding::Held { session, .. })) = (why, &holder.holding)
-                && *session > claim.session
-            {
+            if why == Why::Again && holder.is_held_by_a_newer(claim) {
                 return Err(Lost::Superseded);
             }
             let (granted, image) = self.decide(claim, new_token, &holder).map_err(Lost::Refused)?;
-            if let Some(former) = self.write_claim(claim, &image, &holder).await? {
+            let written = self.write_claim(claim, &image, &holder).await;
+            if written.is_err() && why == Why::New {
+                self.unsure.note(claim, holder.owner());
+            }
+            if let Some(former) = written? {
                 let previous = match former {
                     Some(Holding::Held { server, session }) if session != claim.session => Some((server, session)),
                     _ => None,
@@ -192,13 +192,13 @@ impl Inner {
         }))
     }
 
-    pub(super) async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), Failure> {
+    /// Whether the session held the client until now.
+    pub(super) async fn release(&self, client: &ClientId, session: SessionId) -> Result<bool, Failure> {
         self.held.remove(client, session);
         let (_, keys) = self.partition_keys(client);
-        let arguments =
-            vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
-        self.link.call(&self.link.quick, &self.link.scripts.release, vec![keys.owner()], arguments).await?;
-        Ok(())
+        let arguments = vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
+        let script = &self.link.scripts.release;
+        Ok(self.link.call(&self.link.quick, script, vec![keys.owner()], arguments).await?.number()? == 1)
     }
 }
 
@@ -220,6 +220,21 @@ impl Holder {
             last: seen.map_or(Position::START, |seen| seen.last),
             fold: seen.map(|seen| seen.fold.outboxes().to_vec()).unwrap_or_default(),
         })
+    }
+
+    /// Whether the client is held by a session that is newer than the one of `claim`. The client's own number says so where
+    /// it is known; otherwise the ids of the sessions do, as far as the clocks of two servers agree.
+    fn is_held_by_a_newer(&self, claim: &Claim) -> bool {
+        let Some((_, holder)) = self.owner() else { return false };
+        let current = self.claims.as_ref().and_then(|claims| claims.image.current);
+        match (&claim.kind, current) {
+            (ClaimKind::Sdk { outbox, session_no, .. }, Some(current))
+                if current.outbox == *outbox && current.session_no != *session_no =>
+            {
+                current.session_no > *session_no
+            }
+            _ => holder > claim.session,
+        }
     }
 
     /// Who holds the client now.
@@ -254,5 +269,21 @@ fn new_hands() -> Hands {
 impl From<Failure> for Lost {
     fn from(failure: Failure) -> Self {
         Self::Refused(failure.into())
+    }
+}
+
+#[cfg(test)]
+impl super::RedisMailbox {
+    /// A claim for which Redis stops between its decision and its writing.
+    pub(crate) async fn claim_on_a_stopped_redis(&self, claim: Claim, stop: impl Fn()) -> Result<(), Failure> {
+        let holder = self.0.holder(&claim.client).await?.ok_or_else(|| Failure::Unavailable(String::new()))?;
+        let decided = self.0.decide(&claim, [3; TOKEN_BYTES], &holder);
+        let (_, image) = decided.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        stop();
+        let written = self.0.write_claim(&claim, &image, &holder).await;
+        if written.is_err() {
+            self.0.unsure.note(&claim, holder.owner());
+        }
+        written.map(drop)
     }
 }

@@ -64,6 +64,8 @@ impl Memories {
 
 impl Inner {
     pub(super) async fn heads(&self, server: &ServerId, partitions: &[Partition]) -> Result<Vec<Head>, Failure> {
+        self.epoch.insist(&self.link).await?;
+        self.settle_unsure().await?;
         // First: whoever replaces the node from here on is found the next time.
         let replication = self.replication().await?;
         let found = try_join_all(partitions.iter().map(|partition| self.look(server, *partition))).await?;

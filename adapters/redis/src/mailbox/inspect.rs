@@ -1,16 +1,13 @@
 //! What an operator sees of a client, and of a partition's last record.
 
-use fred::interfaces::HashesInterface as _;
-use nimbus_core::{
-    ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId,
-    clock::UnixMillis,
+use fred::{
+    interfaces::{ClientLike as _, HashesInterface as _},
+    types::{ClusterHash, CustomCommand},
 };
+use nimbus_core::{ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId, clock::UnixMillis};
 
 use super::Inner;
-use crate::{
-    error::Failure,
-    link::{decimal, text},
-};
+use crate::error::Failure;
 
 /// One client, as Redis knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,13 +41,8 @@ impl Inner {
         let (partition, keys) = self.partition_keys(client);
         let head = self.head(partition).await?;
         let holder = self.holder(client).await?;
-        let all = vec![keys.head(), keys.floors(), keys.claim(), keys.stream(client)];
-        let arguments =
-            vec![text(client.as_str()), decimal(u64::MAX >> 12), decimal(0), decimal(u64::MAX >> 12), decimal(1 << 20)];
-        // A read from far beyond the floor, of every entry there is.
-        let mut answer = self.link.call(&self.link.quick, &self.link.scripts.read, all, arguments).await?.list()?;
-        drop((answer.item()?, answer.item()?, answer.item()?, answer.item()?));
-        let waiting = answer.count() as u64;
+        let xlen = CustomCommand::new_static("XLEN", ClusterHash::FirstKey, false);
+        let waiting: u64 = self.link.quick.custom(xlen, vec![keys.stream(client)]).await?;
         let snapshot = holder.as_ref().and_then(|holder| holder.snapshot(client));
         let claims = snapshot.as_ref().map(|snapshot| &snapshot.claims);
         Ok(ClientView {
@@ -76,7 +68,8 @@ impl Inner {
         let stored: Option<String> = self.link.quick.hget(key, "fp").await?;
         let Some(stored) = stored else { return Ok(None) };
         let parts = stored.split_once(':');
-        let read = parts.and_then(|(at, print)| Some((Position(at.parse().ok()?), u64::from_str_radix(print, 16).ok()?)));
+        let read =
+            parts.and_then(|(at, print)| Some((Position(at.parse().ok()?), u64::from_str_radix(print, 16).ok()?)));
         read.map(Some).ok_or_else(|| Failure::Unavailable("a fingerprint is not one".to_owned()))
     }
 }

@@ -165,4 +165,3 @@ impl Inner {
         Ok(std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect())
     }
 }
-

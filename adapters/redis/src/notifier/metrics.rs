@@ -13,6 +13,7 @@ pub struct NotifierMetrics {
     pub(super) unheard: Counter,
     pub(super) unreadable: Counter,
     pub(super) resubscribed: Counter,
+    pub(crate) silences: Counter,
     pub(super) subscriptions: Gauge,
 }
 
@@ -20,7 +21,11 @@ impl NotifierMetrics {
     /// Makes the counters and puts them into a registry.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
-        registry.register("nimbus_notifier_sent", "Notifications sent to a server that is subscribed", metrics.sent.clone());
+        registry.register(
+            "nimbus_notifier_sent",
+            "Notifications sent to a server that is subscribed",
+            metrics.sent.clone(),
+        );
         registry.register(
             "nimbus_notifier_dropped",
             "Notifications dropped because this server's queue was full; it repairs from the mailbox",
@@ -40,6 +45,11 @@ impl NotifierMetrics {
             "nimbus_notifier_resubscribed",
             "Times that a subscription had to be made again",
             metrics.resubscribed.clone(),
+        );
+        registry.register(
+            "nimbus_notifier_silences",
+            "Times that the connection of a subscription did not answer",
+            metrics.silences.clone(),
         );
         registry.register(
             "nimbus_notifier_subscriptions",

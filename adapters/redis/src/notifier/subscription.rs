@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use fred::{
     clients::SubscriberClient,
     interfaces::{ClientLike, EventInterface, PubsubInterface},
-    types::Message,
+    types::{ClusterStateChange, Message, Value, config::Server},
 };
 use nimbus_core::ports::notifier::{Notification, Subscription};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     task::JoinHandle,
-    time::{Duration, sleep},
+    time::{Duration, MissedTickBehavior, interval, sleep},
 };
 
 use super::{NotifierMetrics, queue::Queue};
@@ -39,15 +39,28 @@ impl RedisSubscription {
         metrics: NotifierMetrics,
     ) -> Result<Self, Failure> {
         let client = link.subscriber()?;
-        let messages = client.message_rx();
+        let mut events = Events {
+            messages: client.message_rx(),
+            reconnected: client.reconnect_rx(),
+            moved: client.cluster_change_rx(),
+        };
         client.init().await?;
-        let pump = Pump { client, channels, sharded: link.cluster, queue: Arc::clone(&queue), metrics: metrics.clone() };
+        // What happened so far was before the subscription; what happens from here on may end it.
+        while events.reconnected.try_recv().is_ok() || events.moved.try_recv().is_ok() {}
+        let pump = Pump {
+            client,
+            channels,
+            sharded: link.cluster,
+            keepalive: link.keepalive,
+            queue: Arc::clone(&queue),
+            metrics: metrics.clone(),
+        };
         if let Err(failure) = pump.subscribe().await {
             drop(pump.client.quit().await);
             return Err(failure);
         }
         metrics.subscriptions.inc();
-        Ok(Self { queue, pump: tokio::spawn(pump.run(messages)), metrics })
+        Ok(Self { queue, pump: tokio::spawn(pump.run(events)), metrics })
     }
 }
 
@@ -66,10 +79,18 @@ impl Drop for RedisSubscription {
     }
 }
 
+/// What the library tells.
+struct Events {
+    messages: Receiver<Message>,
+    reconnected: Receiver<Server>,
+    moved: Receiver<Vec<ClusterStateChange>>,
+}
+
 struct Pump {
     client: SubscriberClient,
     channels: Vec<String>,
     sharded: bool,
+    keepalive: Duration,
     queue: Arc<Queue>,
     metrics: NotifierMetrics,
 }
@@ -86,22 +107,23 @@ impl Pump {
     }
 
     /// Until it is aborted, with the subscription.
-    async fn run(self, mut messages: Receiver<Message>) {
-        let mut reconnected = self.client.reconnect_rx();
-        let mut moved = self.client.cluster_change_rx();
+    async fn run(self, mut events: Events) {
+        let mut check = interval(self.keepalive);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 // First what says that what comes next may have a hole in front of it.
                 biased;
-                it = reconnected.recv() => match it {
+                it = events.reconnected.recv() => match it {
                     Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
                     Err(RecvError::Closed) => break,
                 },
-                it = moved.recv() => match it {
+                it = events.moved.recv() => match it {
                     Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
                     Err(RecvError::Closed) => break,
                 },
-                it = messages.recv() => match it {
+                _ = check.tick() => self.check().await,
+                it = events.messages.recv() => match it {
                     Ok(message) => self.take(&message),
                     Err(RecvError::Lagged(lost)) => {
                         self.metrics.dropped.inc_by(lost);
@@ -113,6 +135,16 @@ impl Pump {
         }
         self.queue.missed();
         self.queue.close();
+    }
+
+    /// A connection over which nothing is sent never breaks, however dead it is: so something is sent.
+    async fn check(&self) {
+        if self.client.ping::<Value>(None).await.is_err() {
+            self.metrics.silences.inc();
+            tracing::warn!("the channel's connection does not answer, making it again");
+            // It fails when it is being made again already.
+            drop(self.client.force_reconnection().await);
+        }
     }
 
     async fn again(&self) {

@@ -3,8 +3,9 @@
 -- is written: at the wrong place, with another holder than the one it was folded for, or when Redis is out of memory.
 -- KEYS head, notified, seen, owner, waiting, floors, then one stream per client.
 -- ARGV 1 applied as expected, 2 born as expected, 3 next, 4 fingerprint or '', 5 PUBLISH or SPUBLISH, 6 channel prefix,
---      7 notice prefix, 8 floor, 9 first id past the floor, 10 marks or '', 11 stream prefix, 12 number of clients, then
---      for each: id, hands, seen, trim through or '', first id past that, name section, number of chunks, (end, chunk)...
+--      7 notice prefix, 8 floor, 9 first id past the floor, 10 marks or '', 11 stream prefix, 12 number of clients,
+--      13 number of trims, then for each: which client, through, first id past that; then for each client: id, hands, seen,
+--      number of chunks, (end, chunk)... Every argument costs: there are as few as can be.
 -- Returns {0} done, {1, applied, born} moved, {2, {clients}} changed hands.
 local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
@@ -12,11 +13,16 @@ if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
 end
 
 local n = tonumber(ARGV[12])
-local ids, base, at = {}, {}, 13
+local trims, at = {}, 14
+for _ = 1, tonumber(ARGV[13]) do
+  trims[tonumber(ARGV[at])] = at
+  at = at + 3
+end
+local ids, base = {}, {}
 for i = 1, n do
   ids[i] = ARGV[at]
   base[i] = at
-  at = at + 7 + 2 * tonumber(ARGV[at + 6])
+  at = at + 4 + 2 * ARGV[at + 3]
 end
 local owners = {}
 if n > 0 then
@@ -52,17 +58,18 @@ local seen, queued, servers, told = {}, {}, {}, {}
 for i = 1, n do
   local b = base[i]
   local client, stream, trim = ids[i], KEYS[6 + i], -1
-  if ARGV[b + 3] ~= '' then
-    trim = tonumber(ARGV[b + 3])
-    redis.call('XTRIM', stream, 'MINID', ARGV[b + 4])
+  local t = trims[i]
+  if t then
+    trim = tonumber(ARGV[t + 1])
+    redis.call('XTRIM', stream, 'MINID', ARGV[t + 2])
     local floor = redis.call('HGET', KEYS[6], client)
     if not floor or tonumber(floor) < trim then
-      redis.call('HSET', KEYS[6], client, ARGV[b + 3])
+      redis.call('HSET', KEYS[6], client, ARGV[t + 1])
     end
   end
   seen[2 * i - 1] = client
   seen[2 * i] = ARGV[b + 2]
-  local chunks = tonumber(ARGV[b + 6])
+  local chunks = tonumber(ARGV[b + 3])
   if chunks > 0 then
     local one
     if owners[i] and #owners[i] > 25 then
@@ -75,7 +82,7 @@ for i = 1, n do
       end
     end
     for c = 1, chunks do
-      local id, chunk = ARGV[b + 5 + 2 * c], ARGV[b + 6 + 2 * c]
+      local id, chunk = ARGV[b + 2 + 2 * c], ARGV[b + 3 + 2 * c]
       local place = tonumber(id)
       if place > trim then
         local added = redis.pcall('XADD', stream, id, 'c', chunk)
@@ -89,8 +96,8 @@ for i = 1, n do
         end
       end
       if one then
-        one.parts[#one.parts + 1] = ARGV[b + 5]
-        one.parts[#one.parts + 1] = chunk
+        local parts, last = one.parts, #one.parts
+        parts[last + 1], parts[last + 2], parts[last + 3] = string.char(#client), client, chunk
         if place > one.last then
           one.last = place
           one.text = id

@@ -15,11 +15,14 @@ if tonumber(ARGV[2]) < tonumber(floor) then
   return {1, floor}
 end
 local answer = {2, head[1], redis.call('HGET', KEYS[3], ARGV[1]), 0}
+local most = tonumber(ARGV[4])
 local chunks, bytes, at = 0, 0, ARGV[3]
 while true do
-  local some = redis.call('XRANGE', KEYS[4], at, '+', 'COUNT', 8)
+  -- One more than is wanted: whether there is more.
+  local count = math.min(8, most - chunks + 1)
+  local some = redis.call('XRANGE', KEYS[4], at, '+', 'COUNT', count)
   for _, entry in ipairs(some) do
-    if chunks > 0 and (chunks >= tonumber(ARGV[4]) or bytes >= tonumber(ARGV[5])) then
+    if chunks > 0 and (chunks >= most or bytes >= tonumber(ARGV[5])) then
       answer[4] = 1
       return answer
     end
@@ -29,7 +32,7 @@ while true do
     bytes = bytes + #chunk
     at = '(' .. entry[1]
   end
-  if #some < 8 then
+  if #some < count then
     return answer
   end
 end

@@ -7,11 +7,7 @@ use nimbus_contracts::{mailbox::MailboxFixture, notifier::NotifierFixture};
 use nimbus_core::{
     LogEpoch, PartitionCount, Position,
     mailbox::LogStarts,
-    ports::{
-        log::Range,
-        mailbox::Mailbox,
-        notifier::Notifier,
-    },
+    ports::{log::Range, mailbox::Mailbox, notifier::Notifier},
 };
 use ulid::Ulid;
 
@@ -41,11 +37,14 @@ impl MailboxFixture for Fixture {
 
     /// As the composition root does it: a log that ends before what was folded in is another log.
     async fn restart(&mut self, logs: Vec<Range>) {
-        let mut epoch = self.0.epoch;
+        let (old, mut epoch) = (self.0.epoch, self.0.epoch);
         for (partition, range) in self.0.partitions.all().zip(logs) {
             if self.0.ports.mailbox.applied(partition).await.unwrap() > range.end {
                 epoch = LogEpoch(Ulid::generate());
             }
+        }
+        if epoch != old {
+            assert_eq!(self.0.store.replace_epoch(old, epoch).await.unwrap(), epoch);
         }
         self.0.restart(epoch).await;
     }

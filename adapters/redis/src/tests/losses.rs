@@ -21,7 +21,8 @@ async fn world(redis: &OwnRedis) -> World {
 
 /// As the server does once a second, until it finds nothing wrong.
 async fn check_until_whole(world: &World) {
-    until("the heads are there", async || world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_ok()).await;
+    until("the heads are there", async || world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_ok())
+        .await;
 }
 
 async fn missed(subscription: &mut Box<dyn Subscription>) {
@@ -58,7 +59,11 @@ async fn rule_16_an_emptied_redis_begins_at_the_window_and_says_so_by_a_floor() 
     assert_eq!(told(&mut heard).await, (6..12).collect::<Vec<_>>());
     assert_eq!(waiting(&world, &c, 6).await, Ok((6..12).collect()));
     // With the token and the place they had.
-    let kind = |session_no| ClaimKind::Sdk { outbox: nimbus_core::OutboxId::new([1; 16]), session_no, token: Some(token.clone()) };
+    let kind = |session_no| ClaimKind::Sdk {
+        outbox: nimbus_core::OutboxId::new([1; 16]),
+        session_no,
+        token: Some(token.clone()),
+    };
     let back = world.ports.mailbox.claim(Claim { kind: kind(8), ..sdk(&c, "s1", 9) }).await.unwrap();
     assert_eq!((back.known, back.previous), (true, Some((server("s1"), session(7)))));
     assert_eq!(world.ports.mailbox.claim(original(&o, "s1", 10)).await.unwrap().start, Position(9));
@@ -141,6 +146,21 @@ async fn rule_20_a_connection_that_was_made_again_says_so_and_hears_again() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn rule_20_a_connection_that_says_nothing_is_made_again() {
+    let Some(redis) = OwnRedis::start("a silent connection", &[]).await else { return };
+    let quick = crate::RedisConfig { command_timeout: std::time::Duration::from_millis(200), ..config(&redis.url()) };
+    let world = World::new(quick, 1).await;
+    let mut heard = listen(&world, "s1").await;
+    let before = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    redis.signal("-STOP");
+    until("the silence is noticed", async || world.metrics.notifier.silences.get() > 0).await;
+    redis.signal("-CONT");
+    missed(&mut heard).await;
+    let after = redis.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    assert!(!before.is_empty() && before != after);
 }
 
 #[tokio::test]
@@ -258,4 +278,43 @@ async fn rule_13_only_what_no_log_can_bring_back_is_forgotten() {
     let view = world.ports.mailbox.inspect(&idle).await.unwrap();
     assert_eq!((view.principal, view.answered), (None, vec![]));
     assert!(world.ports.mailbox.inspect(&held).await.unwrap().owner.is_some());
+}
+
+#[tokio::test]
+async fn an_emptied_redis_keeps_the_epoch_of_whoever_comes_first_and_the_others_do_not_go_on() {
+    let Some(redis) = OwnRedis::start("the epoch after a loss", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    world.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    check_until_whole(&world).await;
+    redis.command(&["FLUSHALL"]).await;
+    check_until_whole(&world).await;
+    let stranger = nimbus_core::LogEpoch(ulid::Ulid::generate());
+    assert_eq!(world.store.get_or_put_epoch(stranger).await.unwrap(), world.epoch, "it was put again");
+    // This time a process that starts anew is faster.
+    redis.command(&["FLUSHALL"]).await;
+    assert_eq!(world.store.get_or_put_epoch(stranger).await.unwrap(), stranger);
+    assert!(!world.ports.mailbox.epoch_is_current().await.unwrap());
+    let heads = world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await;
+    assert!(heads.is_err_and(|error| error.to_string().contains("log epoch")));
+    assert!(world.ports.mailbox.claim(sdk(&c, "s1", 2)).await.is_err());
+    assert!(world.ports.mailbox.apply(&answers(&c, 0, [1])).await.is_err());
+}
+
+#[tokio::test]
+async fn an_operator_sees_what_there_is_of_a_client_and_of_the_last_record() {
+    let Some(redis) = OwnRedis::start("an operator's view", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), None);
+    world.ports.mailbox.claim(sdk(&c, "s1", 7)).await.unwrap();
+    apply(&world, &answers(&c, 0, 1..=5)).await;
+    apply(&world, &answers(&c, 5, 6..=6)).await;
+    let view = world.ports.mailbox.inspect(&c).await.unwrap();
+    let outbox = nimbus_core::OutboxId::new([1; 16]);
+    assert_eq!((view.owner, view.outbox), (Some((server("s1"), session(7))), Some((outbox, 7))));
+    assert_eq!((view.last, view.applied, view.floor), (Position(6), Position(6), Position(0)));
+    assert_eq!((view.waiting, view.answered, view.kept), (2, vec![(outbox, 6)], None));
+    let print = crate::fingerprint(&answer(&c, "alice", 6));
+    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), Some((Position(6), print)));
+    let unknown = world.ports.mailbox.inspect(&client("nobody")).await.unwrap();
+    assert_eq!((unknown.owner, unknown.waiting, unknown.last), (None, 0, Position(0)));
 }

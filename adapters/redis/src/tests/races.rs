@@ -7,14 +7,12 @@ use nimbus_core::{
     ClientId, Lane, OutboxId, Partition, Position, PrincipalId, ResultRecord,
     ports::{
         log::Batch,
-        mailbox::{Applied, Claim, ClaimKind, Mailbox as _, MailboxAck, MailboxError, Page},
+        mailbox::{Applied, Claim, ClaimError, ClaimKind, Mailbox as _, MailboxAck, MailboxError, Page},
         notifier::{Notification, Notifier as _, Subscription},
     },
 };
 
-use crate::testing::{
-    OwnRedis, World, answer, answers, batch, client, config, sdk, server, session, shared, until,
-};
+use crate::testing::{OwnRedis, World, answer, answers, batch, client, config, sdk, server, session, shared, until};
 
 async fn world(test: &str) -> Option<World> {
     Some(World::new(config(&shared(test)?), 1).await)
@@ -265,7 +263,8 @@ async fn rule_19_of_claims_at_the_same_time_each_but_the_last_is_told_who_took_i
     let Some(one) = world("claims at once").await else { return };
     let (two, c) = (Arc::new(one.another().await), client("c"));
     let one = Arc::new(one);
-    let claims = (1..=40).map(|number| {
+    // Fewer than a claim is decided anew.
+    let claims = (1..=20).map(|number| {
         let (world, c) = (Arc::clone(if number % 2 == 0 { &one } else { &two }), c.clone());
         // Of one number, as Hellos sent again: none of them is stale.
         let claim = Claim { session: session(number), ..sdk(&c, "s1", 1) };
@@ -276,6 +275,53 @@ async fn rule_19_of_claims_at_the_same_time_each_but_the_last_is_told_who_took_i
     displaced.sort();
     displaced.dedup();
     let winner = one.ports.mailbox.inspect(&c).await.unwrap().owner.unwrap().1;
-    assert_eq!(displaced.len(), 39);
+    assert_eq!(displaced.len(), 19);
     assert!(outcomes.iter().all(|(session, _)| displaced.contains(session) != (*session == winner)));
+}
+
+#[tokio::test]
+async fn rule_19_a_claim_of_unknown_outcome_leaves_nobody_waiting_for_ever() {
+    let Some(redis) = OwnRedis::start("an unsure claim", &[]).await else { return };
+    let slow = crate::RedisConfig { command_timeout: Duration::from_millis(300), ..config(&redis.url()) };
+    let (one, c) = (World::new(slow, 1).await, client("c"));
+    let mut heard = listen(&one, "s1").await;
+    one.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    // Its decision is made; what it wrote is carried out after nobody waits for it any more.
+    let two = one.another().await;
+    let unsure = Claim { session: session(2), ..sdk(&c, "s2", 2) };
+    let held = two.ports.mailbox.claim_on_a_stopped_redis(unsure, || redis.signal("-STOP")).await;
+    assert!(held.is_err());
+    redis.signal("-CONT");
+    until("the claim was made after all, and settled", async || {
+        let settled = two.ports.mailbox.heads(&server("s2"), &[Partition(0)]).await.is_ok();
+        settled && two.ports.mailbox.inspect(&c).await.is_ok_and(|view| view.owner.is_none())
+    })
+    .await;
+    loop {
+        match within("the end of the old session", heard.next()).await {
+            Some(Notification::Superseded { session: ended, .. }) => break assert_eq!(ended, session(1)),
+            Some(_) => {}
+            None => panic!("the subscription ended"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_19_of_claims_at_the_same_time_the_highest_number_is_remembered() {
+    let Some(one) = world("numbers at once").await else { return };
+    let (two, c) = (one.another().await, client("c"));
+    for round in 0..20 {
+        let number = |at: u64| round * 10 + at;
+        let claims = [3, 1, 4, 2, 5, 1].map(|at| {
+            let claim =
+                Claim { session: session(u128::from(number(at)) << 8 | round as u128), ..sdk(&c, "s1", number(at)) };
+            (if at % 2 == 0 { &one } else { &two }).ports.mailbox.claim(claim)
+        });
+        let outcomes = futures_util::future::join_all(claims).await;
+        assert!(outcomes[4].is_ok(), "the highest is never stale");
+        let late = one.ports.mailbox.claim(sdk(&c, "s1", number(4))).await.unwrap_err();
+        assert_eq!(late, ClaimError::Stale { given: number(4), seen: number(5) });
+        let (_, holder) = one.ports.mailbox.inspect(&c).await.unwrap().owner.unwrap();
+        assert_eq!(holder.0.0 >> 8, number(5).into(), "and its session holds the client");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod listeners;
+mod ports;
 mod settings;
 mod signals;
 
@@ -33,7 +34,12 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(crate) use self::{backend::open_failure, listeners::Listeners, signals::Signals};
+pub(crate) use self::{
+    backend::open_failure,
+    listeners::Listeners,
+    ports::{Place, Ports, open_ports},
+    signals::Signals,
+};
 use crate::exit::{Exit, Failure, OrExit};
 
 /// What a server that is up can say about itself.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, Origin,
-    OutboxId, PartKind, PrincipalId, ResultRecord, clock::UnixMillis,
+    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, Origin, OutboxId,
+    PartKind, PrincipalId, ResultRecord, clock::UnixMillis,
 };
 use nimbus_proto::stored;
 use proptest::{collection::vec, option, prelude::*};
@@ -87,10 +87,8 @@ fn results() -> impl Strategy<Value = ResultRecord> {
 }
 
 fn marks() -> impl Strategy<Value = Mark> {
-    let kinds = prop_oneof![
-        any::<u32>().prop_map(|replay_no| MarkKind::Replayed { replay_no }),
-        Just(MarkKind::Purged)
-    ];
+    let kinds =
+        prop_oneof![any::<u32>().prop_map(|replay_no| MarkKind::Replayed { replay_no }), Just(MarkKind::Purged)];
     (kinds, any::<u64>()).prop_map(|(kind, at)| Mark { kind, at: UnixMillis(at) })
 }
 

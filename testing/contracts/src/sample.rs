@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, PartKind,
-    ResultRecord, clock::UnixMillis, ports::log::LogRecord,
+    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, PartKind, ResultRecord,
+    clock::UnixMillis, ports::log::LogRecord,
 };
 
 use crate::support::origin;

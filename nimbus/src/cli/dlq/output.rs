@@ -85,7 +85,8 @@ fn row(letter: &Letter) -> [String; 10] {
 /// For people.
 pub(super) fn table(letters: &[Letter]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    // Not wrapped within cells: an id is there to be copied.
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(HEADER);
     for letter in letters {
         table.add_row(row(letter));

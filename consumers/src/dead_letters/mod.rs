@@ -1,7 +1,7 @@
 //! What an operator does with dead letters: look at them, replay them, purge them.
 //!
 //! The log of dead letters is append-only, so what happens to a letter is a **mark**, a small record behind it; whoever lists
-//! letters folds the marks in ([`ledger`]). A mark names its letter by the event's identity and not by an offset: a crash
+//! letters folds the marks in (`ledger.rs`). A mark names its letter by the event's identity and not by an offset: a crash
 //! between a letter and its answer keeps the same letter twice, and what is done about it is done about all its copies.
 //!
 //! Everything here works on ports, beside a living system or on its own. Nothing is locked: two operators who replay the

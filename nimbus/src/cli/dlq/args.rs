@@ -50,9 +50,10 @@ Nothing matched: exit code 0, and a line on standard error.")]
   nimbus dlq replay --event resize --since 1d --dry-run
   nimbus dlq replay --yes                            everything that is open
 
-A letter that is named is replayed whatever became of it, unless it was purged; a filter means those that are open. Each
-client's events go in the order in which they failed. Each line that it writes is done and durable. It can be begun again after
-a failure or a crash: what is still open then may include up to 64 letters that were replayed all the same.")]
+A letter that is named is replayed whatever became of it, unless it was purged; a filter means
+those that are open. Each client's events go in the order in which they failed. Each line that it
+writes is done and durable. It can be begun again after a failure or a crash: up to 64 letters may
+be open then although they were replayed.")]
     Replay {
         #[command(flatten)]
         selection: Selection,
@@ -68,8 +69,9 @@ a failure or a crash: what is still open then may include up to 64 letters that 
   nimbus dlq purge 3:41 --yes
   nimbus dlq purge --reason EXECUTOR_GAVE_UP --until 7d --yes
 
-A purged letter is not listed (`list --all` does) and not replayed any more. Nothing is overwritten: its bytes stay in the log until
-retention deletes them. `nimbus data erase` overwrites everything of one client.")]
+A purged letter is not listed (`list --all` does) and not replayed any more. Nothing is
+overwritten: its bytes stay in the log until retention deletes them. `nimbus data erase` overwrites
+everything of one client.")]
     Purge {
         #[command(flatten)]
         selection: Selection,

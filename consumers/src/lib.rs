@@ -1,11 +1,14 @@
 //! The executor runtime (events → results) and the router (results → mailbox).
 //!
-//! Both are members of consumer groups and know ports only. What they promise is written down in
+//! [`dead_letters`] is what an operator does about events that failed for good.
+//!
+//! Both halves are members of consumer groups and know ports only. What they promise is written down in
 //! `docs/adr/0001-delivery-guarantee.md`: an executor runs at least once per event, and each event gets at least one
 //! terminal record in the results log, the events of a client in order; the mailbox's fold makes that exactly one.
 
 mod catalogue;
 mod config;
+pub mod dead_letters;
 #[cfg(test)]
 mod end_to_end;
 mod error;

@@ -22,4 +22,4 @@ pub use event::{Attributes, ContentType, Event, Origin};
 pub use id::{ClientId, EventName, GroupId, InvalidId, LogEpoch, OutboxId, PrincipalId, ServerId, SessionId};
 pub use partition::{Partition, PartitionCount};
 pub use position::{Offset, Position};
-pub use result::{DeadLetter, Failure, Lane, PartKind, ResultRecord};
+pub use result::{DeadLetter, Failure, Lane, Mark, MarkKind, PartKind, ResultRecord};

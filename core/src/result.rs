@@ -111,7 +111,30 @@ impl ResultRecord {
     }
 }
 
-/// An event that failed for good, kept for inspection and replay.
+/// What an operator did about a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MarkKind {
+    /// Its event was appended to the events log again.
+    Replayed {
+        /// The `replay_no` that it got there, from 1.
+        replay_no: u32,
+    },
+    /// Nobody wants it any more. Stands, whatever else is marked before or after.
+    Purged,
+}
+
+/// A note on a dead letter: logs are append-only, so what happens to a letter is appended behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// What was done.
+    pub kind: MarkKind,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// An event that failed for good, kept for inspection and replay; or, with a mark, a note on such a letter.
+///
+/// Which letter a mark is about is said by its event: same origin, `seq` and `replay_no`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The event as it was.
@@ -124,4 +147,25 @@ pub struct DeadLetter {
     pub event_offset: Offset,
     /// When it was given up.
     pub failed: UnixMillis,
+    /// Set on a note: then this record is no letter of its own, and holds nothing but the identity of the one it is about.
+    pub mark: Option<Mark>,
+}
+
+impl DeadLetter {
+    /// The record that notes something on this letter: its identity and no content.
+    #[must_use]
+    pub fn marked(&self, mark: Mark) -> Self {
+        let event = Event {
+            payload: Bytes::new(),
+            content_type: ContentType::default(),
+            attributes: Attributes::new(),
+            deadline: None,
+            traceparent: String::new(),
+            refused: None,
+            edge_context: Bytes::new(),
+            ..self.event.clone()
+        };
+        let failure = Failure { message: String::new(), ..self.failure.clone() };
+        Self { event, failure, mark: Some(mark), ..*self }
+    }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use nimbus_core::{
-    Attributes, ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Offset, Origin, OutboxId, PartKind,
-    PrincipalId, ResultRecord, clock::UnixMillis,
+    Attributes, ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, Origin,
+    OutboxId, PartKind, PrincipalId, ResultRecord, clock::UnixMillis,
 };
-use nimbus_proto::stored::{self, result_envelope};
+use nimbus_proto::stored::{self, dead_letter_mark, result_envelope};
 use prost::Message as _;
 
 use crate::{EnvelopeError, VERSION};
@@ -46,7 +46,20 @@ pub(crate) fn dead_letter(bytes: &[u8]) -> Result<DeadLetter, EnvelopeError> {
         attempts: envelope.attempts,
         event_offset: Offset(envelope.event_offset),
         failed: UnixMillis(envelope.failed_unix_ms),
+        mark: envelope.mark.map(mark).transpose()?,
     })
+}
+
+fn mark(mark: stored::DeadLetterMark) -> Result<Mark, EnvelopeError> {
+    use dead_letter_mark::Kind;
+    let kind = match Kind::try_from(mark.kind) {
+        Ok(Kind::Replayed) => MarkKind::Replayed { replay_no: mark.replay_no },
+        Ok(Kind::Purged) => MarkKind::Purged,
+        Ok(Kind::Unspecified) | Err(_) => {
+            return Err(EnvelopeError::UnknownValue { what: "mark", value: mark.kind.into() });
+        }
+    };
+    Ok(Mark { kind, at: UnixMillis(mark.at_unix_ms) })
 }
 
 fn from_event(envelope: stored::EventEnvelope) -> Result<Event, EnvelopeError> {

@@ -1,7 +1,9 @@
 //! Domain records as protobuf, field by field, in the order of their numbers. The numbers are those of `envelope.proto`.
 
-use nimbus_core::{DeadLetter, Event, Failure, Lane, Origin, PartKind, ResultRecord, clock::UnixMillis};
-use nimbus_proto::stored::result_envelope;
+use nimbus_core::{
+    DeadLetter, Event, Failure, Lane, Mark, MarkKind, Origin, PartKind, ResultRecord, clock::UnixMillis,
+};
+use nimbus_proto::stored::{dead_letter_mark, result_envelope};
 
 use crate::{
     VERSION,
@@ -76,6 +78,21 @@ impl Message for DeadLetter {
         number(sink, 4, u64::from(self.attempts));
         number(sink, 5, self.event_offset.0);
         number(sink, 6, self.failed.0);
+        if let Some(mark) = &self.mark {
+            message(sink, 7, mark);
+        }
+    }
+}
+
+impl Message for Mark {
+    fn write<S: Sink>(&self, sink: &mut S) {
+        let (kind, replay_no) = match self.kind {
+            MarkKind::Replayed { replay_no } => (dead_letter_mark::Kind::Replayed, replay_no),
+            MarkKind::Purged => (dead_letter_mark::Kind::Purged, 0),
+        };
+        signed(sink, 1, kind as i32);
+        number(sink, 2, u64::from(replay_no));
+        number(sink, 3, self.at.0);
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Offset, Origin, OutboxId, PartKind,
-    PrincipalId, ResultRecord, clock::UnixMillis,
+    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, Origin, OutboxId,
+    PartKind, PrincipalId, ResultRecord, clock::UnixMillis,
 };
 use nimbus_proto::stored;
 use proptest::{collection::vec, option, prelude::*};
@@ -86,14 +86,19 @@ fn results() -> impl Strategy<Value = ResultRecord> {
     })
 }
 
+fn marks() -> impl Strategy<Value = Mark> {
+    let kinds =
+        prop_oneof![any::<u32>().prop_map(|replay_no| MarkKind::Replayed { replay_no }), Just(MarkKind::Purged)];
+    (kinds, any::<u64>()).prop_map(|(kind, at)| Mark { kind, at: UnixMillis(at) })
+}
+
 fn dead_letters() -> impl Strategy<Value = DeadLetter> {
-    (events(), failures(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
-        |(event, failure, attempts, event_offset, failed)| DeadLetter {
-            event,
-            failure,
-            attempts,
-            event_offset: Offset(event_offset),
-            failed: UnixMillis(failed),
+    (events(), failures(), any::<u32>(), any::<u64>(), any::<u64>(), option::of(marks())).prop_map(
+        |(event, failure, attempts, event_offset, failed, mark)| {
+            let failed = UnixMillis(failed);
+            let letter =
+                DeadLetter { event, failure, attempts, event_offset: Offset(event_offset), failed, mark: None };
+            mark.map_or_else(|| letter.clone(), |mark| letter.marked(mark))
         },
     )
 }
@@ -129,6 +134,19 @@ proptest! {
     #[test]
     fn dead_letters_round_trip(letter in dead_letters()) {
         round_trip::<_, stored::DeadLetterEnvelope>(&letter);
+    }
+
+    #[test]
+    fn a_mark_keeps_the_identity_of_its_letter_and_nothing_of_the_content(letter in dead_letters(), mark in marks()) {
+        let content = Event { payload: vec![7; 100_000].into(), edge_context: vec![8; 1_000].into(), ..letter.event };
+        let letter = DeadLetter { event: content, ..letter };
+        let marked = letter.marked(mark);
+        let identity = |letter: &DeadLetter| {
+            let Event { origin, seq, replay_no, name, .. } = letter.event.clone();
+            (origin, seq, replay_no, name, letter.event_offset)
+        };
+        assert_eq!(identity(&marked), identity(&letter));
+        assert!(marked.mark == Some(mark) && marked.encoded_len() < 500, "{}", marked.encoded_len());
     }
 
     #[test]
@@ -180,4 +198,20 @@ fn a_reader_ignores_fields_it_does_not_know() {
     let mut bytes = valid().encode_to_vec();
     bytes.extend([0xf8, 0x07, 0x01]);
     assert!(ResultRecord::decode(&bytes).is_ok());
+}
+
+/// Byte for byte what was written before there were marks.
+#[test]
+fn a_dead_letter_from_before_there_were_marks_has_none() {
+    let stored::ResultEnvelope { version, origin, .. } = valid();
+    let event = stored::EventEnvelope { version, origin, seq: 1, name: "sq".into(), ..Default::default() };
+    let failure = stored::Failure { code: 13, reason: "R".into(), message: "m".into() };
+    let letter =
+        stored::DeadLetterEnvelope { version, event: Some(event), failure: Some(failure), ..Default::default() };
+    assert_eq!(DeadLetter::decode(&letter.encode_to_vec()).map(|letter| letter.mark), Ok(None));
+
+    let mark = stored::DeadLetterMark { kind: 9, ..Default::default() };
+    let unknown = stored::DeadLetterEnvelope { mark: Some(mark), ..letter };
+    let error = EnvelopeError::UnknownValue { what: "mark", value: 9 };
+    assert_eq!(DeadLetter::decode(&unknown.encode_to_vec()), Err(error));
 }

@@ -59,6 +59,11 @@ fn run(command: Command) -> Result<Exit, Failure> {
             let storage = part(nimbus_config::load_storage(&environment))?;
             cli::data::run(&args, &storage.dir)
         }
+        Command::Dlq(args) => {
+            let loaded = load(&environment)?;
+            warn(&loaded.warnings);
+            block_on(cli::dlq::run(&args, &loaded))
+        }
         Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;

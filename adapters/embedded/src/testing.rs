@@ -108,6 +108,7 @@ pub(crate) fn dead_letter(seq: u64) -> DeadLetter {
         attempts: 1,
         event_offset: Offset(0),
         failed: UnixMillis(0),
+        mark: None,
     }
 }
 

@@ -15,6 +15,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nimbus_core::PartitionCount;
+
 use crate::{
     disk::{Disk, LockGuard, RealDisk},
     error::OpenError,
@@ -64,6 +66,18 @@ impl ToolError {
     fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let to_open_error = OpenError::io(doing);
         move |error| Self::Log(to_open_error(error))
+    }
+}
+
+/// How many partitions the log in a directory has. Looks and changes nothing; works while a server runs.
+///
+/// # Errors
+/// [`ToolError::NoLog`]; [`ToolError::Log`] when the directory does not say what it is.
+pub fn partitions(dir: &Path) -> Result<PartitionCount, ToolError> {
+    let disk = disk_of(dir)?;
+    match check::identify(&disk, dir)? {
+        (meta, None) => Ok(meta.partitions),
+        (_, Some(finding)) => Err(OpenError::damaged(finding.file, finding.offset, finding.what).into()),
     }
 }
 

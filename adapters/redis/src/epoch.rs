@@ -16,6 +16,12 @@ use crate::{error::Failure, keys, link::Link};
 const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == ARGV[1] then\n  \
                        redis.call('SET', KEYS[1], ARGV[2])\n  return ARGV[2]\nend\nreturn now\n";
 
+/// The epoch that is there, if one is.
+pub(crate) async fn current(link: &Link, prefix: &str) -> Result<Option<LogEpoch>, Failure> {
+    let found: Option<String> = link.quick.get(keys::epoch(prefix)).await?;
+    found.map(|found| parse(&found)).transpose()
+}
+
 /// The epoch that a process works with, and where the one that all agree on is kept.
 #[derive(Debug, Clone)]
 pub(crate) struct EpochKey {

@@ -8,7 +8,7 @@ use nimbus_core::{LogEpoch, PartitionCount, clock::Clock};
 use crate::{
     checks::{self, NodeInfo},
     config::RedisConfig,
-    epoch::EpochKey,
+    epoch::{self, EpochKey},
     error::{Failure, Finding, RedisError},
     keys::Keys,
     link::Link,
@@ -84,9 +84,7 @@ impl RedisStore {
     /// # Errors
     /// [`RedisError::Answer`].
     pub async fn epoch(&self) -> Result<Option<LogEpoch>, RedisError> {
-        let key = keys::epoch(&self.config.key_prefix);
-        let epoch: Option<String> = self.link.quick.get(&key).await.map_err(|error| answer(error.into()))?;
-        epoch.map(|epoch| parse_epoch(&epoch)).transpose()
+        epoch::current(&self.link, &self.config.key_prefix).await.map_err(answer)
     }
 
     /// The log epoch in use: the one that was put first. Every process offers one; all get the same.

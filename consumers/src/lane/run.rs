@@ -250,6 +250,7 @@ impl Execution<'_> {
             attempts: numbers.attempt,
             event_offset: self.stored.offset,
             failed: numbers.now,
+            mark: None,
         };
         self.keep(letter).await?;
         self.answer(Numbers { now: self.cx.now(), ..numbers }, Err(death.failure), death.outcome);

@@ -129,7 +129,8 @@ fn show(args: &DataArgs, report: &impl Serialize, text: impl FnOnce() -> String)
     writeln!(io::stdout(), "{text}").or_unread()
 }
 
-fn failure(error: ToolError) -> Failure {
+/// The exit code of a data tool that could not do its work.
+pub(crate) fn failure(error: ToolError) -> Failure {
     match error {
         ToolError::NoLog { .. } | ToolError::NotEmpty { .. } => Failure::new(Exit::Usage, error),
         ToolError::BadCopy { .. } => Failure::new(Exit::Data, error),

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod demo;
+pub(crate) mod dlq;
 pub(crate) mod load;
 pub(crate) mod serve;
 mod style;
@@ -105,6 +106,33 @@ Secrets are never shown. Wrong settings are listed all at once, and the exit cod
   nimbus data repair                         after a refusal to start: keeps what can be read, says what is lost
   nimbus data erase phone-1 --yes            everything of one client, for good")]
     Data(data::DataArgs),
+    /// Lists events that failed for good, shows them, and replays or purges them
+    #[command(after_help = "Examples:
+  nimbus dlq list                              what is open, the oldest first
+  nimbus dlq list --reason ATTEMPTS_EXHAUSTED --since 2h
+  nimbus dlq show 3:41                         its payload, and the executor's own words
+  nimbus dlq replay 3:41                       its event once more, now that all is repaired
+  nimbus dlq replay --event resize --dry-run   what that would replay; with --yes it does
+  nimbus dlq purge --client phone-1 --yes      nobody wants them any more
+  nimbus dlq list | cut -f1 | xargs nimbus dlq replay --yes
+
+In a pipe `list` writes one line a letter, its fields divided by tabs: id, time, client, event,
+seq, replay, reason, attempts, payload bytes, state.
+
+Where it looks: in the directory that --data-dir names; else in Kafka, if NIMBUS_KAFKA_BROKERS is
+set; else in NIMBUS_DATA_DIR (./data). A directory is worked on while no server runs on it.
+
+A replay appends the event to the log again, with its identity and a replay number. What comes of
+it goes to its client as an extra that says so; the ERROR that the client has stands. Its deadline
+does not count any more. If it fails again, there is a new letter. A letter is marked as replayed
+only when its event is durable: a crash loses none, and at worst 64 are replayed twice.
+
+Logs are append-only: a purge is a mark, too, and hides the letter. Its bytes stay until retention
+deletes them. `nimbus data erase` overwrites everything of one client at once.
+
+Exit code 1: there is no such letter. A filter that nothing matches is no failure: 0, and a line
+on standard error.")]
+    Dlq(dlq::DlqArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
     Demo,

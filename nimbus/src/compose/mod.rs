@@ -6,6 +6,7 @@
 mod backend;
 mod listeners;
 mod parts;
+mod ports;
 mod role;
 mod settings;
 mod signals;
@@ -31,8 +32,14 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(crate) use self::{backend::open_failure, listeners::Listeners, role::Role, signals::Signals};
 use self::parts::Parts;
+pub(crate) use self::{
+    backend::open_failure,
+    listeners::Listeners,
+    ports::{Place, Ports, open_ports},
+    role::Role,
+    signals::Signals,
+};
 use crate::exit::{Exit, Failure};
 
 /// What a server that is up can say about itself.

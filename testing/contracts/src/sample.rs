@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Offset, PartKind, ResultRecord,
+    ClientId, ContentType, DeadLetter, Event, EventName, Failure, Lane, Mark, MarkKind, Offset, PartKind, ResultRecord,
     clock::UnixMillis, ports::log::LogRecord,
 };
 
@@ -68,12 +68,19 @@ impl Sample for ResultRecord {
 
 impl Sample for DeadLetter {
     fn sample(client: &ClientId, number: u64) -> Self {
-        Self {
+        let letter = Self {
             event: Event::sample(client, number),
             failure: failure(number),
             attempts: 1 + (number % 9) as u32,
             event_offset: Offset(number * 3),
             failed: UnixMillis(1_700_000_000_000 + number),
+            mark: None,
+        };
+        let at = UnixMillis(1_800_000_000_000 + number);
+        match number % 5 {
+            3 => letter.marked(Mark { kind: MarkKind::Replayed { replay_no: 1 + (number % 4) as u32 }, at }),
+            4 => letter.marked(Mark { kind: MarkKind::Purged, at }),
+            _ => letter,
         }
     }
 }

@@ -8,6 +8,7 @@ mod cli_client;
 mod crash;
 mod disk;
 mod distributed;
+mod dlq;
 mod ledger;
 mod logs;
 mod many_streams;

@@ -75,6 +75,7 @@ fn append(log: &Embedded, topic: Topic, partition: u32, seqs: &[u64], payload: u
                 attempts: 1,
                 event_offset: Offset(0),
                 failed: UnixMillis(0),
+                mark: None,
             };
             log.dead_letters().append(partition, events.map(letter).collect())
         }

@@ -22,7 +22,7 @@ use super::{
     epoch::{Decision, Evidence, decide, is_same},
 };
 use crate::{
-    compose::{Role, settings},
+    compose::{Ports, Role, settings},
     exit::{Exit, Failure, OrExit},
 };
 
@@ -103,6 +103,21 @@ pub(super) async fn open(
                 Ok(closed?)
             })
         }),
+    })
+}
+
+/// The logs alone, without Redis, for commands that start nothing. Makes no topics.
+pub(crate) async fn logs(config: &Config) -> Result<Ports, Failure> {
+    let kafka_config = settings::kafka(config, "tools");
+    let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
+    admin.inspect().await.map_err(kafka_failure)?;
+    let none = || Failure::new(Exit::Usage, "no role of nimbus has worked on these topics yet: there is nothing to see");
+    let epoch = admin.stored_epoch().await.map_err(kafka_failure)?.ok_or_else(none)?;
+    let kafka = Kafka::open(kafka_config, epoch, &mut Registry::default()).await.map_err(kafka_failure)?;
+    Ok(Ports {
+        events: kafka.events(),
+        dead_letters: kafka.dead_letters(),
+        close: Box::new(move || Box::pin(async move { Ok(kafka.close().await?) })),
     })
 }
 

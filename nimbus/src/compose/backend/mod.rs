@@ -56,13 +56,24 @@ pub(crate) async fn open(
 }
 
 #[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) use distributed::logs;
+#[cfg(all(feature = "kafka", feature = "redis"))]
 use distributed::open as shared;
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
 async fn shared(role: Role, _: &Config, _: Arc<dyn Clock>, _: &mut Registry) -> Result<Backend, Failure> {
-    let message = format!(
-        "this build has no Kafka and Redis in it, which `nimbus {}` works on; `make build` makes one that has",
-        role.name()
-    );
-    Err(Failure::new(crate::exit::Exit::Usage, message))
+    Err(not_in_this_build(role.name()))
+}
+
+/// The logs alone, of an installation on Kafka.
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn logs(_: &Config) -> Result<super::Ports, Failure> {
+    Err(not_in_this_build("dlq"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+fn not_in_this_build(command: &str) -> Failure {
+    let message =
+        format!("this build has no Kafka and Redis in it, which `nimbus {command}` works on; `make build` makes one that has");
+    Failure::new(crate::exit::Exit::Usage, message)
 }

@@ -64,6 +64,16 @@ fn metrics() -> SocketAddr {
     address
 }
 
+/// Whether Kafka and Redis can be started.
+fn has_services() -> bool {
+    let prepared = kafka::prepare().and_then(|()| redis::prepare());
+    if let Err(error) = &prepared {
+        assert!(error.is_unavailable(), "{error}");
+        shared::skip(&format!("starts Kafka and Redis, and cannot: {error}"));
+    }
+    prepared.is_ok()
+}
+
 fn run(directory: &Path, change: impl FnOnce(&mut Command)) -> (Output, Option<Value>) {
     let nimbus = stub(directory, metrics());
     let results = directory.join("results");
@@ -82,9 +92,8 @@ fn said(bytes: &[u8]) -> String {
 
 #[test]
 fn both_parts_are_measured_and_reported() {
-    if let Err(error) = kafka::prepare().and_then(|()| redis::prepare()) {
-        assert!(error.is_unavailable(), "{error}");
-        return shared::skip(&format!("starts Kafka and Redis, and cannot: {error}"));
+    if !has_services() {
+        return;
     }
     let directory = tempfile::tempdir().unwrap();
     let (output, json) = run(directory.path(), |command| {
@@ -112,6 +121,24 @@ fn both_parts_are_measured_and_reported() {
     }
 }
 
+#[test]
+fn when_the_distributed_part_fails_the_embedded_one_is_told() {
+    if !has_services() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let (output, json) = run(directory.path(), |command| {
+        let script = fs::read_to_string(directory.path().join("nimbus")).unwrap();
+        fs::write(directory.path().join("nimbus"), script.replace("consumers)", "others)")).unwrap();
+        command.arg("--distributed");
+    });
+    let (text, errors) = (said(&output.stdout), said(&output.stderr));
+    assert!(!output.status.success() && errors.contains("the distributed part has failed"), "{text}\n{errors}");
+    assert!(text.contains("| baseline | Nimbus | Nimbus / baseline |"), "{text}");
+    assert!(text.contains("THE DISTRIBUTED PART IS NOT MEASURED: nimbus consumers ended before"), "{text}");
+    assert!(json.unwrap()["distributed"]["not_measured"].is_string());
+}
+
 /// Without java, that is.
 fn without_services(command: &mut Command) {
     command.env("PATH", "/nowhere").env_remove("CI");
@@ -125,7 +152,7 @@ fn without_services_the_distributed_part_is_left_out_aloud() {
     assert!(output.status.success(), "{text}\n{errors}");
     assert!(errors.contains("WITHOUT THE DISTRIBUTED PART: java is missing"), "{errors}");
     assert!(text.contains("THE DISTRIBUTED PART IS NOT MEASURED: java is missing"), "{text}");
-    assert!(json.unwrap()["distributed"]["missing"].as_str().unwrap().contains("java is missing"));
+    assert!(json.unwrap()["distributed"]["not_measured"].as_str().unwrap().contains("java is missing"));
 }
 
 #[test]

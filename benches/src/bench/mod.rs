@@ -103,10 +103,15 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let mut measured = Vec::new();
     measure_embedded(plan, &directory, &mut measured).await?;
     let idle = measure_idle(plan, &directory).await?;
+    let mut failure = None;
     let distributed = match wanted {
-        Wanted::Yes => Distributed::Measured(distributed::measure_rounds(plan, &directory, &mut measured).await?),
+        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured).await {
+            Ok(costs) => Distributed::Measured(costs),
+            // What was measured before it is told first.
+            Err(error) => Distributed::NotMeasured(format!("{:#}", failure.insert(error))),
+        },
         Wanted::No => Distributed::NotWanted,
-        Wanted::Missing(why) => Distributed::Missing(why),
+        Wanted::Missing(why) => Distributed::NotMeasured(why),
     };
     let report = Report::new(plan.seconds, sync, measured, idle, distributed);
     println!("{report}");
@@ -114,6 +119,9 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let path = plan.results.join("latest.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())?;
     eprintln!("written to {}", path.display());
+    if let Some(error) = failure {
+        return Err(error.context("the distributed part has failed"));
+    }
     anyhow::ensure!(!plan.enforce || report.meets_every_target(), "a target is missed, or was not measured");
     Ok(())
 }

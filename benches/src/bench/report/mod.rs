@@ -45,8 +45,8 @@ pub(super) enum Distributed {
     Measured(Vec<RedisCost>),
     /// Left out, as asked for.
     NotWanted,
-    /// Left out, for this reason.
-    Missing(String),
+    /// Left out or failed, for this reason.
+    NotMeasured(String),
 }
 
 /// Several measurements of the same thing.
@@ -126,7 +126,7 @@ impl Report {
         self.comparisons.iter().all(|comparison| comparison.met)
             && idle.all(|idle| idle.kib_per_stream <= IDLE_AT_MOST_KIB)
             && self.redis.iter().all(|row| row.verdict.is_fine())
-            && !matches!(self.distributed, Distributed::Missing(_))
+            && !matches!(self.distributed, Distributed::NotMeasured(_))
     }
 }
 

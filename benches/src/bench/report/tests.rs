@@ -140,7 +140,7 @@ fn what_a_result_costs_redis_is_judged_in_large_batches_only() {
 #[test]
 fn what_could_not_be_measured_is_no_met_target_and_said_aloud() {
     let all = rounds(Setting::Embedded, 100.0, 1.0, 1.0);
-    let report = Report::new(1.0, 200.0, all, Vec::new(), Distributed::Missing("java is missing".to_owned()));
+    let report = Report::new(1.0, 200.0, all, Vec::new(), Distributed::NotMeasured("java is missing".to_owned()));
     assert!(!report.meets_every_target());
     assert!(report.to_string().contains("THE DISTRIBUTED PART IS NOT MEASURED: java is missing"), "{report}");
 }

@@ -21,7 +21,7 @@ impl fmt::Display for Report {
         self.idle(f)?;
         match &self.distributed {
             Distributed::NotWanted => Ok(()),
-            Distributed::Missing(why) => writeln!(f, "\nTHE DISTRIBUTED PART IS NOT MEASURED: {why}"),
+            Distributed::NotMeasured(why) => writeln!(f, "\nTHE DISTRIBUTED PART IS NOT MEASURED: {why}"),
             Distributed::Measured(_) => {
                 writeln!(f, "\nOne Kafka and one Redis run on the same cores.\n")?;
                 self.comparisons_of(Setting::Distributed, f)?;

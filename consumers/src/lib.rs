@@ -24,3 +24,6 @@ pub use lane::{ExecutorPorts, JOBS_GROUP, ORDERED_GROUP, run_executors};
 pub use metrics::{ExecutorMetrics, RouterMetrics};
 pub use retry::Backoff;
 pub use router::{ROUTER_GROUP, RouterPorts, run_router};
+
+/// Every consumer group there is.
+pub const GROUPS: [&str; 3] = [ORDERED_GROUP, JOBS_GROUP, ROUTER_GROUP];

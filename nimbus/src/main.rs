@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::{Cli, Command, ServeArgs, serve::Greeting},
-    compose::Signals,
+    compose::{Role, Signals},
     exit::{Exit, Failure, OrExit, OrUnread, tell},
 };
 
@@ -41,8 +41,12 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Failure> {
     let environment = Environment::of_process();
     match command {
-        Command::Standalone(args) => serve(&environment, &args, false),
-        Command::Dev(args) => serve(&environment, &args, true),
+        Command::Standalone(args) => serve(Role::Standalone, &environment, &args, false),
+        Command::Dev(args) => serve(Role::Standalone, &environment, &args, true),
+        Command::Server(args) => serve(Role::Server, &environment, &args, false),
+        Command::Executor(args) => serve(Role::Executor, &environment, &args, false),
+        Command::Router(args) => serve(Role::Router, &environment, &args, false),
+        Command::Consumers(args) => serve(Role::Consumers, &environment, &args, false),
         Command::Client(args) => {
             let config = part(nimbus_config::load_client(&environment))?;
             block_on(async { cli::client::run(args, config, interrupted()?).await })
@@ -64,9 +68,9 @@ fn run(command: Command) -> Result<Exit, Failure> {
     }
 }
 
-fn serve(environment: &Environment, args: &ServeArgs, is_dev: bool) -> Result<Exit, Failure> {
+fn serve(role: Role, environment: &Environment, args: &ServeArgs, is_dev: bool) -> Result<Exit, Failure> {
     let loaded = load(environment)?;
-    block_on(cli::serve::run(&loaded, Greeting::of(args, is_dev)))
+    block_on(cli::serve::run(role, &loaded, Greeting::of(args, is_dev)))
 }
 
 /// Every problem at once, or the settings.

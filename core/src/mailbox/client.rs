@@ -6,10 +6,13 @@ use crate::{
     ClientId, OutboxId, Position, PrincipalId, ResultRecord, ServerId, SessionId,
     clock::UnixMillis,
     mailbox::{
-        ClaimImage, ClientSnapshot, Fold, OutboxClaim, RETIRED_OUTBOXES, TOKEN_BYTES,
+        ClaimImage, ClientSnapshot, Fold, Judgement, OutboxClaim, RETIRED_OUTBOXES, TOKEN_BYTES, judge,
         waiting::{Trimmed, Waiting},
     },
-    ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
+    ports::{
+        log::Stored,
+        mailbox::{Claim, ClaimError, ClaimKind, Claimed},
+    },
 };
 
 /// The session that holds a client.
@@ -56,10 +59,14 @@ pub struct Undo {
 }
 
 impl ClientState {
-    /// Whether a result may go to this client. Before the first claim nobody knows whose client it is; then everything
-    /// waits, and the claim decides.
-    pub(super) fn admits(&self, record: &ResultRecord) -> bool {
-        self.principal.as_ref().is_none_or(|principal| *principal == record.origin.principal)
+    /// Judges a record that arrives, see [`judge`].
+    pub(super) fn judge(&mut self, stored: &Stored<ResultRecord>, now: UnixMillis) -> Judgement {
+        let judgement = judge(stored, self.principal.as_ref(), self.floor, &mut self.fold, now);
+        if judgement != Judgement::Foreign {
+            self.last = self.last.max(stored.offset.position_after());
+            self.touched = self.touched.max(now);
+        }
+        judgement
     }
 
     /// Takes the client over, or refuses and changes nothing.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Lane, Offset, OutboxId, Position, ResultRecord, clock::UnixMillis};
+use crate::{Lane, Offset, OutboxId, Position, PrincipalId, ResultRecord, clock::UnixMillis, ports::log::Stored};
 
 /// How many answered events the jobs lane remembers per outbox. A jobs runtime must not settle more events than this
 /// beyond its oldest open one; then an event that was evicted here can have no open predecessor, and the floor that rises
@@ -84,6 +84,38 @@ impl OutboxFold {
                 }
             }
         }
+    }
+}
+
+/// What becomes of a record that arrives at a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// It belongs to a principal that does not hold the client: delivered to nobody, and it answers nothing.
+    Foreign,
+    /// Its event was answered before.
+    Duplicate,
+    /// New, but it lies before the client's floor (a change of hands): it counts, and is not served from the mailbox.
+    Buried,
+    /// New: to wait for its client, and to be told.
+    Fresh,
+}
+
+/// Judges one record on its way into a client's mailbox. `principal` holds the client (nobody before the first claim: then
+/// everything waits, and the claim decides); `floor` is the client's own. Records must come in offset order, each once.
+pub fn judge(
+    stored: &Stored<ResultRecord>,
+    principal: Option<&PrincipalId>,
+    floor: Position,
+    fold: &mut Fold,
+    now: UnixMillis,
+) -> Judgement {
+    if principal.is_some_and(|principal| *principal != stored.record.origin.principal) {
+        return Judgement::Foreign;
+    }
+    match fold.admit(stored.offset, &stored.record, now) {
+        Verdict::Duplicate => Judgement::Duplicate,
+        Verdict::Fresh if floor.covers(stored.offset) => Judgement::Buried,
+        Verdict::Fresh => Judgement::Fresh,
     }
 }
 

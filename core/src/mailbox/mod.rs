@@ -1,8 +1,9 @@
 //! The mailbox rules: what waits for each client, who owns it, and which results are duplicates.
 //!
 //! Pure: no I/O, no clock, no randomness; time and tokens come in as arguments. The embedded mailbox runs this code as it
-//! stands; every other adapter implements the same rules in its store's own terms and passes the same contract suite
-//! (`testing/contracts`). The results log is the truth. A mailbox is an index over it that may forget at any time, so long
+//! stands. An adapter over a shared store restores one client at a time ([`PartitionMailbox::restore`]), lets this code
+//! decide ([`PartitionMailbox::claim`], [`judge`]) and writes the outcome if nobody else was there in between. All pass the
+//! same contract suite (`testing/contracts`). The results log is the truth. A mailbox is an index over it that may forget at any time, so long
 //! as it says so by a floor: in the worst case everything is below a floor and readers go to the log.
 //!
 //! One [`PartitionMailbox`] holds one partition; partitions share nothing.
@@ -14,7 +15,7 @@ mod snapshot;
 mod waiting;
 
 pub use client::Undo;
-pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, OutboxFold, Verdict};
+pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, Judgement, OutboxFold, Verdict, judge};
 pub use partition::{ApplyOutcome, Folded, Granted, PartitionMailbox};
 pub use snapshot::{ClaimChange, ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
 

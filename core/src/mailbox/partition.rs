@@ -9,7 +9,7 @@ use crate::{
     ClientId, Partition, Position, ResultRecord, ServerId, SessionId,
     clock::UnixMillis,
     mailbox::{
-        ClaimChange, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES, Verdict,
+        ClaimChange, Judgement, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES,
         client::{ClientState, Undo},
         waiting::{Chunk, Trimmed},
     },
@@ -91,6 +91,20 @@ struct Group {
     client: ClientId,
     /// Which of the batch's records, in order. Copied only once it is known how many there are, straight to their place.
     records: Vec<usize>,
+}
+
+/// The group of this batch that is this client's.
+fn fresh_of<'a>(
+    groups: &'a mut Vec<Group>,
+    state: &mut ClientState,
+    batch_no: u64,
+    client: &ClientId,
+) -> &'a mut Group {
+    if state.group.0 != batch_no {
+        state.group = (batch_no, groups.len());
+        groups.push(Group { client: client.clone(), records: Vec::new() });
+    }
+    &mut groups[state.group.1]
 }
 
 /// Below this many entries the expiry queue is not worth compacting.
@@ -289,32 +303,21 @@ impl PartitionMailbox {
         self.batch_no += 1;
         let mut groups: Vec<Group> = Vec::new();
         for (index, stored) in records.iter().enumerate() {
-            let record = &stored.record;
-            let client = &record.origin.client;
+            let client = &stored.record.origin.client;
             if !self.clients.contains_key(client) {
                 self.clients.insert(client.clone(), ClientState::default());
             }
             let Some(state) = self.clients.get_mut(client) else { continue };
-            if !state.admits(record) {
-                folded.foreign += 1;
-                continue;
+            match state.judge(stored, now) {
+                Judgement::Foreign => folded.foreign += 1,
+                Judgement::Duplicate => folded.duplicates += 1,
+                // Applied again after a restart, and never to be served from here.
+                Judgement::Buried => folded.fresh += 1,
+                Judgement::Fresh => {
+                    folded.fresh += 1;
+                    fresh_of(&mut groups, state, self.batch_no, client).records.push(index);
+                }
             }
-            state.last = state.last.max(stored.offset.position_after());
-            state.touched = state.touched.max(now);
-            if state.fold.admit(stored.offset, record, now) == Verdict::Duplicate {
-                folded.duplicates += 1;
-                continue;
-            }
-            folded.fresh += 1;
-            if state.floor.covers(stored.offset) {
-                // Applied again after a restart, and never to be served from here: it lies before a change of hands.
-                continue;
-            }
-            if state.group.0 != self.batch_no {
-                state.group = (self.batch_no, groups.len());
-                groups.push(Group { client: client.clone(), records: Vec::new() });
-            }
-            groups[state.group.1].records.push(index);
         }
         groups
     }

@@ -50,6 +50,21 @@ It ends on SIGTERM or ctrl-c: clients are told to go, what is accepted is settle
     Standalone(ServeArgs),
     /// The same as standalone, with a banner that says what to try next
     Dev(ServeArgs),
+    /// Runs a gRPC server over Kafka and Redis: any number of them, behind any TCP balancer
+    #[command(after_help = "Examples:
+  NIMBUS_KAFKA_BROKERS=kafka-1:9092 NIMBUS_REDIS_ADDRESS=redis:6379 nimbus server
+  NIMBUS_PORT=50052 NIMBUS_ADMIN_ADDR=127.0.0.1:9465 nimbus server    a second one on this machine
+
+It keeps nothing: a client goes on at any other server. Executors and routers have to run as well: `nimbus consumers` is both.")]
+    Server(ServeArgs),
+    /// Runs executors over Kafka: events to results; more of them share the partitions
+    Executor(ServeArgs),
+    /// Runs the router over Kafka and Redis: results to the servers that own their clients
+    Router(ServeArgs),
+    /// Runs executors and router in one process
+    #[command(after_help = "Examples:
+  NIMBUS_KAFKA_BROKERS=kafka-1:9092 NIMBUS_REDIS_ADDRESS=redis:6379 NIMBUS_ADMIN_ADDR=off nimbus consumers")]
+    Consumers(ServeArgs),
     /// Talks to a server: sends numbers, sends events, or listens
     #[command(after_help = "Examples:
   nimbus client --start 1 --end 10              sends 1 to 10 to `sq` and prints the squares as they come

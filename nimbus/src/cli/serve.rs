@@ -1,4 +1,5 @@
-//! `nimbus standalone` and `nimbus dev`: the same server; `dev` greets.
+//! `nimbus standalone` and `nimbus dev`: the same server; `dev` greets. `nimbus server`, `executor`, `router` and
+//! `consumers`: its parts, over Kafka and Redis.
 
 use std::{
     io::{self, Write},
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 
 use super::{ServeArgs, style::Style};
 use crate::{
-    compose::{self, Listeners, Signals, Up},
+    compose::{self, Listeners, Role, Signals, Up},
     exit::{Exit, Failure, OrExit},
 };
 
@@ -40,8 +41,8 @@ impl Greeting {
 /// What `nimbus dev` logs unless `NIMBUS_LOG` is set: the banner should not drown.
 const QUIET: &str = "warn,nimbus::compose=info";
 
-/// Runs the server until it is told to end.
-pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Failure> {
+/// Runs a role until it is told to end.
+pub(crate) async fn run(role: Role, loaded: &Loaded, greeting: Greeting) -> Result<Exit, Failure> {
     let config = &loaded.config;
     let format = match config.telemetry.log_format {
         nimbus_config::LogFormat::Text => LogFormat::Text,
@@ -52,16 +53,19 @@ pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Fai
     let filter = if greeting == Greeting::Banner && !was_set { QUIET } else { &config.telemetry.log };
     init_logs(filter, format).or_exit(Exit::Usage)?;
     let signals = Signals::of_process().or_exit(Exit::Io)?;
-    let listeners = Listeners::bind(config).await?;
+    let listeners = Listeners::bind(config, role).await?;
     for warning in &loaded.warnings {
         warn!(setting = warning.name, why = warning.message, "a setting is odd");
     }
-    compose::run(config, listeners, signals, |up| {
-        info!(server = %up.server, grpc = %up.grpc, "ready");
+    compose::run(role, config, listeners, signals, |up| {
+        info!(server = %up.server, role = up.role.name(), grpc = ?up.grpc, "ready");
         let text = match greeting {
-            Greeting::Line => format!("nimbus {} listens on {}", env!("CARGO_PKG_VERSION"), up.grpc),
             Greeting::Json => json_of(up),
-            Greeting::Banner => banner(up, config, Style::of_stdout()),
+            Greeting::Line => line(up),
+            Greeting::Banner => match up.grpc {
+                Some(grpc) => banner(up, grpc, config, Style::of_stdout()),
+                None => line(up),
+            },
         };
         // Nobody has to read it: a server whose standard output is closed still serves.
         if let Err(error) = writeln!(io::stdout(), "{text}") {
@@ -73,7 +77,17 @@ pub(crate) async fn run(loaded: &Loaded, greeting: Greeting) -> Result<Exit, Fai
 
 fn json_of(up: &Up) -> String {
     let admin = up.admin.map(|address| address.to_string());
-    json!({ "kind": "ready", "server": up.server.as_str(), "grpc": up.grpc.to_string(), "admin": admin }).to_string()
+    let grpc = up.grpc.map(|address| address.to_string());
+    let role = up.role.name();
+    json!({ "kind": "ready", "server": up.server.as_str(), "role": role, "grpc": grpc, "admin": admin }).to_string()
+}
+
+fn line(up: &Up) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    match up.grpc {
+        Some(grpc) => format!("nimbus {version} listens on {grpc}"),
+        None => format!("nimbus {version} is up as {}", up.role.name()),
+    }
 }
 
 /// As it was started, so that the lines below can be copied.
@@ -93,15 +107,15 @@ fn local(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn banner(up: &Up, config: &Config, style: Style) -> String {
-    let address = local(up.grpc).to_string();
+fn banner(up: &Up, grpc: SocketAddr, config: &Config, style: Style) -> String {
+    let address = local(grpc).to_string();
     let program = program();
     let addr = if address == config.client.addr { String::new() } else { format!(" --addr {address}") };
     let mut lines = vec![
         String::new(),
         format!("  {} {}", style.bold("nimbus"), style.good("is up")),
         String::new(),
-        format!("    gRPC    {}", up.grpc),
+        format!("    gRPC    {grpc}"),
     ];
     if let Some(admin) = up.admin {
         lines.push(format!("    admin   http://{admin}  {}", style.dim("/live /ready /metrics")));

@@ -5,21 +5,25 @@ use std::{io, net::SocketAddr};
 use nimbus_config::Config;
 use tokio::net::TcpListener;
 
+use super::Role;
 use crate::exit::{Exit, Failure};
 
 /// Bound, not served yet.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    pub(crate) grpc: TcpListener,
-    pub(crate) grpc_address: SocketAddr,
+    /// Of roles that serve clients.
+    pub(crate) grpc: Option<(TcpListener, SocketAddr)>,
     pub(crate) admin: Option<TcpListener>,
     pub(crate) admin_address: Option<SocketAddr>,
 }
 
 impl Listeners {
     /// Binds what the configuration says; port 0 becomes a real one.
-    pub(crate) async fn bind(config: &Config) -> Result<Self, Failure> {
-        let (grpc, grpc_address) = bind(config.listen.address, "NIMBUS_PORT").await?;
+    pub(crate) async fn bind(config: &Config, role: Role) -> Result<Self, Failure> {
+        let grpc = match role.serves() {
+            true => Some(bind(config.listen.address, "NIMBUS_PORT").await?),
+            false => None,
+        };
         let (admin, admin_address) = match config.telemetry.admin_address {
             Some(address) => {
                 let (listener, address) = bind(address, "NIMBUS_ADMIN_ADDR").await?;
@@ -27,7 +31,7 @@ impl Listeners {
             }
             None => (None, None),
         };
-        Ok(Self { grpc, grpc_address, admin, admin_address })
+        Ok(Self { grpc, admin, admin_address })
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod backend;
 mod listeners;
+mod parts;
+mod role;
 mod settings;
 mod signals;
 
@@ -15,15 +17,11 @@ use std::{
 };
 
 use nimbus_config::Config;
-use nimbus_consumers::{
-    Catalogue, ExecutorMetrics, ExecutorPorts, RouterMetrics, RouterPorts, run_executors, run_router,
-};
 use nimbus_core::{
     ServerId,
     clock::{Clock, SystemClock},
     shutdown::{Cause, End, Phase, Shutdown},
 };
-use nimbus_server::{Edge, EdgePorts};
 use nimbus_telemetry::{
     Readiness,
     admin::{self, Admin},
@@ -33,19 +31,22 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub(crate) use self::{backend::open_failure, listeners::Listeners, signals::Signals};
-use crate::exit::{Exit, Failure, OrExit};
+pub(crate) use self::{backend::open_failure, listeners::Listeners, role::Role, signals::Signals};
+use self::parts::Parts;
+use crate::exit::{Exit, Failure};
 
 /// What a server that is up can say about itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Up {
     pub(crate) server: ServerId,
-    pub(crate) grpc: SocketAddr,
+    pub(crate) role: Role,
+    pub(crate) grpc: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// Runs a whole server until a signal, or until a part of it fails. `up` is called when it takes work.
+/// Runs a role until a signal, or until a part of it fails. `up` is called when it takes work.
 pub(crate) async fn run(
+    role: Role,
     config: &Config,
     listeners: Listeners,
     mut signals: Signals,
@@ -60,7 +61,8 @@ pub(crate) async fn run(
     // The admin endpoint first: whoever asks learns what the start is waiting for.
     let admin = Admin { readiness: readiness.clone(), registry: Arc::new(OnceLock::new()) };
     let registry_slot = Arc::clone(&admin.registry);
-    let state = Up { server: server.clone(), grpc: listeners.grpc_address, admin: listeners.admin_address };
+    let grpc = listeners.grpc.as_ref().map(|(_, address)| *address);
+    let state = Up { server: server.clone(), role, grpc, admin: listeners.admin_address };
     if let Some(listener) = listeners.admin {
         let report = failed.clone();
         shutdown.spawn(Phase::StopAdmin, "admin endpoint", |stop| async move {
@@ -73,56 +75,24 @@ pub(crate) async fn run(
     let mut registry = Registry::default();
     register_process_metrics(&mut registry, env!("CARGO_PKG_VERSION"));
     let backend = tokio::select! {
-        opened = backend::open(config, Arc::clone(&clock), &mut registry) => opened?,
+        opened = backend::open(role, config, Arc::clone(&clock), &mut registry) => opened?,
         _ = signals.next() => return Ok(Exit::Interrupted),
     };
 
-    // Executors: events to results.
-    let catalogue = Arc::new(Catalogue::try_new(nimbus_executors::builtin()).or_exit(Exit::Failed)?);
-    let ports = ExecutorPorts {
-        events: Arc::clone(&backend.events),
-        results: Arc::clone(&backend.results),
-        dead_letters: Arc::clone(&backend.dead_letters),
-        clock: Arc::clone(&clock),
-    };
-    let (executor_config, metrics) = (settings::executor(config, &server), ExecutorMetrics::register(&mut registry));
-    failed.watch(&shutdown, Phase::SettleConsumers, "executors", |stop| {
-        run_executors(ports, catalogue, executor_config, metrics, stop)
-    });
-
-    // Router: results to mailboxes.
-    let ports = RouterPorts { results: Arc::clone(&backend.results), mailbox: Arc::clone(&backend.mailbox) };
-    let (router_config, metrics) = (settings::router(config), RouterMetrics::register(&mut registry));
-    failed.watch(&shutdown, Phase::SettleConsumers, "router", |stop| run_router(ports, router_config, metrics, stop));
-
-    // The edge: streams to sessions.
-    let ports = EdgePorts {
-        events: backend.events,
-        results: backend.results,
-        mailbox: backend.mailbox,
-        notifier: backend.notifier,
-        authenticator: settings::authenticator(&config.auth),
-        clock,
-    };
-    let metrics = nimbus_server::Metrics::register(&mut registry);
-    let edge = Edge::new(ports, settings::edge(config, server), metrics);
-    let (listener, window) = (listeners.grpc, config.shutdown.drain_window);
-    failed.watch(&shutdown, Phase::DrainStreams, "edge", |drain| async move {
-        let cut = CancellationToken::new();
-        let mut serving = std::pin::pin!(edge.serve(listener, cut.clone()));
-        tokio::select! {
-            ended = &mut serving => return ended,
-            () = drain.cancelled() => {}
-        }
-        // Sessions end themselves while the edge still serves them; what is left after the window is cut.
-        tokio::select! {
-            ended = &mut serving => return ended,
-            left = edge.drain(window) => info!(left, "streams drained"),
-        }
-        cut.cancel();
-        serving.await
-    });
-
+    let mut parts = Parts { shutdown: &shutdown, failed: &failed, config, server, backend: &backend, clock, registry };
+    if role.executes() {
+        parts.executors()?;
+    }
+    if role.routes() {
+        parts.router();
+    }
+    if let Some((listener, _)) = listeners.grpc {
+        parts.edge(listener);
+    }
+    let registry = parts.registry;
+    if let Some(upkeep) = backend.upkeep {
+        failed.watch(&shutdown, Phase::CloseBackends, "upkeep of the backend", upkeep);
+    }
     let close = backend.close;
     failed.watch(&shutdown, Phase::CloseBackends, "backend", |stop| async move {
         stop.cancelled().await;

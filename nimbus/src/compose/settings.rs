@@ -6,6 +6,12 @@ use nimbus_config::{AuthConfig, ClientPattern, Config, ListenConfig};
 use nimbus_consumers::{Backoff, ExecutorConfig, RouterConfig};
 use nimbus_core::{ServerId, mailbox::MailboxLimits, ports::authenticator::Authenticator, session::Limits};
 use nimbus_embedded::EmbeddedConfig;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+use {
+    nimbus_core::GroupId,
+    nimbus_kafka::{KafkaConfig, TopicNames},
+    nimbus_redis::RedisConfig,
+};
 use nimbus_server::{
     EdgeConfig,
     auth::{self, AllowAll, StaticTokens},
@@ -27,7 +33,7 @@ pub(crate) fn server_id(listen: &ListenConfig) -> Result<ServerId, Failure> {
 }
 
 pub(crate) fn embedded(config: &Config) -> EmbeddedConfig {
-    let (storage, mailbox) = (&config.storage, &config.mailbox);
+    let storage = &config.storage;
     EmbeddedConfig {
         partitions: storage.partitions,
         segment_bytes: storage.segment_bytes,
@@ -35,15 +41,54 @@ pub(crate) fn embedded(config: &Config) -> EmbeddedConfig {
         retention_bytes: storage.retention_bytes,
         max_bytes: storage.max_bytes,
         reserve_bytes: storage.reserve_bytes,
-        mailbox: MailboxLimits {
-            client_records: mailbox.max_records,
-            client_bytes: mailbox.client_bytes,
-            partition_bytes: mailbox.partition_bytes,
-            window: mailbox.window,
-            // While the log can still hold a duplicate, the mailbox must recognise it.
-            retention: MailboxLimits::RETENTION.max(storage.retention),
-        },
+        mailbox: mailbox(config, storage.retention),
         ..EmbeddedConfig::new(&storage.dir)
+    }
+}
+
+fn mailbox(config: &Config, log_retention: Duration) -> MailboxLimits {
+    let mailbox = &config.mailbox;
+    MailboxLimits {
+        client_records: mailbox.max_records,
+        client_bytes: mailbox.client_bytes,
+        partition_bytes: mailbox.partition_bytes,
+        window: mailbox.window,
+        // While the log can still hold a duplicate, the mailbox must recognise it.
+        retention: MailboxLimits::RETENTION.max(log_retention),
+    }
+}
+
+/// `who` names the process in the brokers' logs.
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) fn kafka(config: &Config, who: &str) -> KafkaConfig {
+    let kafka = &config.kafka;
+    let properties = kafka.properties.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
+    let groups = nimbus_consumers::GROUPS.iter().filter_map(|name| GroupId::try_new(name).ok());
+    KafkaConfig {
+        topics: TopicNames {
+            events: kafka.events_topic.clone(),
+            results: kafka.results_topic.clone(),
+            dead_letters: kafka.dlq_topic.clone(),
+        },
+        client_id: format!("nimbus-{who}"),
+        group_prefix: kafka.group_prefix.clone(),
+        properties: properties.collect(),
+        partitions: config.storage.partitions,
+        replication: kafka.replication,
+        retention: kafka.retention,
+        session_timeout: kafka.session_timeout,
+        known_groups: groups.collect(),
+        ..KafkaConfig::new(kafka.brokers.join(","))
+    }
+}
+
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) fn redis(config: &Config) -> RedisConfig {
+    RedisConfig {
+        key_prefix: config.redis.key_prefix.clone(),
+        channel_prefix: config.redis.events_channel.clone(),
+        limits: mailbox(config, config.kafka.retention),
+        ..RedisConfig::new(&config.redis.address)
     }
 }
 

@@ -3,7 +3,9 @@
 //! Nothing here waits for a guessed time: a server is ready when it says so, an exit is awaited, and whatever does not come
 //! fails after [`PATIENCE`].
 
+mod balancer;
 mod binary;
+mod cluster;
 mod metrics;
 mod server;
 mod session;
@@ -12,7 +14,9 @@ mod tmpfs;
 use std::time::Duration;
 
 pub use self::{
+    balancer::Balancer,
     binary::{nimbus_binary, run_nimbus},
+    cluster::TestCluster,
     metrics::Metrics,
     server::{Builder, TestNimbus},
     session::{RawSession, error_reason, hello, outbox},

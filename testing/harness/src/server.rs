@@ -1,4 +1,4 @@
-//! One server process.
+//! One process: a whole server, or one role of a distributed one.
 
 use std::{
     collections::BTreeMap,
@@ -29,8 +29,9 @@ use crate::{
 const KEPT_LINES: usize = 400;
 
 /// What a server is started with.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Builder {
+    role: String,
     settings: BTreeMap<String, String>,
     data_dir: Option<PathBuf>,
 }
@@ -40,6 +41,13 @@ impl Builder {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Starts this role instead of everything in one process.
+    #[must_use]
+    pub fn role(mut self, role: &str) -> Self {
+        role.clone_into(&mut self.role);
         self
     }
 
@@ -63,14 +71,15 @@ impl Builder {
                 (Some(dir), data)
             }
         };
-        let process = Process::start(&self.settings, &data_dir, None).await?;
-        Ok(TestNimbus { settings: self.settings, data_dir, _keep: keep, process: Some(process) })
+        let process = Process::start(&self.role, &self.settings, &data_dir, None).await?;
+        Ok(TestNimbus { role: self.role, settings: self.settings, data_dir, _keep: keep, process: Some(process) })
     }
 }
 
 /// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct TestNimbus {
+    role: String,
     settings: BTreeMap<String, String>,
     data_dir: PathBuf,
     _keep: Option<TempDir>,
@@ -80,7 +89,8 @@ pub struct TestNimbus {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    grpc: SocketAddr,
+    /// Of roles that serve clients.
+    grpc: Option<SocketAddr>,
     admin: SocketAddr,
     output: Arc<Mutex<Vec<String>>>,
 }
@@ -88,16 +98,16 @@ struct Process {
 impl TestNimbus {
     /// A server with the defaults, but for its data directory and ports.
     pub fn builder() -> Builder {
-        Builder::default()
+        Builder { role: "standalone".to_owned(), settings: BTreeMap::new(), data_dir: None }
     }
 
     fn process(&self) -> &Process {
         self.process.as_ref().expect("the server runs between its start and the end of the test")
     }
 
-    /// Where gRPC is served; stays the same over restarts.
+    /// Where gRPC is served; stays the same over restarts. Only of roles that serve clients.
     pub fn addr(&self) -> SocketAddr {
-        self.process().grpc
+        self.process().grpc.expect("this role serves clients")
     }
 
     /// `http://` and the address.
@@ -175,7 +185,7 @@ impl TestNimbus {
     /// It could not be started.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         let ports = (self.process().grpc, self.process().admin);
-        self.process = Some(Process::start(&self.settings, &self.data_dir, Some(ports)).await?);
+        self.process = Some(Process::start(&self.role, &self.settings, &self.data_dir, Some(ports)).await?);
         Ok(())
     }
 
@@ -224,16 +234,17 @@ impl TestNimbus {
 
 impl Process {
     async fn start(
+        role: &str,
         settings: &BTreeMap<String, String>,
         data_dir: &Path,
-        ports: Option<(SocketAddr, SocketAddr)>,
+        ports: Option<(Option<SocketAddr>, SocketAddr)>,
     ) -> anyhow::Result<Self> {
         let (port, admin) = match ports {
-            Some((grpc, admin)) => (grpc.port(), admin.to_string()),
+            Some((grpc, admin)) => (grpc.map_or(0, |grpc| grpc.port()), admin.to_string()),
             None => (0, "127.0.0.1:0".to_owned()),
         };
         let mut child = Command::new(nimbus_binary()?)
-            .args(["standalone", "--json"])
+            .args([role, "--json"])
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| !is_ours(name)))
             .env("NIMBUS_PORT", port.to_string())
@@ -268,7 +279,8 @@ impl Process {
         let address = |field: &str| -> anyhow::Result<SocketAddr> {
             Ok(ready[field].as_str().with_context(|| format!("no {field} in {line}"))?.parse()?)
         };
-        Ok(Self { grpc: address("grpc")?, admin: address("admin")?, child, output })
+        let grpc = (!ready["grpc"].is_null()).then(|| address("grpc")).transpose()?;
+        Ok(Self { grpc, admin: address("admin")?, child, output })
     }
 
     fn output(&self) -> String {

@@ -72,13 +72,19 @@ pub(crate) struct Load {
 impl Load {
     /// Starts so many clients against a server.
     pub(crate) fn start(url: &str, clients: usize) -> Self {
+        Self::of(url, clients, u64::MAX)
+    }
+
+    /// The same, each with so many events: they end by themselves.
+    pub(crate) fn of(url: &str, clients: usize, events: u64) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for n in 0..clients {
             let (url, stop, answered) = (url.to_owned(), Arc::clone(&stop), Arc::clone(&answered));
             tasks.spawn(async move {
                 let builder = Client::builder(url).client_id(format!("load-{n}")).outbox(Outbox::memory());
-                run(builder.start().await?, &stop, &answered).await.with_context(|| format!("client load-{n}"))
+                let client = builder.start().await?;
+                run(client, events, &stop, &answered).await.with_context(|| format!("client load-{n}"))
             });
         }
         Self { stop, answered, clients: tasks }
@@ -98,9 +104,18 @@ impl Load {
         }
     }
 
+    /// Waits until every client has sent all its events and has all its answers.
+    pub(crate) async fn completed(self) -> anyhow::Result<Books> {
+        self.books().await
+    }
+
     /// Stops sending, waits for what is outstanding, and closes the books.
-    pub(crate) async fn finish(mut self) -> anyhow::Result<Books> {
+    pub(crate) async fn finish(self) -> anyhow::Result<Books> {
         self.stop.store(true, Ordering::Relaxed);
+        self.books().await
+    }
+
+    async fn books(mut self) -> anyhow::Result<Books> {
         let mut books = Books::default();
         while let Some(client) = timeout(PATIENCE, self.clients.join_next()).await.context("clients hang")? {
             books.add(&client??);
@@ -109,14 +124,14 @@ impl Load {
     }
 }
 
-async fn run(client: Client, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
+async fn run(client: Client, events: u64, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
     let mut books = Books::default();
     loop {
-        let stopping = stop.load(Ordering::Relaxed);
+        let stopping = stop.load(Ordering::Relaxed) || books.sent == events;
         if stopping {
             client.goodbye();
         }
-        while !stopping && books.sent - books.answered.min(books.sent) < IN_FLIGHT {
+        while !stopping && books.sent < events && books.sent - books.answered.min(books.sent) < IN_FLIGHT {
             let number = books.sent + 1;
             let seq = client.send(Event::new("sq", number.to_string())).await?;
             assert_eq!(seq.get(), number, "a fresh outbox counts from 1");

@@ -7,6 +7,7 @@ mod cli;
 mod cli_client;
 mod crash;
 mod disk;
+mod distributed;
 mod ledger;
 mod logs;
 mod many_streams;

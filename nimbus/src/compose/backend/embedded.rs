@@ -1,41 +1,19 @@
-//! Which backend: the one place where the mode is chosen. Everything above it gets ports and cannot tell.
+//! Everything in one directory.
 
 use std::sync::Arc;
 
 use nimbus_config::Config;
-use nimbus_core::{
-    clock::Clock,
-    ports::{
-        log::{DeadLetterLog, EventLog, ResultLog},
-        mailbox::Mailbox,
-        notifier::Notifier,
-    },
-};
+use nimbus_core::clock::Clock;
 use nimbus_embedded::{Embedded, OpenError};
 use prometheus_client::registry::Registry;
 
-use super::settings;
-use crate::exit::{Exit, Failure};
+use super::Backend;
+use crate::{
+    compose::settings,
+    exit::{Exit, Failure},
+};
 
-type Closing = std::pin::Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
-
-/// The ports that a server is built on.
-pub(crate) struct Backend {
-    pub(crate) events: Arc<EventLog>,
-    pub(crate) results: Arc<ResultLog>,
-    pub(crate) dead_letters: Arc<DeadLetterLog>,
-    pub(crate) mailbox: Arc<dyn Mailbox>,
-    pub(crate) notifier: Arc<dyn Notifier>,
-    /// Makes everything durable and lets go of it.
-    pub(crate) close: Box<dyn FnOnce() -> Closing + Send>,
-}
-
-/// Opens the backend. There is one mode as yet; another is another arm here and a crate in `adapters/`.
-pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registry) -> Result<Backend, Failure> {
-    embedded(config, clock, registry).await
-}
-
-async fn embedded(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registry) -> Result<Backend, Failure> {
+pub(super) async fn open(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registry) -> Result<Backend, Failure> {
     let store = Embedded::open(settings::embedded(config), clock, registry).await.map_err(open_failure)?;
     Ok(Backend {
         events: store.events(),
@@ -43,6 +21,7 @@ async fn embedded(config: &Config, clock: Arc<dyn Clock>, registry: &mut Registr
         dead_letters: store.dead_letters(),
         mailbox: store.mailbox(),
         notifier: store.notifier(),
+        upkeep: None,
         close: Box::new(move || Box::pin(async move { Ok(store.close().await?) })),
     })
 }

@@ -1,0 +1,253 @@
+//! Makes the topics, and finds out what they are like.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use nimbus_core::LogEpoch;
+use prometheus_client::registry::Registry;
+use rdkafka::{
+    admin::{
+        AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
+        TopicReplication,
+    },
+    consumer::Consumer,
+    error::KafkaError,
+    metadata::MetadataTopic,
+    types::{RDKafkaErrorCode, RDKafkaRespErr},
+};
+use tokio::time::Instant;
+
+use crate::{
+    Finding, KafkaConfig, OpenError,
+    blocking::ASK_LIMIT,
+    client::{Asking, Observer},
+    epoch,
+    metrics::Metrics,
+    topic::Topic,
+    topics::{Facts, Verdict, judge},
+};
+
+/// How long making topics may take, leaders included.
+const CREATE_LIMIT: Duration = Duration::from_secs(15);
+/// How often the brokers are asked whether new topics have leaders.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// A connection for looking after the topics, before the logs are opened and for `doctor`.
+pub struct KafkaAdmin {
+    config: KafkaConfig,
+    admin: AdminClient<Observer>,
+    client: Arc<Asking>,
+}
+
+impl std::fmt::Debug for KafkaAdmin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaAdmin").field("topics", &self.config.topics).finish_non_exhaustive()
+    }
+}
+
+fn asked<T>(doing: impl Into<String>, outcome: Result<T, KafkaError>) -> Result<T, OpenError> {
+    outcome.map_err(|source| OpenError::Unreachable { doing: doing.into(), source })
+}
+
+/// Runs what blocks on a blocking thread.
+async fn off<T: Send + 'static>(
+    doing: &str,
+    work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
+) -> Result<T, OpenError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(OpenError::Refused { doing: doing.to_owned(), why: error.to_string() }),
+    }
+}
+
+impl KafkaAdmin {
+    /// Checks the settings and makes the clients. Asks no broker yet.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`] and [`OpenError::Property`].
+    pub fn try_new(config: KafkaConfig) -> Result<Self, OpenError> {
+        config.check()?;
+        // What goes wrong here is told by the errors.
+        let metrics = Metrics::register(&mut Registry::default());
+        let settings = config.asking(&epoch::group(&config));
+        let wrong = |error: KafkaError| OpenError::Config(error.to_string());
+        let observer = || Observer::new(metrics.clone());
+        let admin = settings.create_with_context(observer()).map_err(wrong)?;
+        let client = settings.create_with_context(observer()).map_err(wrong)?;
+        Ok(Self { config, admin, client: Arc::new(client) })
+    }
+
+    /// Makes the topics that are missing, and judges all three.
+    ///
+    /// # Errors
+    /// [`OpenError`]; only [`OpenError::Unreachable`] is retryable.
+    pub async fn prepare(&self) -> Result<Vec<Finding>, OpenError> {
+        Ok(self.prepared().await?.findings)
+    }
+
+    /// Judges the topics; makes none.
+    ///
+    /// # Errors
+    /// As [`prepare`](Self::prepare), and [`OpenError::Missing`].
+    pub async fn inspect(&self) -> Result<Vec<Finding>, OpenError> {
+        let shapes = self.shapes().await?;
+        Ok(self.judged(shapes).await?.findings)
+    }
+
+    /// The epoch that is kept with the results topic. `None`: nobody stored one since the topic was made. It is deleted
+    /// with the topic, so that a topic that was made anew has none.
+    ///
+    /// # Errors
+    /// [`OpenError::Unreachable`] (retryable) and [`OpenError::Epoch`].
+    pub async fn stored_epoch(&self) -> Result<Option<LogEpoch>, OpenError> {
+        let (client, config) = (Arc::clone(&self.client), self.config.clone());
+        off("read the epoch", move || epoch::stored(&client, &config)).await
+    }
+
+    /// Keeps the epoch with the results topic, whatever was there before. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`OpenError::Unreachable`] (retryable).
+    pub async fn store_epoch(&self, epoch: LogEpoch) -> Result<(), OpenError> {
+        let (client, config) = (Arc::clone(&self.client), self.config.clone());
+        off("store the epoch", move || epoch::store(&client, &config, epoch)).await
+    }
+
+    pub(crate) async fn prepared(&self) -> Result<Verdict, OpenError> {
+        let shapes = self.shapes().await?;
+        let missing: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| shapes[topic.index()].is_none()).collect();
+        if missing.is_empty() {
+            return self.judged(shapes).await;
+        }
+        self.create(&missing).await?;
+        let deadline = Instant::now() + CREATE_LIMIT;
+        loop {
+            let shapes = self.shapes().await?;
+            if shapes.iter().all(|shape| shape.as_ref().is_some_and(|shape| shape.has_leaders)) {
+                return self.judged(shapes).await;
+            }
+            if Instant::now() > deadline {
+                let why = "their partitions have no leaders yet".to_owned();
+                return Err(OpenError::Refused { doing: "make the topics".to_owned(), why });
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn create(&self, missing: &[Topic]) -> Result<(), OpenError> {
+        let retention = self.config.retention.as_millis().to_string();
+        let max_bytes = self.config.max_record_bytes.to_string();
+        // -1: as the broker is configured.
+        let replicas = self.config.replication.map_or(-1, |replicas| replicas.get().cast_signed());
+        let new = |topic: &Topic| {
+            let replication = TopicReplication::Fixed(replicas);
+            NewTopic::new(self.config.topics.of(*topic), self.config.partitions.0.get().cast_signed(), replication)
+                .set("cleanup.policy", "delete")
+                .set("retention.ms", &retention)
+                .set("retention.bytes", "-1")
+                .set("max.message.bytes", &max_bytes)
+        };
+        let topics: Vec<_> = missing.iter().map(new).collect();
+        let options = AdminOptions::new().operation_timeout(Some(CREATE_LIMIT)).request_timeout(Some(CREATE_LIMIT));
+        let created = asked("make the topics", self.admin.create_topics(&topics, &options).await)?;
+        for outcome in created {
+            match outcome {
+                // Another process was quicker.
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => {
+                    return Err(OpenError::Refused { doing: format!("make the topic {topic}"), why: code.to_string() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// By [`Topic::index`]; `None`: there is no such topic.
+    async fn shapes(&self) -> Result<[Option<Shape>; 3], OpenError> {
+        let (client, names) = (Arc::clone(&self.client), self.config.topics.clone());
+        let look = move || {
+            let mut shapes = [None, None, None];
+            for topic in Topic::ALL {
+                let name = names.of(topic);
+                let metadata =
+                    asked(format!("look at the topic {name}"), client.fetch_metadata(Some(name), ASK_LIMIT))?;
+                let found = metadata.topics().iter().find(|found| found.name() == name);
+                shapes[topic.index()] = found.map(|found| Shape::of(name, found)).transpose()?.flatten();
+            }
+            Ok(shapes)
+        };
+        off("look at the topics", look).await
+    }
+
+    async fn judged(&self, shapes: [Option<Shape>; 3]) -> Result<Verdict, OpenError> {
+        let names = Topic::ALL.map(|topic| self.config.topics.of(topic));
+        let resources = names.map(ResourceSpecifier::Topic);
+        let options = AdminOptions::new().request_timeout(Some(ASK_LIMIT));
+        let described = asked("read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;
+        let mut settings = HashMap::new();
+        for resource in described {
+            let refused = |why: RDKafkaErrorCode| OpenError::Refused {
+                doing: "read the topics' settings".to_owned(),
+                why: why.to_string(),
+            };
+            let resource = resource.map_err(refused)?;
+            if let OwnedResourceSpecifier::Topic(name) = &resource.specifier {
+                settings.insert(name.clone(), resource);
+            }
+        }
+        let mut facts = Vec::with_capacity(names.len());
+        for (name, shape) in names.into_iter().zip(shapes) {
+            let missing = || OpenError::Missing { topic: name.to_owned() };
+            let shape = shape.ok_or_else(missing)?;
+            facts.push(shape.facts(settings.get(name).ok_or_else(missing)?));
+        }
+        let facts: [Facts; 3] =
+            facts.try_into().map_err(|_| OpenError::Config("three topics are needed".to_owned()))?;
+        judge(&self.config, &facts)
+    }
+}
+
+/// What the metadata say about a topic.
+struct Shape {
+    partitions: u32,
+    replicas: usize,
+    has_leaders: bool,
+}
+
+impl Shape {
+    fn of(name: &str, topic: &MetadataTopic) -> Result<Option<Self>, OpenError> {
+        use RDKafkaRespErr as Code;
+        match topic.error() {
+            None | Some(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) => {}
+            Some(Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART | Code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) => {
+                return Ok(None);
+            }
+            Some(code) => {
+                let why = RDKafkaErrorCode::from(code).to_string();
+                return Err(OpenError::Refused { doing: format!("look at the topic {name}"), why });
+            }
+        }
+        let partitions = topic.partitions();
+        Ok((!partitions.is_empty()).then(|| Self {
+            partitions: u32::try_from(partitions.len()).unwrap_or(u32::MAX),
+            replicas: partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
+            has_leaders: partitions.iter().all(|partition| partition.leader() >= 0),
+        }))
+    }
+
+    fn facts(&self, settings: &ConfigResource) -> Facts {
+        let text = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref());
+        let number = |name: &str| text(name).and_then(|value| value.parse::<i64>().ok());
+        let limit = |name: &str| number(name).and_then(|value| u64::try_from(value).ok());
+        Facts {
+            partitions: self.partitions,
+            replicas: self.replicas,
+            cleanup_policy: text("cleanup.policy").unwrap_or("delete").to_owned(),
+            retention: limit("retention.ms").map(Duration::from_millis),
+            retention_bytes: limit("retention.bytes"),
+            min_insync_replicas: limit("min.insync.replicas")
+                .map_or(1, |least| u32::try_from(least).unwrap_or(u32::MAX)),
+            max_message_bytes: limit("max.message.bytes")
+                .map_or(1 << 20, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What all clients of the broker have in common: settings, and where their log lines and errors go.
+
+use nimbus_core::ports::log::LogError;
+use rdkafka::{
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, ConsumerContext},
+    error::KafkaError,
+};
+use tracing::{debug, info, warn};
+
+use crate::{Compression, KafkaConfig, fault, metrics::Metrics};
+
+/// How far a fetch may run ahead of who reads, per partition, in KiB; one fetch may come on top of it.
+const READ_AHEAD_KIB: usize = 1024;
+/// What one fetch brings of a partition at most; a larger record comes anyway.
+const FETCH_BYTES: usize = 1 << 20;
+/// How soon a fetch is tried again after the one before filled the read-ahead: librdkafka's second would be felt.
+const FETCH_BACKOFF_MS: u64 = 5;
+
+/// Hands log lines of librdkafka on, and counts its errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    metrics: Metrics,
+}
+
+impl Observer {
+    pub(crate) fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+}
+
+/// A line of librdkafka's own log.
+pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg
+        | RDKafkaLogLevel::Alert
+        | RDKafkaLogLevel::Critical
+        | RDKafkaLogLevel::Error
+        | RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, line, "librdkafka warns"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+            info!(target: "librdkafka", facility, line, "librdkafka informs");
+        }
+        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, line, "librdkafka says"),
+    }
+}
+
+impl ClientContext for Observer {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.metrics.broker_errors.inc();
+        warn!(%error, reason, "trouble with a broker");
+    }
+}
+
+impl ConsumerContext for Observer {}
+
+/// A client that asks questions and reads, but is a member of nothing.
+pub(crate) type Asking = BaseConsumer<Observer>;
+
+impl KafkaConfig {
+    fn base(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in &self.properties {
+            config.set(name, value);
+        }
+        config.set("bootstrap.servers", &self.brokers).set("client.id", &self.client_id);
+        config.set("allow.auto.create.topics", "false");
+        // Room for a batch of one record of the largest size, with its own framing.
+        config.set("message.max.bytes", (self.max_record_bytes + 1024).to_string());
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    pub(crate) fn producer(&self, max_record_bytes: usize) -> ClientConfig {
+        let mut config = self.base();
+        config.set("message.max.bytes", max_record_bytes.to_string());
+        // A batch may be no larger than the topic's largest record, or the broker refuses it.
+        config.set("batch.size", max_record_bytes.min(1 << 20).to_string());
+        config.set("acks", "all").set("enable.idempotence", "true");
+        // After a record that cannot be stored nothing behind it is.
+        config.set("enable.gapless.guarantee", "true");
+        // A record that timed out may still land; only the broker knows, so it is asked for as long as it takes.
+        config.set("message.timeout.ms", "0");
+        config.set("linger.ms", format!("{:.3}", self.linger.as_secs_f64() * 1e3));
+        config.set(
+            "compression.codec",
+            match self.compression {
+                Compression::None => "none",
+                Compression::Lz4 => "lz4",
+            },
+        );
+        // No limit of its own: `Budget` is the one.
+        config.set("queue.buffering.max.messages", "0").set("queue.buffering.max.kbytes", "2147483647");
+        config
+    }
+
+    fn consumer(&self, group: &str) -> ClientConfig {
+        let mut config = self.base();
+        config.set("group.id", group);
+        config.set("isolation.level", "read_committed").set("auto.offset.reset", "error");
+        config.set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
+        config.set("check.crcs", "true");
+        config
+    }
+
+    /// A client that asks for watermarks and commits in the name of a group, but never joins it.
+    pub(crate) fn asking(&self, group: &str) -> ClientConfig {
+        self.consumer(group)
+    }
+
+    /// A client that reads what it is told, for a member of a group.
+    pub(crate) fn fetching(&self) -> ClientConfig {
+        let mut config = self.consumer(&self.reader_group());
+        config.set("queued.max.messages.kbytes", READ_AHEAD_KIB.to_string());
+        config.set("fetch.message.max.bytes", FETCH_BYTES.to_string());
+        config.set("fetch.queue.backoff.ms", FETCH_BACKOFF_MS.to_string());
+        config
+    }
+
+    /// A client that reads up to the end and notices it.
+    pub(crate) fn reading(&self) -> ClientConfig {
+        let mut config = self.fetching();
+        config.set("enable.partition.eof", "true").set("fetch.wait.max.ms", "10");
+        config
+    }
+
+    /// A member of a group: it takes part and commits; what it owns is read by a client of its own.
+    pub(crate) fn member(&self, group: &str) -> ClientConfig {
+        let mut config = self.consumer(group);
+        let session = self.session_timeout.as_millis();
+        config.set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("session.timeout.ms", session.to_string());
+        config.set("heartbeat.interval.ms", (session / 4).clamp(100, 3000).to_string());
+        // A revoked partition is taken away before the broker would throw the whole member out.
+        let poll = (self.release_limit.as_millis() * 2).max(session);
+        config.set("max.poll.interval.ms", poll.to_string());
+        config
+    }
+
+    fn reader_group(&self) -> String {
+        format!("{}-reader", self.group_prefix)
+    }
+}
+
+/// Makes a client.
+pub(crate) fn asking(config: &ClientConfig, metrics: &Metrics) -> Result<Asking, LogError> {
+    config.create_with_context(Observer::new(metrics.clone())).map_err(|error| fault::unavailable(&error))
+}

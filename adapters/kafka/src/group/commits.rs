@@ -1,0 +1,175 @@
+//! Commits on their way, in order: one request at a time, and behind it the newest of each partition.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use nimbus_core::{
+    Partition,
+    ports::log::{Committed, LogError},
+};
+use rdkafka::types::RDKafkaErrorCode;
+
+use crate::fault;
+
+/// Until a commit that failed for a passing reason is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// After so many failures in a row whoever flushes is told; it is tried on.
+const TELL_AFTER: u32 = 20;
+
+#[derive(Debug, Default)]
+pub(super) struct Commits {
+    waiting: BTreeMap<Partition, Committed>,
+    in_flight: BTreeMap<Partition, Committed>,
+    /// How many commits were made, how many of them the request in flight stands for, and up to which all are settled.
+    made: u64,
+    sent: u64,
+    settled: u64,
+    /// The last failure, and up to which commit it reached.
+    failure: Option<(u64, LogError)>,
+    failures_in_a_row: u32,
+    not_before: Option<Instant>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Stored,
+    /// It is tried again.
+    Again,
+    Lost,
+}
+
+impl Commits {
+    pub(super) fn add(&mut self, partition: Partition, committed: Committed) {
+        self.waiting.insert(partition, committed);
+        self.made += 1;
+    }
+
+    /// How many commits were made so far.
+    pub(super) fn made(&self) -> u64 {
+        self.made
+    }
+
+    /// Whether the first `made` commits are durable. `None`: not known yet.
+    pub(super) fn outcome(&self, made: u64) -> Option<Result<(), LogError>> {
+        match &self.failure {
+            Some((upto, error)) if *upto >= made => Some(Err(error.clone())),
+            _ if self.settled >= made => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(super) fn involve(&self, partition: Partition) -> bool {
+        self.waiting.contains_key(&partition) || self.in_flight.contains_key(&partition)
+    }
+
+    /// What is to be sent now, if nothing is on its way.
+    pub(super) fn send(&mut self, now: Instant) -> Option<&BTreeMap<Partition, Committed>> {
+        let early = self.not_before.is_some_and(|instant| now < instant);
+        if self.waiting.is_empty() || !self.in_flight.is_empty() || early {
+            return None;
+        }
+        self.in_flight = std::mem::take(&mut self.waiting);
+        self.sent = self.made;
+        self.not_before = None;
+        Some(&self.in_flight)
+    }
+
+    /// The request in flight has ended.
+    pub(super) fn ended(&mut self, outcome: Result<(), RDKafkaErrorCode>, now: Instant) -> Ended {
+        let sent = std::mem::take(&mut self.in_flight);
+        if sent.is_empty() {
+            return Ended::Stored;
+        }
+        let Err(code) = outcome else {
+            self.settled = self.sent;
+            self.failures_in_a_row = 0;
+            self.failure = None;
+            return Ended::Stored;
+        };
+        let error = LogError::Unavailable(format!("a commit failed: {code}"));
+        if fault::is_passing(code) {
+            for (partition, committed) in sent {
+                self.waiting.entry(partition).or_insert(committed);
+            }
+            self.failures_in_a_row += 1;
+            self.not_before = Some(now + RETRY);
+            if self.failures_in_a_row >= TELL_AFTER {
+                self.failure = Some((self.sent, error));
+            }
+            return Ended::Again;
+        }
+        // The group has gone on without this member, or does not let it: what was committed is done again by the next.
+        self.settled = self.sent;
+        self.failure = Some((self.sent, error));
+        Ended::Lost
+    }
+
+    /// Nobody may commit for this partition any more.
+    pub(super) fn forget(&mut self, partition: Partition) {
+        if self.waiting.remove(&partition).is_some() && self.is_idle() {
+            self.settled = self.made;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use nimbus_core::Position;
+
+    use super::*;
+
+    const P0: Partition = Partition(0);
+
+    fn at(position: u64) -> Committed {
+        Committed { position: Position(position), metadata: Bytes::new() }
+    }
+
+    #[test]
+    fn one_request_at_a_time_and_the_newest_behind_it() {
+        let (mut commits, now) = (Commits::default(), Instant::now());
+        commits.add(P0, at(1));
+        assert_eq!(commits.send(now).unwrap()[&P0], at(1));
+        commits.add(P0, at(2));
+        commits.add(P0, at(3));
+        assert!(commits.send(now).is_none());
+        assert_eq!(commits.ended(Ok(()), now), Ended::Stored);
+        assert!(matches!(commits.outcome(1), Some(Ok(()))));
+        assert!(commits.outcome(3).is_none());
+        assert_eq!(commits.send(now).unwrap()[&P0], at(3));
+        commits.ended(Ok(()), now);
+        assert!(matches!(commits.outcome(3), Some(Ok(()))));
+        assert!(commits.is_idle());
+    }
+
+    #[test]
+    fn a_passing_failure_is_tried_again_but_never_over_a_newer_one() {
+        let (mut commits, now) = (Commits::default(), Instant::now());
+        commits.add(P0, at(1));
+        commits.send(now).unwrap();
+        commits.add(P0, at(2));
+        assert_eq!(commits.ended(Err(RDKafkaErrorCode::NotCoordinator), now), Ended::Again);
+        assert!(commits.send(now).is_none(), "not at once");
+        assert_eq!(commits.send(now + RETRY).unwrap()[&P0], at(2));
+    }
+
+    #[test]
+    fn a_commit_that_came_too_late_is_lost_and_told() {
+        let (mut commits, now) = (Commits::default(), Instant::now());
+        commits.add(P0, at(1));
+        commits.send(now).unwrap();
+        assert_eq!(commits.ended(Err(RDKafkaErrorCode::IllegalGeneration), now), Ended::Lost);
+        assert!(matches!(commits.outcome(1), Some(Err(LogError::Unavailable(_)))));
+        commits.add(P0, at(2));
+        commits.send(now).unwrap();
+        commits.ended(Ok(()), now);
+        assert!(matches!(commits.outcome(2), Some(Ok(()))));
+    }
+}

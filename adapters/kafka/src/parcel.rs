@@ -1,0 +1,59 @@
+//! The records of one append, encoded into one piece of memory.
+
+use nimbus_core::Partition;
+
+use crate::topic::{Topic, TopicRecord};
+
+/// What librdkafka needs for a record besides its bytes, about; the broker's framing included.
+const OVERHEAD: usize = 256;
+/// What the broker adds to a record, at most: lengths, deltas, and the header of a batch of one.
+const FRAMING: usize = 128;
+
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) topic: Topic,
+    pub(crate) partition: Partition,
+    body: Vec<u8>,
+    /// For each record where its key and its value end.
+    ends: Vec<(usize, usize)>,
+}
+
+impl Parcel {
+    pub(crate) fn new<R: TopicRecord>(partition: Partition, records: &[R]) -> Self {
+        let size = |record: &R| record.origin().client.as_str().len() + record.encoded_len();
+        let mut body = Vec::with_capacity(records.iter().map(size).sum());
+        let mut ends = Vec::with_capacity(records.len());
+        for record in records {
+            body.extend_from_slice(record.origin().client.as_str().as_bytes());
+            let key_end = body.len();
+            record.encode(&mut body);
+            ends.push((key_end, body.len()));
+        }
+        Self { topic: R::TOPIC, partition, body, ends }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// For the budget.
+    pub(crate) fn weight(&self) -> usize {
+        self.body.len() + self.ends.len() * OVERHEAD
+    }
+
+    /// What is stored, without framing.
+    pub(crate) fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// The largest record as the broker counts it.
+    pub(crate) fn largest(&self) -> usize {
+        self.records().map(|(key, value)| key.len() + value.len() + FRAMING).max().unwrap_or(0)
+    }
+
+    /// Keys and values, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
+        starts.zip(&self.ends).map(|(start, (key, end))| (&self.body[start..*key], &self.body[*key..*end]))
+    }
+}

@@ -1,0 +1,274 @@
+//! The producer of the process: idempotent, without a timeout, and given up after its first failure.
+//!
+//! After a record that could not be stored nothing behind it may be, so a producer that failed takes nothing any more; what
+//! it has is purged, each append gets its answer, and only then a new one takes its place. Until then appends are refused
+//! with nothing stored.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use nimbus_core::ports::log::{Appending, LogError};
+use rdkafka::{
+    ClientConfig, ClientContext, Message as _,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    message::DeliveryResult,
+    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig},
+    types::RDKafkaErrorCode,
+};
+use tracing::{error, warn};
+
+use crate::{
+    TopicNames, append::Append, appender::Fence, budget::Budget, client::log_line, fault, metrics::Metrics,
+    parcel::Parcel,
+};
+
+/// How long the thread waits for answers before it looks around: for a failed producer, or the end.
+const TURN: Duration = Duration::from_millis(50);
+/// How long answers to purged records may take; they are made locally.
+const PURGE_LIMIT: Duration = Duration::from_secs(5);
+/// Until a producer that could not be made is tried again.
+const REBUILD_PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes the broker's answers.
+struct Answers {
+    failed: Arc<AtomicBool>,
+    metrics: Metrics,
+}
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.metrics.broker_errors.inc();
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.failed.store(true, Ordering::Release);
+        }
+        warn!(%error, reason, "trouble with a broker while appending");
+    }
+}
+
+impl ProducerContext for Answers {
+    type DeliveryOpaque = Arc<Append>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, append: Arc<Append>) {
+        match result {
+            Ok(message) => append.record_stored(message.offset()),
+            Err((error, _)) => {
+                // Before anybody hears of it: nothing that is appended from now on lands.
+                self.failed.store(true, Ordering::Release);
+                append.record_failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+            }
+        }
+    }
+}
+
+/// One producer of librdkafka, until it fails.
+struct Line {
+    native: BaseProducer<Answers>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Line {
+    fn open(config: &ClientConfig, metrics: &Metrics) -> Result<Self, KafkaError> {
+        let failed = Arc::new(AtomicBool::new(false));
+        let answers = Answers { failed: Arc::clone(&failed), metrics: metrics.clone() };
+        Ok(Self { native: config.create_with_context(answers)?, failed })
+    }
+
+    fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Answers everything that is on its way, whatever became of it.
+    fn purge(&self) {
+        self.native.purge(PurgeConfig::default().queue().inflight());
+        let deadline = Instant::now() + PURGE_LIMIT;
+        while self.native.in_flight_count() > 0 && Instant::now() < deadline {
+            self.native.poll(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The producer of the process.
+pub(crate) struct Producer {
+    names: TopicNames,
+    max_record_bytes: usize,
+    config: ClientConfig,
+    /// `None`: being made again, or closed.
+    line: RwLock<Option<Arc<Line>>>,
+    budget: Arc<Budget>,
+    metrics: Metrics,
+    closing: AtomicBool,
+    closed: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("budget", &self.budget).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    pub(crate) fn open(
+        names: TopicNames,
+        config: ClientConfig,
+        max_record_bytes: usize,
+        queue_bytes: usize,
+        metrics: Metrics,
+    ) -> Result<Arc<Self>, crate::OpenError> {
+        let refused = |error: KafkaError| crate::OpenError::Config(error.to_string());
+        let line = Line::open(&config, &metrics).map_err(refused)?;
+        let producer = Arc::new(Self {
+            names,
+            max_record_bytes,
+            config,
+            line: RwLock::new(Some(Arc::new(line))),
+            budget: Arc::new(Budget::new(queue_bytes, metrics.queue_bytes.clone())),
+            metrics,
+            closing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            thread: Mutex::default(),
+        });
+        let running = Arc::clone(&producer);
+        let thread = std::thread::Builder::new().name("kafka-append".to_owned()).spawn(move || running.run())?;
+        *producer.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(producer)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) async fn ready(&self) {
+        self.budget.ready().await;
+    }
+
+    /// Whether a record of this append could never be stored.
+    pub(crate) fn check(&self, parcel: &Parcel) -> Result<(), LogError> {
+        let bytes = parcel.largest();
+        if bytes > self.max_record_bytes {
+            let most = self.max_record_bytes;
+            return Err(LogError::Full(format!("a record takes {bytes} bytes, the topic takes {most}")));
+        }
+        Ok(())
+    }
+
+    /// Enqueues an append of its own.
+    pub(crate) fn append(&self, parcel: &Parcel) -> Appending {
+        let (append, appending) = self.begin(parcel, None);
+        if let Err((records, error)) = self.send(parcel, &append) {
+            append.cut_off(records, error);
+        }
+        appending
+    }
+
+    pub(crate) fn begin(&self, parcel: &Parcel, fence: Option<Arc<Fence>>) -> (Arc<Append>, Appending) {
+        Append::new(parcel, &self.budget, &self.metrics, fence)
+    }
+
+    /// Hands the records to librdkafka, in order. `Err`: so many of the last ones did not go out; to be told to the append
+    /// when no lock is held.
+    pub(crate) fn send(&self, parcel: &Parcel, append: &Arc<Append>) -> Result<(), (usize, LogError)> {
+        // Held over all records: in between the producer is not exchanged.
+        let line = self.line.read().unwrap_or_else(PoisonError::into_inner);
+        let usable = line.as_ref().filter(|line| !line.failed());
+        let Some(line) = usable else { return Err((parcel.len(), self.not_now())) };
+        let topic = self.names.of(parcel.topic);
+        let partition = parcel.partition.0.cast_signed();
+        for (sent, (key, value)) in parcel.records().enumerate() {
+            let record = BaseRecord::with_opaque_to(topic, Arc::clone(append)).partition(partition);
+            if let Err((error, _)) = line.native.send(record.key(key).payload(value)) {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                if sent > 0 {
+                    // Its beginning may land: nothing may land behind it.
+                    line.failed.store(true, Ordering::Release);
+                }
+                return Err((parcel.len() - sent, fault::refused(code)));
+            }
+        }
+        Ok(())
+    }
+
+    fn not_now(&self) -> LogError {
+        if self.closing.load(Ordering::Relaxed) {
+            LogError::Closed
+        } else {
+            LogError::Unavailable("an earlier append failed; nothing of this one was stored".to_owned())
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Line>> {
+        self.line.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn exchange(&self, line: Option<Arc<Line>>) -> Option<Arc<Line>> {
+        std::mem::replace(&mut *self.line.write().unwrap_or_else(PoisonError::into_inner), line)
+    }
+
+    fn run(&self) {
+        while !self.closed.load(Ordering::Acquire) {
+            match self.current() {
+                Some(line) if !line.failed() => line.native.poll(TURN),
+                _ => self.rebuild(),
+            }
+        }
+        if let Some(line) = self.exchange(None) {
+            line.purge();
+        }
+    }
+
+    fn rebuild(&self) {
+        if let Some(line) = self.exchange(None) {
+            let fatal = line.native.client().fatal_error().map(|(_, reason)| reason);
+            warn!(reason = fatal.as_deref().unwrap_or("an append failed"), "the producer is given up and made again");
+            line.purge();
+        }
+        if self.closing.load(Ordering::Acquire) {
+            std::thread::sleep(TURN);
+            return;
+        }
+        match Line::open(&self.config, &self.metrics) {
+            Ok(line) => {
+                self.metrics.producer_rebuilds.inc();
+                self.exchange(Some(Arc::new(line)));
+            }
+            Err(error) => {
+                error!(%error, "cannot make a producer, trying again");
+                std::thread::sleep(REBUILD_PAUSE);
+            }
+        }
+    }
+
+    /// Waits until everything is answered, at most that long; what is left then is answered as ambiguous. Takes nothing
+    /// any more. Says whether nothing was left.
+    pub(crate) fn close(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        self.closing.store(true, Ordering::Release);
+        // From here on `send` finds nothing; the line is kept alive, and polled, below.
+        let line = self.exchange(None);
+        let mut settled = true;
+        if let Some(line) = line {
+            while line.native.in_flight_count() > 0 && Instant::now() < deadline && !line.failed() {
+                line.native.poll(Duration::from_millis(2));
+            }
+            settled = line.native.in_flight_count() == 0;
+            line.purge();
+        }
+        self.closed.store(true, Ordering::Release);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            error!("the appending thread panicked");
+        }
+        settled
+    }
+}

@@ -1,0 +1,4 @@
+//! On a broker, or on librdkafka's own mock of one.
+
+mod broker;
+mod contracts;

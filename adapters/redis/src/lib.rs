@@ -1,0 +1,33 @@
+//! Redis backend: mailboxes, who owns them, the fold, and the bus between servers.
+//!
+//! Everything here is an index over the results log, which is the truth: it can be lost at any time and is filled again. The
+//! rules are those of `nimbus_core::mailbox`; this crate reads what they decide on, and writes what they decided if nothing
+//! changed meanwhile. `keys.rs` lists every key.
+
+mod backlog;
+mod checks;
+mod codec;
+mod config;
+mod error;
+mod fingerprint;
+mod keys;
+mod link;
+mod mailbox;
+mod metrics;
+mod notifier;
+mod scripts;
+mod store;
+mod timeline;
+
+pub use config::RedisConfig;
+pub use error::{Finding, RedisError};
+pub use fingerprint::fingerprint;
+pub use mailbox::{Beginning, ClientView, LogBeginning, MailboxMetrics, RedisMailbox};
+pub use metrics::RedisMetrics;
+pub use notifier::{NotifierMetrics, QueueLimits, RedisNotifier};
+pub use store::{PortMetrics, RedisPorts, RedisStore};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

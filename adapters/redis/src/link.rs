@@ -1,0 +1,178 @@
+//! The connection: sends scripts, and takes their answers apart.
+//!
+//! No command is sent twice on its own: what was sent when a connection broke may have been carried out. Every caller
+//! decides what a repetition means; for all of ours it is harmless, because a script compares before it writes.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fred::{
+    clients::{Client, SubscriberClient},
+    interfaces::{ClientLike, LuaInterface},
+    types::{
+        Builder, Key, Value,
+        config::{ReconnectPolicy, UnresponsiveConfig},
+    },
+};
+
+use crate::{
+    config::RedisConfig,
+    error::{Failure, RedisError, is_no_script},
+    metrics::RedisMetrics,
+    scripts::{Script, Scripts},
+};
+
+/// Commands that wait for a connection, or for an answer. Callers bound themselves: a router waits for each batch, sessions
+/// claim one at a time; this only keeps a Redis that is away from gathering the claims of everybody. Beyond it a call is
+/// refused as unavailable, and counted with the failures.
+const MAX_WAITING: usize = 65_536;
+
+/// Notifications between the socket and the subscription's own queue, which counts bytes too.
+const BROADCAST: usize = 4_096;
+
+/// Between two attempts to reconnect: milliseconds, doubled each time.
+const RECONNECT_FIRST: u32 = 50;
+const RECONNECT_MOST: u32 = 5_000;
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    builder: Builder,
+    /// For what sessions wait for.
+    pub(crate) quick: Client,
+    /// For batches of the router, so that they do not hold up the others.
+    pub(crate) bulk: Client,
+    pub(crate) scripts: Scripts,
+    pub(crate) metrics: RedisMetrics,
+    pub(crate) cluster: bool,
+}
+
+impl Link {
+    pub(crate) async fn connect(config: &RedisConfig, metrics: RedisMetrics) -> Result<Self, RedisError> {
+        let connection = config.connection()?;
+        let cluster = connection.server.is_clustered();
+        let mut builder = Builder::from_config(connection);
+        builder.set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_FIRST, RECONNECT_MOST, 2));
+        builder.with_performance_config(|performance| {
+            performance.default_command_timeout = config.command_timeout;
+            performance.broadcast_channel_capacity = BROADCAST;
+        });
+        builder.with_connection_config(|connection| {
+            connection.connection_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
+            connection.internal_command_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = MAX_WAITING;
+            // A connection that says nothing for this long is dead, however open it looks.
+            connection.unresponsive =
+                UnresponsiveConfig { max_timeout: Some(config.command_timeout * 2), interval: config.command_timeout / 2 };
+        });
+        let unreachable = |source| RedisError::Unreachable { url: config.shown_url(), source };
+        let quick = builder.build().map_err(unreachable)?;
+        let bulk = builder.build().map_err(unreachable)?;
+        for client in [&quick, &bulk] {
+            client.init().await.map_err(unreachable)?;
+        }
+        Ok(Self { builder, quick, bulk, scripts: Scripts::new(), metrics, cluster })
+    }
+
+    pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {
+        Ok(self.builder.build_subscriber_client()?)
+    }
+
+    /// Runs a script. All keys are of one partition.
+    pub(crate) async fn call(
+        &self,
+        client: &Client,
+        script: &Script,
+        keys: Vec<String>,
+        arguments: Vec<Bytes>,
+    ) -> Result<Answer, Failure> {
+        let began = Instant::now();
+        let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
+        let arguments: Vec<Value> = arguments.into_iter().map(Value::Bytes).collect();
+        let mut answer = client.evalsha(script.hash.as_str(), keys.clone(), arguments.clone()).await;
+        if answer.as_ref().is_err_and(is_no_script) {
+            self.metrics.reloads.inc();
+            answer = client.eval(script.text, keys, arguments).await;
+        }
+        self.metrics.observe(script.name, began.elapsed().as_secs_f64());
+        answer.map(Answer).map_err(|error| {
+            self.metrics.failures.inc();
+            Failure::from(error)
+        })
+    }
+
+    /// Leaves. Commands that wait for an answer fail.
+    pub(crate) async fn close(&self) {
+        for client in [&self.quick, &self.bulk] {
+            // It is going away, and so are we: nothing follows from a failure.
+            drop(client.quit().await);
+        }
+    }
+}
+
+/// What a script answered.
+#[derive(Debug)]
+pub(crate) struct Answer(Value);
+
+impl Answer {
+    fn odd(what: &str) -> Failure {
+        Failure::Unavailable(format!("a script answered without {what}"))
+    }
+
+    pub(crate) fn list(self) -> Result<Answers, Failure> {
+        match self.0 {
+            Value::Array(values) => Ok(Answers(values.into_iter())),
+            _ => Err(Self::odd("a list")),
+        }
+    }
+
+    pub(crate) fn number(&self) -> Result<u64, Failure> {
+        match &self.0 {
+            Value::Integer(number) => u64::try_from(*number).ok(),
+            other => other.as_bytes().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok()),
+        }
+        .ok_or_else(|| Self::odd("a number"))
+    }
+
+    /// A number that is not there is `None`.
+    pub(crate) fn number_if_any(&self) -> Result<Option<u64>, Failure> {
+        if self.0.is_null() { Ok(None) } else { self.number().map(Some) }
+    }
+
+    pub(crate) fn bytes(self) -> Option<Bytes> {
+        match self.0 {
+            Value::Bytes(bytes) => Some(bytes),
+            Value::String(text) => Some(text.into_inner()),
+            _ => None,
+        }
+    }
+}
+
+/// The items of a list, one after another.
+#[derive(Debug)]
+pub(crate) struct Answers(std::vec::IntoIter<Value>);
+
+impl Iterator for Answers {
+    type Item = Answer;
+
+    fn next(&mut self) -> Option<Answer> {
+        self.0.next().map(Answer)
+    }
+}
+
+impl Answers {
+    /// The next item, which must be there (and may be nothing).
+    pub(crate) fn item(&mut self) -> Result<Answer, Failure> {
+        self.next().ok_or_else(|| Answer::odd("what was asked"))
+    }
+}
+
+/// A number as an argument.
+pub(crate) fn decimal(number: u64) -> Bytes {
+    number.to_string().into()
+}
+
+/// A text as an argument.
+pub(crate) fn text(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}

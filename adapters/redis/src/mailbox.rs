@@ -1,0 +1,214 @@
+//! The mailbox over Redis: the rules of `nimbus_core::mailbox`, applied to what is read, written if nothing changed.
+//!
+//! Redis is an index over the results log, which is the truth. What is lost with it is said by a floor, and read from the
+//! log. So every step is read, decide, compare and set; a step that lost a race is decided again, and one whose outcome is
+//! unknown can be repeated. In the worst case (Redis is gone) nothing is delivered live and nobody can connect, until it is
+//! back; nothing that was accepted is lost.
+
+mod again;
+mod apply;
+mod beginning;
+mod cache;
+mod claim;
+mod heads;
+mod held;
+mod inspect;
+mod metrics;
+mod read;
+mod sweep;
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use nimbus_core::{
+    ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
+    clock::Clock,
+    mailbox::MailboxLimits,
+    ports::{
+        log::Batch,
+        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Mailbox, MailboxAck, MailboxError, Page},
+    },
+};
+use tokio::sync::Mutex;
+
+pub use self::{
+    beginning::{Beginning, LogBeginning},
+    inspect::ClientView,
+    metrics::MailboxMetrics,
+};
+use self::{cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
+use crate::{
+    error::Failure,
+    keys::{Keys, PartitionKeys},
+    link::Link,
+    notifier::RedisNotifier,
+    timeline::Timeline,
+};
+
+/// The Redis [`Mailbox`]. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct RedisMailbox(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) link: Arc<Link>,
+    pub(crate) keys: Keys,
+    pub(crate) partitions: PartitionCount,
+    pub(crate) limits: MailboxLimits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) beginning: Arc<dyn Beginning>,
+    pub(crate) notifier: RedisNotifier,
+    pub(crate) bus: crate::notifier::Bus,
+    pub(crate) metrics: MailboxMetrics,
+    routes: Vec<Mutex<Route>>,
+    held: Held,
+    memories: Memories,
+    sweeps: Sweeps,
+}
+
+/// What a mailbox is made of.
+pub(crate) struct Parts {
+    pub(crate) link: Arc<Link>,
+    pub(crate) keys: Keys,
+    pub(crate) partitions: PartitionCount,
+    pub(crate) limits: MailboxLimits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) beginning: Arc<dyn Beginning>,
+    pub(crate) notifier: RedisNotifier,
+    pub(crate) bus: crate::notifier::Bus,
+    pub(crate) metrics: MailboxMetrics,
+    pub(crate) cached_clients: usize,
+}
+
+impl fmt::Debug for RedisMailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisMailbox").field("partitions", &self.0.partitions).finish_non_exhaustive()
+    }
+}
+
+/// What one memory of a partition says of itself.
+#[derive(Debug, Clone)]
+struct PartitionHead {
+    applied: Position,
+    /// Names this memory; another one after Redis was emptied.
+    born: Bytes,
+    floor: Position,
+    timeline: Timeline,
+}
+
+/// How often a step is decided anew before the caller is told to come again.
+const ATTEMPTS: usize = 32;
+
+impl RedisMailbox {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let routes = parts.partitions.all().map(|_| Mutex::new(Route::new(parts.cached_clients))).collect();
+        Self(Arc::new(Inner {
+            link: parts.link,
+            keys: parts.keys,
+            partitions: parts.partitions,
+            limits: parts.limits,
+            clock: parts.clock,
+            beginning: parts.beginning,
+            notifier: parts.notifier,
+            bus: parts.bus,
+            metrics: parts.metrics,
+            routes,
+            held: Held::default(),
+            memories: Memories::default(),
+            sweeps: Sweeps::default(),
+        }))
+    }
+
+    /// What is known of a client, for its operator.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    pub async fn inspect(&self, client: &ClientId) -> Result<ClientView, MailboxError> {
+        Ok(self.0.inspect(client).await?)
+    }
+
+    /// The position and the fingerprint of the last record that was folded into a partition; `None` when there is none.
+    /// To be compared with [`fingerprint`](crate::fingerprint) of the record before that position in the log: another
+    /// record there means that this is another log, and needs another epoch.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    pub async fn fingerprint(&self, partition: Partition) -> Result<Option<(Position, u64)>, MailboxError> {
+        Ok(self.0.fingerprint(partition).await?)
+    }
+
+    /// Forgets a bounded share of what no log can bring back: clients that have been idle for longer than the retention,
+    /// records past their window, servers that are gone. Call it every minute or so, from one process or from several.
+    /// `logs`: where the logs of a partition begin. Returns how many clients were forgotten.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable; what was not done is done next time).
+    pub async fn sweep(
+        &self,
+        logs: impl Fn(Partition) -> nimbus_core::mailbox::LogStarts + Send,
+    ) -> Result<usize, MailboxError> {
+        Ok(self.0.sweep(logs).await?)
+    }
+}
+
+impl Inner {
+    fn partition_keys(&self, client: &ClientId) -> (Partition, PartitionKeys) {
+        let partition = self.partitions.partition_of(client);
+        (partition, self.keys.partition(partition))
+    }
+
+    fn check(&self, partition: Partition) -> Result<(), Failure> {
+        let exists = (partition.0 as usize) < self.partitions.len();
+        exists.then_some(()).ok_or_else(|| Failure::Unavailable(format!("there is no partition {partition}")))
+    }
+}
+
+#[async_trait]
+impl Mailbox for RedisMailbox {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError> {
+        let claimed = self.0.claim(claim).await;
+        self.0.metrics.claim(match &claimed {
+            Ok(_) => ClaimOutcome::Granted,
+            Err(ClaimError::Stale { .. }) => ClaimOutcome::Stale,
+            Err(ClaimError::WrongToken) => ClaimOutcome::WrongToken,
+            Err(ClaimError::Unavailable(_)) => ClaimOutcome::Unavailable,
+        });
+        claimed
+    }
+
+    async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), MailboxError> {
+        Ok(self.0.release(client, session).await?)
+    }
+
+    /// A batch is written in pieces of bounded size, each of them all or nothing. After an error some of the first pieces may
+    /// have been applied; applying the batch again goes on behind them.
+    async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, MailboxError> {
+        Ok(self.0.apply(batch).await?)
+    }
+
+    async fn applied(&self, partition: Partition) -> Result<Position, MailboxError> {
+        Ok(self.0.head(partition).await?.applied)
+    }
+
+    async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError> {
+        Ok(self.0.skip_to(partition, start).await?)
+    }
+
+    async fn read(
+        &self,
+        client: &ClientId,
+        from: Position,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Page, MailboxError> {
+        Ok(self.0.read(client, from, max_records, max_bytes).await?)
+    }
+
+    async fn ack(&self, acks: &[MailboxAck]) -> Result<(), MailboxError> {
+        Ok(self.0.ack(acks).await?)
+    }
+
+    async fn heads(&self, server: &ServerId, partitions: &[Partition]) -> Result<Vec<Head>, MailboxError> {
+        Ok(self.0.heads(server, partitions).await?)
+    }
+}

@@ -1,0 +1,380 @@
+//! Folding a batch in: one script call for each bounded piece of it.
+//!
+//! The fold happens here, in Rust, on what the cache holds or what is read first; the script takes the outcome only if the
+//! partition is where it was and no client of the piece changed hands (rules 10 to 14).
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use nimbus_core::{
+    ClientId, Partition, Position, ResultRecord,
+    clock::UnixMillis,
+    mailbox::{Judgement, MailboxLimits, judge},
+    ports::{
+        log::{Batch, LogRecord as _, Stored},
+        mailbox::Applied,
+    },
+};
+
+use super::{
+    ATTEMPTS, Inner, PartitionHead,
+    beginning::read_head,
+    cache::{Known, Route},
+};
+use crate::{
+    backlog::chunk_limits,
+    codec::{
+        chunk::ChunkWriter,
+        claims, notice,
+        seen::{self, Seen},
+    },
+    error::Failure,
+    fingerprint::fingerprint,
+    link::{decimal, text},
+};
+
+/// Bounds of one piece, and so of the work of one call: Redis serves nobody else meanwhile.
+const PIECE_RECORDS: usize = 1_024;
+const PIECE_CLIENTS: usize = 512;
+const PIECE_BYTES: usize = 2 << 20;
+
+/// How often room is made before a batch is refused as too much: half of what waits, then all of it.
+const PRESSES: u32 = 2;
+
+/// Clients trimmed by one call when there is no room.
+const PRESS_CLIENTS: u64 = 256;
+
+/// What became of the records so far.
+#[derive(Debug, Default)]
+struct Tally {
+    fresh: usize,
+    duplicates: usize,
+    foreign: usize,
+}
+
+/// One client's share of a piece.
+struct Group {
+    client: ClientId,
+    /// Chunks with the positions past their last records.
+    chunks: Vec<(Position, Bytes)>,
+    open: ChunkWriter,
+    open_records: usize,
+    open_weight: usize,
+    open_end: Position,
+}
+
+impl Inner {
+    pub(super) async fn apply(&self, batch: &Batch<ResultRecord>) -> Result<Applied, Failure> {
+        self.check(batch.partition)?;
+        let mut route = self.routes[batch.partition.0 as usize].lock().await;
+        let mut tally = Tally::default();
+        let mut presses = 0;
+        for _ in 0..ATTEMPTS {
+            // Taken out: should this be given up half way, nothing of it is believed.
+            let mut working = route.take();
+            match self.apply_to(&mut working, batch, &mut tally).await {
+                Ok(Some(applied)) => {
+                    self.metrics.cached(batch.partition, working.clients.len());
+                    *route = working;
+                    self.metrics.fresh.inc_by(tally.fresh as u64);
+                    self.metrics.duplicates.inc_by(tally.duplicates as u64);
+                    self.metrics.foreign.inc_by(tally.foreign as u64);
+                    let (fresh, duplicates) = (tally.fresh, tally.duplicates);
+                    return Ok(match applied {
+                        Applied::Through { applied, .. } => Applied::Through { applied, fresh, duplicates },
+                        hole @ Applied::Hole { .. } => hole,
+                    });
+                }
+                Ok(None) => self.link.metrics.conflicts.inc(),
+                Err(Failure::Full(why)) if presses < PRESSES => {
+                    presses += 1;
+                    self.press(batch.partition, presses == PRESSES, &why).await?;
+                    0
+                }
+                Err(failure) => return Err(failure),
+            };
+        }
+        Err(Failure::Unavailable("the partition is being changed all the time".to_owned()))
+    }
+
+    /// One attempt. `None`: something had changed, and the cache was corrected as far as that is known.
+    async fn apply_to(
+        &self,
+        route: &mut Route,
+        batch: &Batch<ResultRecord>,
+        tally: &mut Tally,
+    ) -> Result<Option<Applied>, Failure> {
+        let (mut head, asked) = match route.head.take() {
+            Some(head) => (head, false),
+            None => (self.head(batch.partition).await?, true),
+        };
+        if batch.from > head.applied && !asked {
+            // Another router may have brought it further.
+            *route = route.take();
+            head = self.head(batch.partition).await?;
+        }
+        if batch.from > head.applied {
+            self.metrics.holes.inc();
+            let applied = head.applied;
+            route.head = Some(head);
+            return Ok(Some(Applied::Hole { applied }));
+        }
+        let known = batch.records.partition_point(|stored| head.applied.covers(stored.offset));
+        let mut rest = &batch.records[known..];
+        loop {
+            route.clients.make_room();
+            let (piece, after) = rest.split_at(piece_len(rest));
+            let next = match (after.is_empty(), piece.last()) {
+                (false, Some(last)) => last.offset.position_after(),
+                _ => batch.next.max(head.applied),
+            };
+            if !self.apply_piece(route, &mut head, batch.partition, piece, next, tally).await? {
+                return Ok(None);
+            }
+            rest = after;
+            if rest.is_empty() {
+                let applied = head.applied;
+                route.head = Some(head);
+                return Ok(Some(Applied::Through { applied, fresh: 0, duplicates: 0 }));
+            }
+        }
+    }
+
+    /// Whether it was taken; if so `head` is where the partition is now.
+    async fn apply_piece(
+        &self,
+        route: &mut Route,
+        head: &mut PartitionHead,
+        partition: Partition,
+        records: &[Stored<ResultRecord>],
+        next: Position,
+        tally: &mut Tally,
+    ) -> Result<bool, Failure> {
+        let now = self.clock.now();
+        if !self.load(route, head, partition, records).await? {
+            return Ok(false);
+        }
+        let mut piece_tally = Tally::default();
+        let groups = fold(route, records, now, &self.limits, &mut piece_tally);
+        let keys = self.keys.partition(partition);
+
+        let noted = head.timeline.note(now, next, self.limits.window);
+        let expired = head.timeline.expire(now, self.limits.window);
+        head.floor = head.floor.max(expired.unwrap_or_default());
+        let mut arguments = Vec::with_capacity(12 + groups.len() * 9);
+        arguments.extend([
+            decimal(head.applied.0),
+            head.born.clone(),
+            decimal(next.0),
+            records.last().map(fingerprint_text).unwrap_or_default(),
+            Bytes::from_static(if self.link.cluster { b"SPUBLISH" } else { b"PUBLISH" }),
+            text(&self.keys.channel_prefix(partition)),
+            notice::results_prefix(partition),
+            decimal(head.floor.0),
+            decimal(head.floor.0 + 1),
+            if noted || expired.is_some() { head.timeline.encode() } else { Bytes::new() },
+            text(&keys.stream_prefix()),
+            decimal(groups.len() as u64),
+        ]);
+        let mut all =
+            vec![keys.head(), keys.notified(), keys.seen(), keys.owner(), keys.waiting(), keys.floors()];
+        for group in &groups {
+            // It was loaded above, and nothing has been removed since.
+            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
+            let trim = known.seen.backlog.trim(&self.limits);
+            all.push(keys.stream(&group.client));
+            arguments.extend([
+                text(group.client.as_str()),
+                Bytes::copy_from_slice(&known.hands.0),
+                seen::encode(&known.seen),
+                trim.map(|through| decimal(through.0)).unwrap_or_default(),
+                trim.map(|through| decimal(through.0 + 1)).unwrap_or_default(),
+                notice::client_section(&group.client),
+                decimal(group.chunks.len() as u64),
+            ]);
+            for (end, chunk) in &group.chunks {
+                arguments.extend([decimal(end.0), chunk.clone()]);
+            }
+        }
+        let mut answer = self.link.call(&self.link.bulk, &self.link.scripts.apply, all, arguments).await?.list()?;
+        match answer.item()?.number()? {
+            0 => {
+                head.applied = next;
+                tally.fresh += piece_tally.fresh;
+                tally.duplicates += piece_tally.duplicates;
+                tally.foreign += piece_tally.foreign;
+                Ok(true)
+            }
+            // Moved: everything is read again.
+            1 => {
+                *route = route.take();
+                Ok(false)
+            }
+            // Some changed hands. The fold of the others of this piece went on here, and not there.
+            _ => {
+                groups.iter().for_each(|group| route.clients.remove(&group.client));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Reads what is not known of the clients of these records. Whether the partition still is where it was.
+    async fn load(
+        &self,
+        route: &mut Route,
+        head: &PartitionHead,
+        partition: Partition,
+        records: &[Stored<ResultRecord>],
+    ) -> Result<bool, Failure> {
+        let mut missing: Vec<&ClientId> = Vec::new();
+        for stored in records {
+            let client = &stored.record.origin.client;
+            if !route.clients.touch(client) {
+                // Stands in until it is read, so that it is asked for once.
+                route.clients.insert(client.clone(), Known::default());
+                missing.push(client);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(true);
+        }
+        self.metrics.loads.inc_by(missing.len() as u64);
+        let keys = self.keys.partition(partition);
+        let all = vec![keys.head(), keys.seen(), keys.claim()];
+        let arguments = missing.iter().map(|client| text(client.as_str())).collect();
+        let mut answer = self.link.call(&self.link.bulk, &self.link.scripts.load, all, arguments).await?.list()?;
+        let found = read_head(answer.item()?)?;
+        if !found.is_some_and(|found| found.applied == head.applied && found.born == head.born) {
+            *route = route.take();
+            return Ok(false);
+        }
+        let (mut seen, mut claims) = (answer.item()?.list()?, answer.item()?.list()?);
+        for client in missing {
+            let mut known = Known {
+                seen: seen.item()?.bytes().map(|bytes| seen::decode(&bytes)).transpose()?.unwrap_or_default(),
+                ..Known::default()
+            };
+            if let Some(bytes) = claims.item()?.bytes() {
+                let stored = claims::decode(client, &bytes)?;
+                known.hands = stored.hands;
+                known.principal = stored.image.principal;
+                known.floor = stored.image.floor;
+            }
+            route.clients.insert(client.clone(), known);
+        }
+        Ok(true)
+    }
+
+    /// Makes room in a full Redis: the older half of what waits in this partition is left to the log, or all of it.
+    async fn press(&self, partition: Partition, everything: bool, why: &str) -> Result<(), Failure> {
+        let mut head = self.head(partition).await?;
+        let floor = if everything { head.applied } else { head.timeline.press(head.applied) };
+        tracing::warn!(%partition, %floor, why, "redis is full, what waits before this is left to the results log");
+        self.metrics.pressed.inc();
+        self.trim(partition, floor, PRESS_CLIENTS).await
+    }
+
+    /// Raises the floor and trims all that is below it, some clients at a time.
+    pub(super) async fn trim(&self, partition: Partition, floor: Position, step: u64) -> Result<(), Failure> {
+        let keys = self.keys.partition(partition);
+        loop {
+            let all = vec![keys.head(), keys.waiting()];
+            let arguments = vec![decimal(floor.0), decimal(floor.0 + 1), text(&keys.stream_prefix()), decimal(step)];
+            let trimmed = self.link.call(&self.link.bulk, &self.link.scripts.trim, all, arguments).await?;
+            if trimmed.number()? < step {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// How many of these records make a piece: at least one, if there is any.
+fn piece_len(records: &[Stored<ResultRecord>]) -> usize {
+    let (mut bytes, mut clients) = (0, std::collections::HashSet::new());
+    let fits = records.iter().take(PIECE_RECORDS).take_while(|stored| {
+        bytes += stored.record.weight();
+        clients.insert(&stored.record.origin.client);
+        bytes <= PIECE_BYTES && clients.len() <= PIECE_CLIENTS
+    });
+    fits.count().max(1).min(records.len())
+}
+
+/// Folds the records into what is known of their clients; the groups hold what is to be written.
+fn fold(
+    route: &mut Route,
+    records: &[Stored<ResultRecord>],
+    now: UnixMillis,
+    limits: &MailboxLimits,
+    tally: &mut Tally,
+) -> Vec<Group> {
+    let (chunk_records, chunk_bytes) = chunk_limits(limits);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut places: HashMap<&ClientId, usize> = HashMap::new();
+    for stored in records {
+        let client = &stored.record.origin.client;
+        let Some(known) = route.clients.get_mut(client) else { continue };
+        // Also without a record to be written: that it was judged under these hands has to be checked, and what was seen of
+        // it may have changed.
+        let place = *places.entry(client).or_insert_with(|| {
+            groups.push(Group::new(client.clone()));
+            groups.len() - 1
+        });
+        let judgement = judge(stored, known.principal.as_ref(), known.floor, &mut known.seen.fold, now);
+        match judgement {
+            Judgement::Foreign => {
+                tally.foreign += 1;
+                continue;
+            }
+            Judgement::Duplicate => tally.duplicates += 1,
+            Judgement::Buried | Judgement::Fresh => tally.fresh += 1,
+        }
+        known.seen.last = known.seen.last.max(stored.offset.position_after());
+        if judgement == Judgement::Fresh {
+            let group = &mut groups[place];
+            group.push(stored);
+            if group.open_records >= chunk_records || group.open.len() >= chunk_bytes {
+                group.close(&mut known.seen, limits);
+            }
+        }
+    }
+    for group in &mut groups {
+        if let Some(known) = route.clients.get_mut(&group.client) {
+            group.close(&mut known.seen, limits);
+        }
+    }
+    groups
+}
+
+impl Group {
+    fn new(client: ClientId) -> Self {
+        Self {
+            client,
+            chunks: Vec::new(),
+            open: ChunkWriter::default(),
+            open_records: 0,
+            open_weight: 0,
+            open_end: Position::START,
+        }
+    }
+
+    fn push(&mut self, stored: &Stored<ResultRecord>) {
+        self.open.push(stored);
+        self.open_records += 1;
+        self.open_weight += stored.record.weight();
+        self.open_end = stored.offset.position_after();
+    }
+
+    fn close(&mut self, seen: &mut Seen, limits: &MailboxLimits) {
+        if self.open_records > 0 {
+            seen.backlog.push(self.open_end, self.open_records, self.open_weight, limits);
+            self.chunks.push((self.open_end, std::mem::take(&mut self.open).finish()));
+            (self.open_records, self.open_weight) = (0, 0);
+        }
+    }
+}
+
+/// The position past a record, and what it is.
+fn fingerprint_text(last: &Stored<ResultRecord>) -> Bytes {
+    format!("{}:{:016x}", last.offset.position_after(), fingerprint(&last.record)).into()
+}
+

@@ -1,0 +1,258 @@
+//! Taking a client over, and giving it up.
+
+use bytes::Bytes;
+use nimbus_core::{
+    ClientId, Position, ServerId, SessionId,
+    mailbox::{
+        ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES,
+    },
+    ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
+};
+
+use super::{ATTEMPTS, Inner, held::HeldClaim};
+use crate::{
+    codec::{
+        claims::{self, StoredClaims},
+        owner::{self, Hands, Holding},
+        seen::{self, Seen},
+    },
+    error::Failure,
+    link::{decimal, text},
+};
+
+/// Everything about one client, at one instant.
+#[derive(Debug)]
+pub(super) struct Holder {
+    pub(super) applied: Position,
+    pub(super) born: Bytes,
+    pub(super) claims_blob: Option<Bytes>,
+    pub(super) claims: Option<StoredClaims>,
+    pub(super) seen_blob: Option<Bytes>,
+    pub(super) seen: Option<Seen>,
+    pub(super) floor: Position,
+    pub(super) kept: Option<Position>,
+    pub(super) owner_blob: Option<Bytes>,
+    pub(super) holding: Option<Holding>,
+}
+
+/// Why a claim is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// A session opens.
+    New,
+    /// Redis may have lost it: only if nobody newer holds the client.
+    Again,
+}
+
+/// How a claim that is made again can end badly.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// A newer session holds the client.
+    Superseded,
+    /// As a claim ends.
+    Refused(ClaimError),
+}
+
+impl Inner {
+    pub(super) async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError> {
+        let token = rand::random();
+        match self.claim_as(&claim, token, Why::New).await {
+            Ok((claimed, token)) => {
+                self.held.insert(HeldClaim::new(claim, &claimed, token));
+                Ok(claimed)
+            }
+            Err(Lost::Refused(error)) => Err(error),
+            // Only said to claims that are made again.
+            Err(Lost::Superseded) => Err(ClaimError::Unavailable("a newer session holds the client".to_owned())),
+        }
+    }
+
+    /// Read, decide, write if nothing changed.
+    pub(super) async fn claim_as(
+        &self,
+        claim: &Claim,
+        new_token: [u8; TOKEN_BYTES],
+        why: Why,
+    ) -> Result<(Claimed, [u8; TOKEN_BYTES]), Lost> {
+        for _ in 0..ATTEMPTS {
+            let Some(holder) = self.holder(&claim.client).await? else {
+                self.begin(self.partitions.partition_of(&claim.client)).await?;
+                continue;
+            };
+            if let (Why::Again, Some(Holding::Held { session, .. })) = (why, &holder.holding)
+                && *session > claim.session
+            {
+                return Err(Lost::Superseded);
+            }
+            let (granted, image) = self.decide(claim, new_token, &holder).map_err(Lost::Refused)?;
+            if let Some(former) = self.write_claim(claim, &image, &holder).await? {
+                let previous = match former {
+                    Some(Holding::Held { server, session }) if session != claim.session => Some((server, session)),
+                    _ => None,
+                };
+                self.memories.first(self.partitions.partition_of(&claim.client), &holder.born);
+                return Ok((Claimed { previous, ..granted.claimed }, image.token));
+            }
+            self.link.metrics.conflicts.inc();
+        }
+        Err(Failure::Unavailable("the client is being claimed all the time".to_owned()).into())
+    }
+
+    /// What the rules say: a mailbox with this one client in it is asked.
+    fn decide(
+        &self,
+        claim: &Claim,
+        new_token: [u8; TOKEN_BYTES],
+        holder: &Holder,
+    ) -> Result<(Granted, ClaimImage), ClaimError> {
+        let mut rules = PartitionMailbox::new(self.partitions.partition_of(&claim.client), self.limits);
+        let clients = holder.snapshot(&claim.client).into_iter().collect();
+        rules.restore(PartitionSnapshot { version: 0, applied: holder.applied, floor: Position::START, clients });
+        let granted = rules.claim(claim, new_token, self.clock.now())?;
+        match &granted.change {
+            ClaimChange::Image(image) => {
+                let image = (**image).clone();
+                Ok((granted, image))
+            }
+            ClaimChange::Kept { .. } => Err(ClaimError::Unavailable("a claim changed only a position".to_owned())),
+        }
+    }
+
+    /// `None`: something had changed. Otherwise who held the client until now.
+    async fn write_claim(
+        &self,
+        claim: &Claim,
+        image: &ClaimImage,
+        holder: &Holder,
+    ) -> Result<Option<Option<Holding>>, Failure> {
+        let (_, keys) = self.partition_keys(&claim.client);
+        let before = holder.claims.as_ref().and_then(|claims| claims.image.principal.as_ref());
+        let changes_hands = before.is_some_and(|before| Some(before) != image.principal.as_ref());
+        let hands = match &holder.claims {
+            Some(claims) if before.is_some() && !changes_hands => claims.hands,
+            _ => new_hands(),
+        };
+        let is_original = matches!(claim.kind, ClaimKind::Original);
+        let stored = StoredClaims { hands, image: image.clone() };
+        let arguments = vec![
+            // The floor of a change of hands was decided on `applied`; nothing else was.
+            if changes_hands { decimal(holder.applied.0) } else { Bytes::new() },
+            holder.born.clone(),
+            text(claim.client.as_str()),
+            claims::revision(holder.claims_blob.as_ref()),
+            claims::encode(&stored, rand::random()),
+            owner::encode(hands, &claim.server, claim.session, is_original),
+            text(claim.server.as_str()),
+            Bytes::from_static(if changes_hands { b"1" } else { b"0" }),
+            if changes_hands { decimal(image.floor.0) } else { Bytes::new() },
+            image.kept.map(|kept| decimal(kept.0)).unwrap_or_default(),
+        ];
+        let all = vec![
+            keys.head(),
+            keys.claim(),
+            keys.owner(),
+            keys.seen(),
+            keys.floors(),
+            keys.kept(),
+            keys.waiting(),
+            keys.notified(),
+            keys.stream(&claim.client),
+        ];
+        let mut answer = self.link.call(&self.link.quick, &self.link.scripts.claim, all, arguments).await?.list()?;
+        if answer.item()?.number()? != 0 {
+            return Ok(None);
+        }
+        // An array ends where its answer is nothing: then nobody ever held it.
+        Ok(Some(answer.next().and_then(|former| former.bytes()).and_then(|former| owner::decode(&former))))
+    }
+
+    /// `None`: Redis has no memory of the partition.
+    pub(super) async fn holder(&self, client: &ClientId) -> Result<Option<Holder>, Failure> {
+        let (_, keys) = self.partition_keys(client);
+        let all = vec![keys.head(), keys.claim(), keys.seen(), keys.floors(), keys.kept(), keys.owner()];
+        let arguments = vec![text(client.as_str())];
+        let mut answer = self.link.call(&self.link.quick, &self.link.scripts.holder, all, arguments).await?.list()?;
+        let mut head = answer.item()?.list()?;
+        let (applied, born) = (head.item()?.number_if_any()?, head.item()?.bytes());
+        let (Some(applied), Some(born)) = (applied, born) else { return Ok(None) };
+        let (claims_blob, seen_blob) = (answer.item()?.bytes(), answer.item()?.bytes());
+        let (floor, kept) = (answer.item()?.number_if_any()?, answer.item()?.number_if_any()?);
+        let owner_blob = answer.item()?.bytes();
+        Ok(Some(Holder {
+            applied: Position(applied),
+            born,
+            claims: claims_blob.as_ref().map(|blob| claims::decode(client, blob)).transpose()?,
+            claims_blob,
+            seen: seen_blob.as_ref().map(|blob| seen::decode(blob)).transpose()?,
+            seen_blob,
+            floor: Position(floor.unwrap_or(0)),
+            kept: kept.map(Position),
+            holding: owner_blob.as_ref().and_then(|blob| owner::decode(blob)),
+            owner_blob,
+        }))
+    }
+
+    pub(super) async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), Failure> {
+        self.held.remove(client, session);
+        let (_, keys) = self.partition_keys(client);
+        let arguments =
+            vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
+        self.link.call(&self.link.quick, &self.link.scripts.release, vec![keys.owner()], arguments).await?;
+        Ok(())
+    }
+}
+
+impl Holder {
+    /// For the rules; `None` when nothing is known of the client.
+    pub(super) fn snapshot(&self, client: &ClientId) -> Option<ClientSnapshot> {
+        if self.claims.is_none() && self.seen.is_none() {
+            return None;
+        }
+        let mut image = self.claims.as_ref().map_or_else(|| nobody(client), |claims| claims.image.clone());
+        image.floor = image.floor.max(self.floor);
+        image.kept = self.kept;
+        if let Some(Holding::Free { since }) = &self.holding {
+            image.touched = image.touched.max(*since);
+        }
+        let seen = self.seen.as_ref();
+        Some(ClientSnapshot {
+            claims: image,
+            last: seen.map_or(Position::START, |seen| seen.last),
+            fold: seen.map(|seen| seen.fold.outboxes().to_vec()).unwrap_or_default(),
+        })
+    }
+
+    /// Who holds the client now.
+    pub(super) fn owner(&self) -> Option<(&ServerId, SessionId)> {
+        match self.holding.as_ref()? {
+            Holding::Held { server, session } => Some((server, *session)),
+            Holding::Free { .. } => None,
+        }
+    }
+}
+
+/// The claims of a client that has only had results so far.
+fn nobody(client: &ClientId) -> ClaimImage {
+    ClaimImage {
+        version: 0,
+        client: client.clone(),
+        principal: None,
+        token: [0; TOKEN_BYTES],
+        current: None,
+        retired: Vec::new(),
+        kept: None,
+        floor: Position::START,
+        touched: Default::default(),
+    }
+}
+
+/// Never all zeros: that is nobody's.
+fn new_hands() -> Hands {
+    Hands((rand::random::<u64>() | 1).to_le_bytes())
+}
+
+impl From<Failure> for Lost {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.into())
+    }
+}

@@ -1,0 +1,122 @@
+//! One subscription's queue. Overflow drops the newcomer and leaves a mark, which the reader sees first.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use nimbus_core::ports::{log::LogRecord, notifier::Notification};
+use tokio::sync::Notify;
+
+/// Bounds of one subscription's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Most notifications. Default [`Self::NOTIFICATIONS`].
+    pub notifications: usize,
+    /// Most bytes of results, roughly. Default [`Self::BYTES`].
+    pub bytes: usize,
+}
+
+impl QueueLimits {
+    /// About a second of batches at full load.
+    pub const NOTIFICATIONS: usize = 1_024;
+    /// Enough for the largest batches; a server that lags further is better served from the mailbox.
+    pub const BYTES: usize = 32 << 20;
+}
+
+impl Default for QueueLimits {
+    fn default() -> Self {
+        Self { notifications: Self::NOTIFICATIONS, bytes: Self::BYTES }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: QueueLimits,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    waiting: VecDeque<(usize, Notification)>,
+    bytes: usize,
+    /// Something was dropped, or may have been before the subscription began.
+    missed: bool,
+    closed: bool,
+}
+
+impl Queue {
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, closed: false };
+        Self { limits, state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Takes the notification in, or drops it and remembers that something is missing.
+    pub(super) fn push(&self, notification: Notification) -> bool {
+        let bytes = weight(&notification);
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        // An empty queue takes anything, or one huge batch would be lost every time it is sent.
+        let fits = state.waiting.len() < self.limits.notifications
+            && (state.waiting.is_empty() || state.bytes + bytes <= self.limits.bytes);
+        if fits {
+            state.bytes += bytes;
+            state.waiting.push_back((bytes, notification));
+        } else {
+            state.missed = true;
+        }
+        drop(state);
+        self.wake.notify_one();
+        fits
+    }
+
+    /// Something may be missing.
+    pub(super) fn missed(&self) {
+        self.lock().missed = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for the next notification. Cancel safe: nothing is taken out before it is returned. One reader at a time.
+    pub(super) async fn next(&self) -> Option<Notification> {
+        loop {
+            {
+                let mut state = self.lock();
+                // Ahead of what waits: the reader repairs from the mailbox, which holds everything that waits here too.
+                if std::mem::take(&mut state.missed) {
+                    return Some(Notification::MayHaveMissed);
+                }
+                if let Some((bytes, notification)) = state.waiting.pop_front() {
+                    state.bytes -= bytes;
+                    return Some(notification);
+                }
+                if state.closed {
+                    return None;
+                }
+            }
+            // A push between the lock and here has left its permit behind.
+            self.wake.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code between two changes of the state can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn weight(notification: &Notification) -> usize {
+    match notification {
+        Notification::Results { clients, .. } => {
+            clients.iter().flat_map(|client| client.results.iter()).map(|stored| stored.record.weight()).sum()
+        }
+        Notification::Superseded { .. } | Notification::MayHaveMissed => 0,
+    }
+}

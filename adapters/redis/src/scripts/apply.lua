@@ -1,0 +1,121 @@
+#!lua
+-- Takes in one folded batch of one partition, if nothing changed since it was folded. Refused as a whole before anything
+-- is written: at the wrong place, with another holder than the one it was folded for, or when Redis is out of memory.
+-- KEYS head, notified, seen, owner, waiting, floors, then one stream per client.
+-- ARGV 1 applied as expected, 2 born as expected, 3 next, 4 fingerprint or '', 5 PUBLISH or SPUBLISH, 6 channel prefix,
+--      7 notice prefix, 8 floor, 9 first id past the floor, 10 marks or '', 11 stream prefix, 12 number of clients, then
+--      for each: id, hands, seen, trim through or '', first id past that, name section, number of chunks, (end, chunk)...
+-- Returns {0} done, {1, applied, born} moved, {2, {clients}} changed hands.
+local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor')
+if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
+  return {1, head[1], head[2]}
+end
+
+local n = tonumber(ARGV[12])
+local ids, base, at = {}, {}, 13
+for i = 1, n do
+  ids[i] = ARGV[at]
+  base[i] = at
+  at = at + 7 + 2 * tonumber(ARGV[at + 6])
+end
+local owners = {}
+if n > 0 then
+  owners = redis.call('HMGET', KEYS[4], unpack(ids))
+  local turned = {}
+  for i = 1, n do
+    local hands = owners[i] and string.sub(owners[i], 1, 8) or '\0\0\0\0\0\0\0\0'
+    if hands ~= ARGV[base[i] + 1] then
+      turned[#turned + 1] = ids[i]
+    end
+  end
+  if #turned > 0 then
+    return {2, turned}
+  end
+end
+
+-- Trimming comes before writing. A few clients at a time: the work of one call is bounded.
+if tonumber(ARGV[8]) > tonumber(head[3]) then
+  redis.call('HSET', KEYS[1], 'floor', ARGV[8])
+end
+for _, client in ipairs(redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)) do
+  local stream = ARGV[11] .. client
+  redis.call('XTRIM', stream, 'MINID', ARGV[9])
+  if redis.call('XLEN', stream) == 0 then
+    redis.call('DEL', stream)
+    redis.call('ZREM', KEYS[5], client)
+  else
+    redis.call('ZADD', KEYS[5], 'XX', ARGV[9], client)
+  end
+end
+
+local seen, queued, servers, told = {}, {}, {}, {}
+for i = 1, n do
+  local b = base[i]
+  local client, stream, trim = ids[i], KEYS[6 + i], -1
+  if ARGV[b + 3] ~= '' then
+    trim = tonumber(ARGV[b + 3])
+    redis.call('XTRIM', stream, 'MINID', ARGV[b + 4])
+    local floor = redis.call('HGET', KEYS[6], client)
+    if not floor or tonumber(floor) < trim then
+      redis.call('HSET', KEYS[6], client, ARGV[b + 3])
+    end
+  end
+  seen[2 * i - 1] = client
+  seen[2 * i] = ARGV[b + 2]
+  local chunks = tonumber(ARGV[b + 6])
+  if chunks > 0 then
+    local one
+    if owners[i] and #owners[i] > 25 then
+      local server = string.sub(owners[i], 26)
+      one = told[server]
+      if not one then
+        one = {last = 0, parts = {}}
+        told[server] = one
+        servers[#servers + 1] = server
+      end
+    end
+    for c = 1, chunks do
+      local id, chunk = ARGV[b + 5 + 2 * c], ARGV[b + 6 + 2 * c]
+      local place = tonumber(id)
+      if place > trim then
+        local added = redis.pcall('XADD', stream, id, 'c', chunk)
+        -- An id that exists means applied already.
+        if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+          return added
+        end
+        if queued[#queued] ~= client then
+          queued[#queued + 1] = id
+          queued[#queued + 1] = client
+        end
+      end
+      if one then
+        one.parts[#one.parts + 1] = ARGV[b + 5]
+        one.parts[#one.parts + 1] = chunk
+        if place > one.last then
+          one.last = place
+          one.text = id
+        end
+      end
+    end
+  end
+end
+if n > 0 then
+  redis.call('HSET', KEYS[3], unpack(seen))
+end
+if #queued > 0 then
+  redis.call('ZADD', KEYS[5], 'NX', unpack(queued))
+end
+redis.call('HSET', KEYS[1], 'applied', ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'fp', ARGV[4])
+end
+if ARGV[10] ~= '' then
+  redis.call('HSET', KEYS[1], 'marks', ARGV[10])
+end
+for _, server in ipairs(servers) do
+  local one = told[server]
+  local previous = tonumber(redis.call('HGET', KEYS[2], server) or '0')
+  redis.call('HSET', KEYS[2], server, one.text)
+  redis.call(ARGV[5], ARGV[6] .. server, ARGV[7] .. struct.pack('<I8I8', previous, one.last) .. table.concat(one.parts))
+end
+return {0}

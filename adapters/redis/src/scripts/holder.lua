@@ -1,0 +1,11 @@
+#!lua flags=no-writes
+-- Everything about one client, at one instant.
+-- KEYS head, claim, seen, floors, kept, owner. ARGV client. Returns {{applied, born}, claim, seen, floor, kept, owner}.
+return {
+  redis.call('HMGET', KEYS[1], 'applied', 'born'),
+  redis.call('HGET', KEYS[2], ARGV[1]),
+  redis.call('HGET', KEYS[3], ARGV[1]),
+  redis.call('HGET', KEYS[4], ARGV[1]),
+  redis.call('HGET', KEYS[5], ARGV[1]),
+  redis.call('HGET', KEYS[6], ARGV[1]),
+}

@@ -1,0 +1,35 @@
+#!lua flags=no-writes
+-- One page of a client's mailbox.
+-- KEYS head, floors, claim, stream. ARGV client, position, first id past it, most chunks, most bytes.
+-- Returns {0} no memory, {1, floor}, {2, applied, claims, 1 if there is more, chunk...}.
+local head = redis.call('HMGET', KEYS[1], 'applied', 'floor')
+if not head[2] then
+  return {0}
+end
+local floor = head[2]
+local own = redis.call('HGET', KEYS[2], ARGV[1])
+if own and tonumber(own) > tonumber(floor) then
+  floor = own
+end
+if tonumber(ARGV[2]) < tonumber(floor) then
+  return {1, floor}
+end
+local answer = {2, head[1], redis.call('HGET', KEYS[3], ARGV[1]), 0}
+local chunks, bytes, at = 0, 0, ARGV[3]
+while true do
+  local some = redis.call('XRANGE', KEYS[4], at, '+', 'COUNT', 8)
+  for _, entry in ipairs(some) do
+    if chunks > 0 and (chunks >= tonumber(ARGV[4]) or bytes >= tonumber(ARGV[5])) then
+      answer[4] = 1
+      return answer
+    end
+    local chunk = entry[2][2]
+    answer[#answer + 1] = chunk
+    chunks = chunks + 1
+    bytes = bytes + #chunk
+    at = '(' .. entry[1]
+  end
+  if #some < 8 then
+    return answer
+  end
+end

@@ -1,0 +1,8 @@
+//! The contract suites on a real Redis, and the interleavings that the rules prevent, replayed.
+
+mod cluster;
+mod contracts;
+mod fitness;
+mod losses;
+mod races;
+mod rolling;

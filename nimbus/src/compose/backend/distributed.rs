@@ -1,0 +1,220 @@
+//! Kafka for the logs, Redis for mailboxes, ownership and notifications.
+
+use std::{sync::Arc, time::Duration};
+
+use nimbus_config::Config;
+use nimbus_core::{
+    LogEpoch, Partition, Position,
+    clock::Clock,
+    mailbox::LogStarts,
+    ports::log::{EventLog, LogError, ResultLog},
+};
+use nimbus_kafka::{Kafka, KafkaAdmin, OpenError};
+use nimbus_redis::{LogBeginning, MailboxMetrics, NotifierMetrics, PortMetrics, RedisError, RedisMailbox, RedisMetrics, RedisStore};
+use prometheus_client::registry::Registry;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use ulid::Ulid;
+
+use super::{
+    Backend,
+    epoch::{Decision, Evidence, decide, is_same},
+};
+use crate::{
+    compose::{Role, settings},
+    exit::{Exit, Failure, OrExit},
+};
+
+/// How often it is asked whether the topics are still the same.
+const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a router forgets what nobody can need any more.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) async fn open(
+    role: Role,
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    registry: &mut Registry,
+) -> Result<Backend, Failure> {
+    let kafka_config = settings::kafka(config, role.name());
+    let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
+    admin.prepare().await.map_err(kafka_failure)?;
+    let redis = RedisStore::connect(settings::redis(config), RedisMetrics::register(registry)).await.map_err(redis_failure)?;
+    for finding in redis.findings().await.map_err(redis_failure)? {
+        warn!(what = finding.message, remedy = finding.remedy, "redis could be safer");
+    }
+    let metrics = PortMetrics { mailbox: MailboxMetrics::register(registry), notifier: NotifierMetrics::register(registry) };
+    let offered = LogEpoch(Ulid::generate());
+    let in_redis = redis.epoch().await.map_err(redis_failure)?;
+    let kept = admin.stored_epoch().await.map_err(kafka_failure)?;
+
+    let epoch = match decide(kept, in_redis) {
+        Decision::Compare(epoch) => epoch,
+        Decision::New => redis.get_or_put_epoch(offered).await.map_err(redis_failure)?,
+    };
+    let kafka = Kafka::open(kafka_config, epoch, registry).await.map_err(kafka_failure)?;
+    let partitions = kafka.partitions();
+    let beginning = Arc::new(LogBeginning::new(kafka.results()));
+    let adapters = redis.ports(epoch, partitions, clock, beginning, metrics);
+    if !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
+        let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
+        admin.store_epoch(new).await.map_err(kafka_failure)?;
+        let message = format!(
+            "the results topic is not the one that redis remembers: it was made anew, or cut. The log has a new epoch now \
+             ({new}, was {epoch}), and clients that come back are told of a gap: start again"
+        );
+        return Err(Failure::new(Exit::Unavailable, message));
+    }
+    if in_redis != Some(epoch) {
+        let put = match in_redis {
+            Some(other) => redis.replace_epoch(other, epoch).await,
+            None => redis.get_or_put_epoch(epoch).await,
+        };
+        let put = put.map_err(redis_failure)?;
+        if put != epoch {
+            let message = format!("two processes made log epochs at once ({put} and {epoch}); start this one again");
+            return Err(Failure::new(Exit::Unavailable, message));
+        }
+    }
+    if kept != Some(epoch) {
+        admin.store_epoch(epoch).await.map_err(kafka_failure)?;
+    }
+    info!(%epoch, partitions = partitions.len(), "kafka and redis are open");
+
+    let watch = Watch {
+        admin,
+        epoch,
+        events: kafka.events(),
+        results: kafka.results(),
+        mailbox: role.routes().then(|| adapters.mailbox.clone()),
+    };
+    Ok(Backend {
+        events: kafka.events(),
+        results: kafka.results(),
+        dead_letters: kafka.dead_letters(),
+        mailbox: Arc::new(adapters.mailbox),
+        notifier: Arc::new(adapters.notifier),
+        upkeep: Some(Box::new(move |stop| Box::pin(watch.run(stop)))),
+        close: Box::new(move || {
+            Box::pin(async move {
+                let closed = kafka.close().await;
+                redis.close().await;
+                Ok(closed?)
+            })
+        }),
+    })
+}
+
+/// What the log holds where Redis got to.
+async fn evidence(results: &ResultLog, mailbox: &RedisMailbox) -> Result<Vec<Evidence>, Failure> {
+    let mut all = Vec::new();
+    for partition in results.partitions().all() {
+        let remembered = mailbox.fingerprint(partition).await.or_exit(Exit::Unavailable)?;
+        all.push(match remembered {
+            None => Evidence::None,
+            Some((position, fingerprint)) => {
+                compare(results, partition, position, fingerprint).await.or_exit(Exit::Unavailable)?
+            }
+        });
+    }
+    Ok(all)
+}
+
+async fn compare(
+    results: &ResultLog,
+    partition: Partition,
+    position: Position,
+    fingerprint: u64,
+) -> Result<Evidence, LogError> {
+    let Some(offset) = position.0.checked_sub(1) else { return Ok(Evidence::None) };
+    let range = results.range(partition).await?;
+    if position > range.end {
+        return Ok(Evidence::Other);
+    }
+    match results.read(partition, Position(offset), 1).await {
+        Ok(batch) => Ok(match batch.records.first() {
+            Some(stored) if stored.offset.0 == offset && nimbus_redis::fingerprint(&stored.record) == fingerprint => {
+                Evidence::Same
+            }
+            _ => Evidence::Other,
+        }),
+        Err(LogError::Expired { .. }) => Ok(Evidence::None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sees to it that what was opened stays what it is, and that Redis does not grow without bound.
+struct Watch {
+    admin: KafkaAdmin,
+    epoch: LogEpoch,
+    events: Arc<EventLog>,
+    results: Arc<ResultLog>,
+    /// To be swept: a router's business.
+    mailbox: Option<RedisMailbox>,
+}
+
+impl Watch {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut watch = tokio::time::interval(WATCH_INTERVAL);
+        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = watch.tick() => self.look().await?,
+                _ = sweep.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    /// Fails when the results topic is another one than it was.
+    async fn look(&self) -> anyhow::Result<()> {
+        match self.admin.stored_epoch().await {
+            Ok(Some(epoch)) if epoch == self.epoch => Ok(()),
+            Ok(Some(other)) => anyhow::bail!("the log's epoch is {other} now and was {}; start again", self.epoch),
+            Ok(None) => anyhow::bail!("the results topic was deleted or made anew; start again"),
+            Err(error) => {
+                debug!(%error, "it cannot be asked whether the topics are the same");
+                Ok(())
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        let Some(mailbox) = &self.mailbox else { return };
+        let mut starts = Vec::new();
+        for partition in self.results.partitions().all() {
+            match (self.events.range(partition).await, self.results.range(partition).await) {
+                (Ok(events), Ok(results)) => starts.push(LogStarts { events: events.start, results: results.start }),
+                (Err(error), _) | (_, Err(error)) => return warn!(%error, "nothing is forgotten: the log does not answer"),
+            }
+        }
+        if let Err(error) = mailbox.sweep(|partition| starts[partition.0 as usize]).await {
+            warn!(%error, "nothing is forgotten: redis does not answer");
+        }
+    }
+}
+
+pub(crate) fn kafka_failure(error: OpenError) -> Failure {
+    let exit = match &error {
+        OpenError::Unreachable { .. } => Exit::Unavailable,
+        _ => Exit::Usage,
+    };
+    let advice = match &error {
+        OpenError::Partitions { .. } => " (the setting is NIMBUS_PARTITIONS)",
+        OpenError::Unreachable { .. } => " (the setting is NIMBUS_KAFKA_BROKERS)",
+        OpenError::Property { .. } => " (the setting is NIMBUS_KAFKA_PROPERTIES)",
+        _ => "",
+    };
+    Failure::new(exit, format!("{error}{advice}"))
+}
+
+pub(crate) fn redis_failure(error: RedisError) -> Failure {
+    let exit = match &error {
+        RedisError::Unreachable { .. } | RedisError::Answer(_) => Exit::Unavailable,
+        RedisError::Address { .. } | RedisError::Unfit(_) => Exit::Usage,
+    };
+    Failure::new(exit, format!("{error} (the setting is NIMBUS_REDIS_ADDRESS)"))
+}

@@ -1,0 +1,147 @@
+//! What the log holds, and what is said when it does not.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nimbus_harness::{PATIENCE, RawSession, TestCluster, TestNimbus, hello};
+use nimbus_proto::v1::{self, ResumeOutcome, delivery::Source, server_frame::Kind as Down};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+use super::cluster;
+
+fn seq_of(delivery: &v1::Delivery) -> u64 {
+    match &delivery.source {
+        Some(Source::Result(result)) => result.seq,
+        other => panic!("a result, not {other:?}"),
+    }
+}
+
+fn resumed(client: &str, session_no: u64, welcome: &v1::Welcome, position: u64, answered: u64) -> v1::Hello {
+    let resume = v1::Resume { token: welcome.resume_token.clone(), position, answered, ..v1::Resume::default() };
+    v1::Hello { session_no, first_unaccepted: answered + 1, resume: Some(resume), ..hello(client) }
+}
+
+fn admin(cluster: &TestCluster) -> anyhow::Result<AdminClient<DefaultClientContext>> {
+    Ok(ClientConfig::new().set("bootstrap.servers", cluster.setting("NIMBUS_KAFKA_BROKERS")).create()?)
+}
+
+/// A session that has the answers to ten squares: its Welcome, and their positions.
+async fn ten_squares(server: &TestNimbus, client: &str) -> anyhow::Result<(v1::Welcome, Vec<u64>)> {
+    let (mut session, welcome) = RawSession::welcome(server.connect().await?, hello(client)).await?;
+    let mut positions = Vec::new();
+    for seq in 1..=10 {
+        session.square(seq, 3).await?;
+    }
+    for seq in 1..=10 {
+        let delivery = session.delivery().await.with_context(|| server.output())?;
+        assert_eq!(seq_of(&delivery), seq);
+        positions.push(delivery.position);
+    }
+    Ok((welcome, positions))
+}
+
+#[tokio::test]
+async fn a_client_that_was_away_for_longer_than_the_mailbox_keeps_is_served_from_the_results_topic()
+-> anyhow::Result<()> {
+    let Some(cluster) = cluster() else { return Ok(()) };
+    let cluster = cluster.env("NIMBUS_MAILBOX_WINDOW", "1s").env("NIMBUS_MAILBOX_MAX_RECORDS", 16);
+    let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let (welcome, positions) = ten_squares(&server, "traveller").await?;
+    // Others are served meanwhile, on this partition as well: what the traveller had waits no longer.
+    let mut session_no = 2;
+    let welcome = loop {
+        let again = resumed("traveller", session_no, &welcome, positions[1], 2);
+        let (mut session, again) = RawSession::welcome(server.connect().await?, again).await?;
+        if again.resume_outcome() == ResumeOutcome::FromLog {
+            for (n, position) in positions.iter().enumerate().skip(2) {
+                let delivery = session.delivery().await.with_context(|| server.output())?;
+                assert_eq!((seq_of(&delivery), delivery.position), (n as u64 + 1, *position));
+            }
+            break again;
+        }
+        assert_eq!(again.resume_outcome(), ResumeOutcome::Resumed, "nothing is missing in between");
+        session_no += 1;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert!(session_no < 200, "the window never passed");
+    };
+    assert!(welcome.gap.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_topic_has_lost_to_its_retention_is_a_gap_with_its_positions() -> anyhow::Result<()> {
+    let Some(cluster) = cluster() else { return Ok(()) };
+    let (server, consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let (welcome, positions) = ten_squares(&server, "late").await?;
+    // What retention does in the end, done now.
+    let results = &cluster.setting("NIMBUS_KAFKA_RESULTS_TOPIC").to_owned();
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", cluster.setting("NIMBUS_KAFKA_BROKERS")).create()?;
+    let mut everything = TopicPartitionList::new();
+    for partition in 0..4 {
+        let (_, end) = consumer.fetch_watermarks(results, partition, PATIENCE)?;
+        if end > 0 {
+            everything.add_partition_offset(results, partition, Offset::Offset(end))?;
+        }
+    }
+    admin(&cluster)?.delete_records(&everything, &AdminOptions::new()).await?;
+    // The mailbox goes as well: the roles begin anew over an index that knows nothing.
+    drop((server, consumers));
+    let cluster = cluster.env("NIMBUS_REDIS_KEY_PREFIX", format!("{results}-emptied"));
+    let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let again = resumed("late", 2, &welcome, positions[1], 2);
+    let (mut session, welcome) = RawSession::welcome(server.connect().await?, again).await?;
+    assert_eq!(welcome.resume_outcome(), ResumeOutcome::Gap, "{welcome:?}");
+    let gap = welcome.gap.context("a gap says from where to where")?;
+    assert_eq!(gap.from, positions[1]);
+    assert!(gap.to >= positions[9], "{gap:?}");
+    // It goes on behind the gap.
+    session.square(3, 5).await?;
+    assert_eq!(session.delivery().await?.payload, "25");
+    Ok(())
+}
+
+/// The epoch: small offsets of a new topic must not pass for old ones.
+#[tokio::test]
+async fn a_topic_that_was_made_anew_is_noticed_and_clients_are_told_of_a_gap() -> anyhow::Result<()> {
+    let Some(cluster) = cluster() else { return Ok(()) };
+    let (mut server, mut consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let (welcome, positions) = ten_squares(&server, "phoenix").await?;
+    let topics = ["NIMBUS_KAFKA_EVENTS_TOPIC", "NIMBUS_KAFKA_RESULTS_TOPIC", "NIMBUS_KAFKA_DLQ_TOPIC"];
+    let topics = topics.map(|topic| cluster.setting(topic));
+    let admin = admin(&cluster)?;
+    for outcome in admin.delete_topics(&topics, &AdminOptions::new()).await? {
+        outcome.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    // Whoever runs notices, and ends rather than go on with another log.
+    for role in [&mut server, &mut consumers] {
+        let status = role.wait(PATIENCE).await?;
+        assert!(!status.success(), "{status}: {}", role.output());
+    }
+    let new = topics.map(|topic| NewTopic::new(topic, 4, TopicReplication::Fixed(1)));
+    for outcome in admin.create_topics(&new, &AdminOptions::new()).await? {
+        outcome.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    // The first start sees that redis remembers another log, says so, and names a new epoch.
+    let refusal = cluster.start("server").await.err().context("it started over another log")?;
+    assert!(format!("{refusal:#}").contains("made anew"), "{refusal:#}");
+    let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let again = resumed("phoenix", 2, &welcome, positions[9], 10);
+    let (mut session, welcome) = RawSession::welcome(server.connect().await?, again).await?;
+    assert_eq!(welcome.resume_outcome(), ResumeOutcome::Gap, "{welcome:?}");
+    session.square(11, 6).await?;
+    loop {
+        match session.next().await? {
+            Down::Delivery(delivery) => {
+                assert_eq!((seq_of(&delivery), &delivery.payload[..]), (11, b"36".as_slice()));
+                return Ok(());
+            }
+            _ => continue,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The same promises over real Kafka and Redis, with many processes. Each test has topics, groups and keys of its own;
+//! those that harm a service start one of their own.
+
+mod faults;
+mod hops;
+mod log;
+mod ownership;
+mod refusals;
+mod replays;
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use nimbus_harness::{Balancer, TestCluster, TestNimbus};
+use nimbus_services::{Kafka, KafkaOptions, Redis, RedisOptions, shared};
+
+use crate::ledger::{Books, Load};
+
+/// An installation over the services that all tests share; `None`, said aloud, when there are none.
+fn cluster() -> Option<TestCluster> {
+    let (kafka, redis) = (shared::kafka()?, shared::redis()?);
+    Some(TestCluster::new(&kafka, &redis))
+}
+
+/// Two of each role, and a balancer before the servers.
+struct Site {
+    servers: Vec<TestNimbus>,
+    executors: Vec<TestNimbus>,
+    routers: Vec<TestNimbus>,
+    balancer: Balancer,
+}
+
+impl Site {
+    async fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
+        let two = async |role: &str| -> anyhow::Result<Vec<TestNimbus>> {
+            let (one, other) = tokio::try_join!(cluster.start(role), cluster.start(role))?;
+            Ok(vec![one, other])
+        };
+        let (servers, executors, routers) = tokio::try_join!(two("server"), two("executor"), two("router"))?;
+        let balancer = Balancer::start(addresses(&servers)).await?;
+        Ok(Self { servers, executors, routers, balancer })
+    }
+
+    fn load(&self, clients: usize) -> Load {
+        Load::start(&self.balancer.url(), clients)
+    }
+
+    /// What every process wrote lately, for a test that fails.
+    fn output(&self) -> String {
+        let all = self.servers.iter().chain(&self.executors).chain(&self.routers);
+        all.map(TestNimbus::output).collect::<Vec<_>>().join("\n--\n")
+    }
+
+    /// Fails, with what the processes wrote, unless the books balance.
+    fn balanced(&self, books: anyhow::Result<Books>) -> anyhow::Result<()> {
+        let books = books.with_context(|| self.output())?;
+        println!("{books}");
+        books.balance().with_context(|| self.output())
+    }
+}
+
+fn addresses(servers: &[TestNimbus]) -> Vec<SocketAddr> {
+    servers.iter().map(TestNimbus::addr).collect()
+}
+
+/// A Kafka that this test may harm.
+async fn own_kafka() -> anyhow::Result<Option<Kafka>> {
+    // Whoever runs without the shared ones has none to spare either, and was told so.
+    if shared::kafka().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(tokio::task::spawn_blocking(|| Kafka::start(KafkaOptions::default())).await??))
+}
+
+/// A Redis that this test may harm.
+async fn own_redis(options: RedisOptions) -> anyhow::Result<Option<Redis>> {
+    if shared::redis().is_none() {
+        return Ok(None);
+    }
+    Ok(Some(tokio::task::spawn_blocking(|| Redis::start(options)).await??))
+}

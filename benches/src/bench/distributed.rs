@@ -124,6 +124,8 @@ async fn start_nimbus(services: &Services, names: &Names, nimbus: &Path, directo
     let command = |role: &str, admin: &str| -> anyhow::Result<Command> {
         let mut command = nimbus_command(nimbus, role, files.path())?;
         command.arg("--json").env("NIMBUS_ADMIN_ADDR", admin);
+        // One broker, and a Redis that knows nothing yet: it would warn of both at every start.
+        command.env("NIMBUS_LOG", "error");
         command.env("NIMBUS_KAFKA_BROKERS", services.kafka.address());
         command.env("NIMBUS_REDIS_ADDRESS", services.redis.address());
         command.env("NIMBUS_KAFKA_EVENTS_TOPIC", names.of("events"));

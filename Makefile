@@ -54,7 +54,8 @@ fmt: tools ## Formats the code
 fmt-check: tools
 	$(CARGO) fmt --all -- --check
 
-bench: tools ## Measures Nimbus against its baselines, in one run
+# It starts a Kafka and a Redis of its own; where they cannot be had, it leaves out the distributed part aloud.
+bench: tools ## Measures Nimbus against its baselines, in one run: embedded, and over Kafka and Redis
 	$(CARGO) build --release --package nimbus --package nimbus-benches
 	@target/release/nimbus-bench run
 

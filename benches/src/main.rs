@@ -1,12 +1,14 @@
 //! `nimbus-bench`: what Nimbus costs, in ratios to a baseline that is measured in the same run.
 //!
 //! - `nimbus-bench run`: the benchmark that `make bench` runs;
-//! - `nimbus-bench baseline`: the baseline server alone, for a look of one's own.
+//! - `nimbus-bench baseline` and `nimbus-bench glue`: a baseline server alone, for a look of one's own.
 
 mod baseline;
 mod bench;
+mod edge;
+mod glue;
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +29,14 @@ enum Command {
         /// Where its file goes.
         #[arg(long)]
         directory: PathBuf,
+    },
+    /// Serves the baseline over Kafka and Redis: the same parts, and no guarantee.
+    Glue {
+        #[command(flatten)]
+        parts: glue::Parts,
+        /// Says that it is ready as `nimbus server --json` does, so that it can stand in its place.
+        #[arg(long)]
+        json: bool,
     },
     /// Makes one load and prints its report as JSON.
     Load {
@@ -56,12 +66,18 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(plan) => bench::run(&plan).await,
         Command::Baseline { directory } => {
-            baseline::serve(&directory, |address| {
-                // Read by whoever started this process.
-                println!("baseline {}{address}", bench::LISTENING);
-                drop(std::io::stdout().flush());
-            })
-            .await
+            baseline::serve(&directory, |address| say(&format!("baseline {}{address}", bench::LISTENING))).await
+        }
+        Command::Glue { parts, json } => {
+            let ready = |address: SocketAddr| {
+                if json {
+                    let grpc = address.to_string();
+                    serde_json::json!({ "kind": "ready", "server": "glue", "grpc": grpc, "admin": null }).to_string()
+                } else {
+                    format!("glue {}{address}", bench::LISTENING)
+                }
+            };
+            glue::serve(&parts, |address| say(&ready(address))).await
         }
         Command::Load { address, original, streams, connections, window, seconds } => {
             use nimbus_loadtest::{Limit, LoadConfig, Protocol};
@@ -77,4 +93,10 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Says a line to whoever started this process.
+fn say(line: &str) {
+    println!("{line}");
+    drop(std::io::stdout().flush());
 }

@@ -3,11 +3,8 @@
 use nimbus_proto::original::{EventRequest, EventResponse, nimbus_service_server::NimbusService};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    gather,
-    replies::{Replies, replies},
-    writer::{Batch, Writer},
-};
+use super::writer::{Batch, Writer};
+use crate::edge::{Replies, gather, replies};
 
 #[derive(Debug)]
 pub(crate) struct Service {

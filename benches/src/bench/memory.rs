@@ -5,7 +5,7 @@ use std::time::Duration;
 use nimbus_loadtest::{Protocol, idle::IdleStreams};
 use serde::{Deserialize, Serialize};
 
-use super::process::{Kind, Server};
+use super::{kind::Kind, server::Server};
 
 /// Opened and closed before the first look, so that what is allocated once is not counted.
 const WARM_UP_STREAMS: usize = 50;

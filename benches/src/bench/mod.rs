@@ -1,12 +1,18 @@
-//! The benchmark: Nimbus and the baseline in turn, the same client, the same machine, the same minutes.
+//! The benchmark: Nimbus and what it is compared with in turn, the same client, the same machine, the same minutes.
 //!
 //! Only ratios count, and only together with their spread: absolute numbers of a shared machine mean nothing tomorrow.
 //! Each round starts both servers afresh, one at a time, and swaps their order; each ratio is made of two measurements of
 //! the same round. A load with anything lost, repeated, reordered or wrong ends the benchmark.
 
+mod distributed;
+mod kind;
 mod memory;
+mod metrics;
 mod process;
+mod redis;
 mod report;
+mod server;
+mod services;
 
 use std::{
     fs::File,
@@ -16,11 +22,14 @@ use std::{
 };
 
 use anyhow::Context;
-use nimbus_loadtest::{Limit, LoadConfig, LoadReport, Protocol};
+use nimbus_loadtest::{Limit, LoadConfig, Protocol};
 
 use self::{
-    process::{Kind, Server},
-    report::{Measured, Report},
+    kind::{Kind, Setting},
+    memory::IdleStream,
+    report::{Distributed, Measured, Report},
+    server::Server,
+    services::Wanted,
 };
 
 /// What a server process says before its address.
@@ -38,6 +47,9 @@ const ALONE: Shape = Shape { streams: 1, window: 1 };
 /// For throughput.
 const CROWD: Shape = Shape { streams: 16, window: 64 };
 const PROTOCOLS: [Protocol; 2] = [Protocol::V1, Protocol::Original];
+/// What every server goes through.
+const LOADS: [(Protocol, Shape); 4] =
+    [(Protocol::V1, ALONE), (Protocol::V1, CROWD), (Protocol::Original, ALONE), (Protocol::Original, CROWD)];
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -48,19 +60,29 @@ pub(crate) struct Plan {
     /// How often everything is measured. At least 3 for a spread worth the name.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// Seconds of each measurement, after a second of warm-up.
+    /// Seconds of each measurement.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Seconds of warm-up before each measurement.
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
     /// How many idle streams are opened for the memory of one. 0 leaves that out.
     #[arg(long, default_value_t = 2000)]
     idle: usize,
+    /// Ends with an error when there is no Kafka or Redis to start. Default: they are started if they can be, and the
+    /// distributed part is left out aloud if they cannot.
+    #[arg(long, conflicts_with = "embedded_only")]
+    distributed: bool,
+    /// Leaves out what needs Kafka and Redis.
+    #[arg(long)]
+    embedded_only: bool,
     /// Where servers keep their files: the disk that is measured. Default: the system's temporary directory.
     #[arg(long)]
     directory: Option<PathBuf>,
     /// Where the JSON file goes.
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
-    /// Ends with an error when a target is missed.
+    /// Ends with an error when a target is missed, or could not be measured.
     #[arg(long)]
     enforce: bool,
 }
@@ -72,64 +94,97 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
         "{} is not there: build it with `cargo build --release --package nimbus`",
         plan.nimbus.display()
     );
+    let wanted = services::wanted(plan).await?;
+    if let Wanted::Missing(why) = &wanted {
+        eprintln!("WITHOUT THE DISTRIBUTED PART: {why}");
+    }
     let directory = plan.directory.clone().unwrap_or_else(std::env::temp_dir);
     let sync = fdatasync_micros(&directory)?;
     let mut measured = Vec::new();
-    for round in 0..plan.rounds {
-        // A drift of the machine must not favour whoever comes second.
-        let order = if round % 2 == 0 { [Kind::Baseline, Kind::Nimbus] } else { [Kind::Nimbus, Kind::Baseline] };
-        for kind in order {
-            let server = Server::start(kind, &plan.nimbus, &directory).await?;
-            for (protocol, shape) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, ALONE), (protocol, CROWD)]) {
-                let report = load(&server, protocol, shape, plan.seconds).await?;
-                eprintln!(
-                    "round {} of {}: {kind:?}, {protocol:?}, {} x {}: {:.0} events/s, p50 {:.0} us",
-                    round + 1,
-                    plan.rounds,
-                    shape.streams,
-                    shape.window,
-                    report.events_per_second,
-                    report.latency.p50_us
-                );
-                measured.push(Measured { round, kind, report });
-            }
-            server.stop().await?;
-        }
-    }
-    let mut idle = Vec::new();
-    if plan.idle > 0 {
-        for kind in [Kind::Baseline, Kind::Nimbus] {
-            for protocol in PROTOCOLS {
-                let server = Server::start(kind, &plan.nimbus, &directory).await?;
-                let stream = memory::per_idle_stream(&server, protocol, plan.idle).await?;
-                eprintln!("idle: {kind:?}, {protocol:?}: {:.1} KiB a stream", stream.kib_per_stream);
-                idle.push(stream);
-                server.stop().await?;
-            }
-        }
-    }
-    let report = Report::new(plan.seconds, sync, measured, idle);
+    measure_embedded(plan, &directory, &mut measured).await?;
+    let idle = measure_idle(plan, &directory).await?;
+    let mut failure = None;
+    let distributed = match wanted {
+        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured).await {
+            Ok(costs) => Distributed::Measured(costs),
+            // What was measured before it is told first.
+            Err(error) => Distributed::NotMeasured(format!("{:#}", failure.insert(error))),
+        },
+        Wanted::No => Distributed::NotWanted,
+        Wanted::Missing(why) => Distributed::NotMeasured(why),
+    };
+    let report = Report::new(plan.seconds, sync, measured, idle, distributed);
     println!("{report}");
     std::fs::create_dir_all(&plan.results)?;
     let path = plan.results.join("latest.json");
     std::fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())?;
     eprintln!("written to {}", path.display());
-    anyhow::ensure!(!plan.enforce || report.meets_every_target(), "a target is missed");
+    if let Some(error) = failure {
+        return Err(error.context("the distributed part has failed"));
+    }
+    anyhow::ensure!(!plan.enforce || report.meets_every_target(), "a target is missed, or was not measured");
     Ok(())
 }
 
-async fn load(server: &Server, protocol: Protocol, shape: Shape, seconds: f64) -> anyhow::Result<LoadReport> {
+async fn measure_embedded(plan: &Plan, directory: &Path, measured: &mut Vec<Measured>) -> anyhow::Result<()> {
+    for round in 0..plan.rounds {
+        for kind in Setting::Embedded.order(round) {
+            let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
+            for (protocol, shape) in LOADS {
+                measured.push(measure(plan, round, &server, protocol, shape).await?);
+            }
+            server.stop().await?;
+        }
+    }
+    Ok(())
+}
+
+async fn measure_idle(plan: &Plan, directory: &Path) -> anyhow::Result<Vec<IdleStream>> {
+    let mut idle = Vec::new();
+    if plan.idle > 0 {
+        for kind in [Kind::Baseline, Kind::Nimbus] {
+            for protocol in PROTOCOLS {
+                let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
+                let stream = memory::per_idle_stream(&server, protocol, plan.idle).await?;
+                eprintln!("idle: {kind}, {protocol:?}: {:.1} KiB a stream", stream.kib_per_stream);
+                idle.push(stream);
+                server.stop().await?;
+            }
+        }
+    }
+    Ok(idle)
+}
+
+/// Makes one load.
+async fn measure(
+    plan: &Plan,
+    round: usize,
+    server: &Server,
+    protocol: Protocol,
+    shape: Shape,
+) -> anyhow::Result<Measured> {
     let config = LoadConfig {
         streams: shape.streams,
         connections: shape.streams,
         window: shape.window,
-        limit: Limit::Duration(Duration::from_secs_f64(seconds)),
+        limit: Limit::Duration(Duration::from_secs_f64(plan.seconds)),
+        warmup: Duration::from_secs_f64(plan.warmup),
         client_id_prefix: "bench".to_owned(),
         ..LoadConfig::new(server.address(), protocol)
     };
     let report = nimbus_loadtest::run(&config, |_| {}).await?;
     anyhow::ensure!(report.is_clean(), "a load was not clean: {report}");
-    Ok(report)
+    eprintln!(
+        "round {} of {}: {}, {protocol:?}, {} x {}: {:.0} events/s, p50 {:.0} us",
+        round + 1,
+        plan.rounds,
+        server.kind,
+        shape.streams,
+        shape.window,
+        report.events_per_second,
+        report.latency.p50_us
+    );
+    Ok(Measured { round, kind: server.kind, report })
 }
 
 /// What one small durable write costs on this disk, in microseconds: the floor under every latency here.

@@ -1,87 +1,53 @@
-//! A server in a process of its own, with a directory of its own.
+//! A process of a server: started, waited for, looked at, ended.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context, bail};
-use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
 
-use super::LISTENING;
-
-/// How long a server may take to listen.
+/// How long a process may take until it is ready.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Kind {
-    Baseline,
-    Nimbus,
-}
-
-/// A running server. Killed when dropped; its files are removed.
+/// A running process. Killed when dropped.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) kind: Kind,
+pub(super) struct Process {
+    name: String,
     child: Child,
-    address: String,
-    _files: TempDir,
 }
 
-impl Server {
-    pub(super) async fn start(kind: Kind, nimbus: &Path, directory: &Path) -> anyhow::Result<Self> {
-        let files = tempfile::Builder::new().prefix("nimbus-bench-").tempdir_in(directory)?;
-        let mut command = match kind {
-            Kind::Baseline => {
-                let mut command = Command::new(std::env::current_exe()?);
-                command.arg("baseline").arg("--directory").arg(files.path());
-                command
-            }
-            Kind::Nimbus => {
-                // The directory of the process is another one.
-                let mut command = Command::new(nimbus.canonicalize()?);
-                // Every setting at its default, except where it listens and writes; what it logs is not measured.
-                command
-                    .arg("standalone")
-                    .env_clear()
-                    .env("NIMBUS_PORT", "0")
-                    .env("NIMBUS_ADMIN_ADDR", "off")
-                    .env("NIMBUS_LOG", "warn")
-                    .env("NIMBUS_DATA_DIR", files.path().join("data"))
-                    .current_dir(files.path());
-                command
-            }
-        };
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let stdout = child.stdout.take().context("the server has no standard output")?;
+impl Process {
+    /// Starts it, and waits for the line of its standard output that `ready` understands.
+    pub(super) async fn start<T>(
+        name: impl Into<String>,
+        mut command: Command,
+        ready: impl Fn(&str) -> Option<T>,
+    ) -> anyhow::Result<(Self, T)> {
+        let name = name.into();
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = spawned.with_context(|| format!("{name} could not be started"))?;
+        let stdout = child.stdout.take().context("the process has no standard output")?;
         let mut lines = BufReader::new(stdout).lines();
-        let address = timeout(START_TIMEOUT, async {
+        let said = timeout(START_TIMEOUT, async {
             while let Some(line) = lines.next_line().await? {
-                if let Some((_, address)) = line.split_once(LISTENING) {
-                    return Ok(address.trim().to_owned());
+                if let Some(said) = ready(&line) {
+                    return Ok(said);
                 }
             }
-            bail!("{kind:?} ended before it listened")
-        })
-        .await
-        .with_context(|| format!("{kind:?} did not listen within {START_TIMEOUT:?}"))??;
+            bail!("{name} ended before it was ready; what it wrote to standard error is above")
+        });
+        let said = said.await.with_context(|| format!("{name} was not ready within {START_TIMEOUT:?}"))??;
         // Read on, so that the process never waits for somebody to read what it says.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { kind, child, address, _files: files })
-    }
-
-    pub(super) fn address(&self) -> String {
-        format!("http://{}", self.address)
+        Ok((Self { name, child }, said))
     }
 
     /// Its resident memory, in KiB.
     pub(super) fn resident_kib(&self) -> anyhow::Result<u64> {
-        let pid = self.child.id().context("the server has ended")?;
+        let pid = self.child.id().context("the process has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
         let number = line.split_whitespace().nth(1).context("VmRSS has no number")?;
@@ -91,7 +57,7 @@ impl Server {
     /// Ends it. It must not have ended before.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(status) = self.child.try_wait()? {
-            bail!("{:?} ended by itself: {status}", self.kind);
+            bail!("{} ended by itself: {status}", self.name);
         }
         self.child.kill().await?;
         Ok(())

@@ -1,0 +1,144 @@
+//! What came out: ratios of the same round, their median and their spread.
+
+mod compare;
+mod redis;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use nimbus_loadtest::LoadReport;
+use serde::{Deserialize, Serialize};
+
+use self::{
+    compare::{Comparison, Target, compare},
+    redis::RedisRow,
+};
+use super::{
+    ALONE, CROWD, PROTOCOLS,
+    kind::{Kind, Setting},
+    memory::IdleStream,
+    redis::RedisCost,
+};
+
+/// Throughput of the crowd, as a part of what it is compared with.
+const THROUGHPUT: Target = Target::RatioAtLeast(0.30);
+/// Median latency of one alone on the embedded log, as a multiple of the baseline's.
+const EMBEDDED_LATENCY: Target = Target::RatioAtMost(2.5);
+/// Median latency of one alone through Kafka and Redis, whatever the glue takes.
+const DISTRIBUTED_LATENCY: Target = Target::MicrosAtMost(2500.0);
+/// Memory of an idle stream, in KiB.
+const IDLE_AT_MOST_KIB: f64 = 36.0;
+
+/// One measurement.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Measured {
+    pub(super) round: usize,
+    pub(super) kind: Kind,
+    pub(super) report: LoadReport,
+}
+
+/// What became of the part over Kafka and Redis.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Distributed {
+    Measured(Vec<RedisCost>),
+    /// Left out, as asked for.
+    NotWanted,
+    /// Left out or failed, for this reason.
+    NotMeasured(String),
+}
+
+/// Several measurements of the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+/// Everything.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Report {
+    cores: usize,
+    seconds_per_measurement: f64,
+    fdatasync_p50_us: f64,
+    comparisons: Vec<Comparison>,
+    idle: Vec<IdleStream>,
+    idle_target_kib: f64,
+    distributed: Distributed,
+    redis: Vec<RedisRow>,
+    /// Everything that was measured.
+    measured: Vec<Measured>,
+}
+
+pub(super) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.is_empty() {
+        f64::NAN
+    } else if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        f64::midpoint(sorted[middle - 1], sorted[middle])
+    }
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Self {
+        let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        Self { median: median(values), min, max }
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        seconds: f64,
+        fdatasync: f64,
+        measured: Vec<Measured>,
+        idle: Vec<IdleStream>,
+        distributed: Distributed,
+    ) -> Self {
+        let mut comparisons = compare_all(&measured, Setting::Embedded, EMBEDDED_LATENCY);
+        let mut redis = Vec::new();
+        if let Distributed::Measured(costs) = &distributed {
+            comparisons.extend(compare_all(&measured, Setting::Distributed, DISTRIBUTED_LATENCY));
+            redis.extend(PROTOCOLS.map(|protocol| RedisRow::of(costs, protocol)));
+        }
+        Self {
+            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            seconds_per_measurement: seconds,
+            fdatasync_p50_us: fdatasync,
+            comparisons,
+            idle,
+            idle_target_kib: IDLE_AT_MOST_KIB,
+            distributed,
+            redis,
+            measured,
+        }
+    }
+
+    /// A part that could not be measured has missed its targets; one that nobody wanted has none.
+    pub(super) fn meets_every_target(&self) -> bool {
+        let mut idle = self.idle.iter().filter(|idle| idle.kind == Kind::Nimbus);
+        self.comparisons.iter().all(|comparison| comparison.met)
+            && idle.all(|idle| idle.kib_per_stream <= IDLE_AT_MOST_KIB)
+            && self.redis.iter().all(|row| row.verdict.is_fine())
+            && !matches!(self.distributed, Distributed::NotMeasured(_))
+    }
+}
+
+fn compare_all(measured: &[Measured], setting: Setting, latency: Target) -> Vec<Comparison> {
+    let throughput = |report: &LoadReport| report.events_per_second;
+    let p50 = |report: &LoadReport| report.latency.p50_us;
+    let of_one = |protocol| {
+        [
+            compare(measured, (setting, protocol, CROWD), "throughput", throughput, Some(THROUGHPUT)),
+            compare(measured, (setting, protocol, CROWD), "p50", p50, None),
+            compare(measured, (setting, protocol, ALONE), "p50", p50, Some(latency)),
+        ]
+    };
+    PROTOCOLS.into_iter().flat_map(of_one).collect()
+}

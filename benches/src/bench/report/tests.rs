@@ -1,0 +1,146 @@
+//! A missed target is told, whichever it is.
+
+use std::collections::BTreeMap;
+
+use nimbus_loadtest::{Latency, Protocol};
+
+use super::{super::Shape, *};
+
+fn measured(round: usize, kind: Kind, shape: Shape, events_per_second: f64, p50_us: f64) -> Vec<Measured> {
+    PROTOCOLS
+        .into_iter()
+        .map(|protocol| Measured {
+            round,
+            kind,
+            report: LoadReport {
+                protocol,
+                interrupted: false,
+                streams: shape.streams,
+                connections: 1,
+                window: shape.window,
+                seconds: 1.0,
+                sent: 1,
+                answered: 1,
+                events_per_second,
+                latency: Latency { p50_us, ..Latency::default() },
+                lost: 0,
+                duplicates: 0,
+                out_of_order: 0,
+                wrong: 0,
+                failed: 0,
+                rejected: 0,
+                errors: BTreeMap::new(),
+            },
+        })
+        .collect()
+}
+
+/// Three rounds. `crowd` and `alone` are what Nimbus has of the other's throughput and latency.
+fn rounds(setting: Setting, alone_us: f64, crowd: f64, alone: f64) -> Vec<Measured> {
+    let (limit, nimbus) = (setting.limit(), setting.nimbus());
+    let all = (0..3).flat_map(|round| {
+        // The machine is twice as fast in every other round; the ratios do not notice.
+        let speed = if round == 1 { 2.0 } else { 1.0 };
+        [
+            measured(round, limit, CROWD, 1000.0 * speed, 5.0),
+            measured(round, nimbus, CROWD, 1000.0 * speed * crowd, 5.0),
+            measured(round, limit, ALONE, 10.0, alone_us / speed),
+            measured(round, nimbus, ALONE, 10.0, alone_us / speed * alone),
+        ]
+    });
+    all.flatten().collect()
+}
+
+fn report(crowd: f64, alone: f64) -> Report {
+    Report::new(1.0, 200.0, rounds(Setting::Embedded, 100.0, crowd, alone), Vec::new(), Distributed::NotWanted)
+}
+
+fn costs(us_per_result: f64, results_per_batch: f64) -> Vec<RedisCost> {
+    let of_round = |round| {
+        PROTOCOLS.map(|protocol| RedisCost {
+            round,
+            protocol,
+            answered: 1000,
+            redis_cpu_us: 1000.0 * us_per_result,
+            records: 1000.0,
+            batches: 1000.0 / results_per_batch,
+        })
+    };
+    (0..3).flat_map(of_round).collect()
+}
+
+fn distributed(crowd: f64, alone: f64, costs: Vec<RedisCost>) -> Report {
+    let mut all = rounds(Setting::Embedded, 100.0, 1.0, 1.0);
+    all.extend(rounds(Setting::Distributed, 1000.0, crowd, alone));
+    Report::new(1.0, 200.0, all, Vec::new(), Distributed::Measured(costs))
+}
+
+#[test]
+fn a_missed_target_is_told() {
+    assert!(report(0.31, 2.4).meets_every_target());
+    assert!(!report(0.29, 2.4).meets_every_target());
+    assert!(!report(0.31, 2.6).meets_every_target());
+    let text = report(0.29, 2.4).to_string();
+    assert_eq!(text.matches("MISSED").count(), 2, "{text}");
+    assert!(text.contains("| V1 | 16 x 64 | throughput | 1000 events/s (1000 to 2000) |"), "{text}");
+}
+
+#[test]
+fn a_heavy_idle_stream_is_told() {
+    let mut report = report(1.0, 1.0);
+    let idle = |kind, kib_per_stream| IdleStream { kind, protocol: Protocol::V1, streams: 1, kib_per_stream };
+    report.idle = vec![idle(Kind::Baseline, 99.0), idle(Kind::Nimbus, 30.0)];
+    assert!(report.meets_every_target());
+    report.idle.push(idle(Kind::Nimbus, 36.1));
+    assert!(!report.meets_every_target());
+}
+
+#[test]
+fn a_missing_round_is_no_met_target() {
+    let only_nimbus = measured(0, Kind::Nimbus, CROWD, 1.0, 1.0);
+    assert!(!Report::new(1.0, 200.0, only_nimbus, Vec::new(), Distributed::NotWanted).meets_every_target());
+    let only_embedded = rounds(Setting::Embedded, 100.0, 1.0, 1.0);
+    let costs = Distributed::Measured(costs(1.0, 64.0));
+    assert!(!Report::new(1.0, 200.0, only_embedded, Vec::new(), costs).meets_every_target());
+    assert!(!distributed(1.0, 1.0, Vec::new()).meets_every_target());
+}
+
+#[test]
+fn distributed_throughput_is_a_part_of_the_glues_and_latency_is_absolute() {
+    // 2.4 ms against a limit of 1 ms.
+    assert!(distributed(0.31, 2.4, costs(5.0, 64.0)).meets_every_target());
+    assert!(!distributed(0.29, 2.4, costs(5.0, 64.0)).meets_every_target());
+    let slow = distributed(0.31, 2.6, costs(5.0, 64.0));
+    assert!(!slow.meets_every_target());
+    let text = slow.to_string();
+    assert_eq!(text.matches("MISSED").count(), 2, "{text}");
+    assert!(text.contains("| glue | Nimbus, distributed | Nimbus / glue | target |"), "{text}");
+    assert!(text.contains("| Nimbus at most 2500 us | MISSED |"), "{text}");
+    let json = serde_json::to_value(&slow).unwrap();
+    assert_eq!(json["comparisons"][8]["target"]["micros_at_most"], 2500.0, "{json}");
+    assert_eq!(json["comparisons"][8]["setting"], "distributed");
+}
+
+#[test]
+fn what_a_result_costs_redis_is_judged_in_large_batches_only() {
+    assert!(distributed(1.0, 1.0, costs(6.0, 64.0)).meets_every_target());
+    let dear = distributed(1.0, 1.0, costs(6.1, 64.0));
+    assert!(!dear.meets_every_target());
+    assert!(dear.to_string().contains("| V1 | 6.10 us (6.10 to 6.10) | 64 (64 to 64) |"), "{dear}");
+    let small = distributed(1.0, 1.0, costs(17.0, 3.0));
+    assert!(small.meets_every_target());
+    assert_eq!(small.to_string().matches("not judged").count(), 2, "{small}");
+    assert_eq!(serde_json::to_value(&small).unwrap()["redis"][0]["verdict"], "not_judged");
+    // One round with large batches is enough to be judged by.
+    let mut mixed = costs(17.0, 3.0);
+    mixed.extend(costs(7.0, 100.0));
+    assert!(!distributed(1.0, 1.0, mixed).meets_every_target());
+}
+
+#[test]
+fn what_could_not_be_measured_is_no_met_target_and_said_aloud() {
+    let all = rounds(Setting::Embedded, 100.0, 1.0, 1.0);
+    let report = Report::new(1.0, 200.0, all, Vec::new(), Distributed::NotMeasured("java is missing".to_owned()));
+    assert!(!report.meets_every_target());
+    assert!(report.to_string().contains("THE DISTRIBUTED PART IS NOT MEASURED: java is missing"), "{report}");
+}

@@ -1,0 +1,76 @@
+//! A server: its processes, and a directory of its own.
+
+use std::{net::SocketAddr, path::Path};
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use super::{LISTENING, kind::Kind, process::Process};
+
+/// A running server. Killed when dropped; its files are removed.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) kind: Kind,
+    processes: Vec<Process>,
+    /// Of gRPC, host:port.
+    address: String,
+    /// Where the process that routes tells its metrics.
+    pub(super) router_admin: Option<SocketAddr>,
+    _files: TempDir,
+}
+
+impl Server {
+    pub(super) fn new(kind: Kind, processes: Vec<Process>, address: String, files: TempDir) -> Self {
+        Self { kind, processes, address, router_admin: None, _files: files }
+    }
+
+    /// One that needs nothing but a directory.
+    pub(super) async fn start_embedded(kind: Kind, nimbus: &Path, directory: &Path) -> anyhow::Result<Self> {
+        let files = files_in(directory)?;
+        let command = if kind == Kind::Baseline {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.arg("baseline").arg("--directory").arg(files.path());
+            command
+        } else {
+            let mut command = nimbus_command(nimbus, "standalone", files.path())?;
+            command.env("NIMBUS_ADMIN_ADDR", "off").env("NIMBUS_DATA_DIR", files.path().join("data"));
+            command
+        };
+        let (process, address) = Process::start(kind.to_string(), command, address_in).await?;
+        Ok(Self::new(kind, vec![process], address, files))
+    }
+
+    pub(super) fn address(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Resident memory of its processes, in KiB.
+    pub(super) fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.processes.iter().map(Process::resident_kib).sum()
+    }
+
+    /// Ends it. None of its processes may have ended before.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        for process in self.processes {
+            process.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn files_in(directory: &Path) -> anyhow::Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("nimbus-bench-").tempdir_in(directory)?)
+}
+
+/// Every setting at its default, except where it listens; what it logs is not measured.
+pub(super) fn nimbus_command(nimbus: &Path, role: &str, files: &Path) -> anyhow::Result<Command> {
+    // The directory of the process is another one.
+    let mut command = Command::new(nimbus.canonicalize()?);
+    command.arg(role).env_clear().env("NIMBUS_PORT", "0").env("NIMBUS_LOG", "warn").current_dir(files);
+    Ok(command)
+}
+
+/// The address in the line that says where a server listens.
+pub(super) fn address_in(line: &str) -> Option<String> {
+    line.split_once(LISTENING).map(|(_, address)| address.trim().to_owned())
+}

@@ -1,5 +1,7 @@
 //! On a broker, or on librdkafka's own mock of one.
 
+mod appends;
 mod broker;
 mod contracts;
 mod mock;
+mod topics;

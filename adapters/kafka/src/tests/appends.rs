@@ -33,6 +33,9 @@ async fn stored(log: &EventLog, partition: Partition) -> Vec<Event> {
     batch.records.iter().map(|stored| stored.record.clone()).collect()
 }
 
+/// An error of the broker, and whether this is what it must become.
+type Expectation = (Code, fn(&LogError) -> bool);
+
 struct Setting {
     mock: Mock,
     kafka: Kafka,
@@ -75,7 +78,8 @@ async fn what_passes_is_tried_until_it_goes_well_and_lands_once() {
 async fn what_does_not_pass_ends_the_producer_and_the_next_one_goes_on() {
     let setting = setting(|_| ());
     let log = setting.kafka.events();
-    let lasting: [(Code, fn(&LogError) -> bool); 5] = [
+    let lasting: [Expectation; 6] = [
+        (Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, |error| matches!(error, LogError::Ambiguous(_))),
         (Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, |error| matches!(error, LogError::Full(_))),
         (Code::RD_KAFKA_RESP_ERR_INVALID_RECORD, |error| matches!(error, LogError::Full(_))),
         (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, |error| matches!(error, LogError::Ambiguous(_))),

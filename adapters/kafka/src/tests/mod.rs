@@ -3,5 +3,6 @@
 mod appends;
 mod broker;
 mod contracts;
+mod groups;
 mod mock;
 mod topics;

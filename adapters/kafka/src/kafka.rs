@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     Finding, KafkaAdmin, KafkaConfig, OpenError, Severity,
     client::{Asking, Observer},
-    epoch,
+    epoch, fault,
     log::TopicLog,
     metrics::Metrics,
     producer::Producer,
@@ -110,7 +110,7 @@ impl Kafka {
         max_record_bytes: usize,
         metrics: Metrics,
     ) -> Result<Arc<Shared>, OpenError> {
-        let wrong = |error: KafkaError| OpenError::Config(error.to_string());
+        let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
         let observer = Observer::new(metrics.clone());
         let client: Asking = config.asking(&epoch::group(&config)).create_with_context(observer).map_err(wrong)?;
         let producer = Producer::open(

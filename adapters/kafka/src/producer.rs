@@ -125,7 +125,7 @@ impl Producer {
         queue_bytes: usize,
         metrics: Metrics,
     ) -> Result<Arc<Self>, crate::OpenError> {
-        let refused = |error: KafkaError| crate::OpenError::Config(error.to_string());
+        let refused = |error: KafkaError| crate::OpenError::Config(fault::settings(&error));
         let line = Line::open(&config, &metrics).map_err(refused)?;
         let producer = Arc::new(Self {
             names,

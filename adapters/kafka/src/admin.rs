@@ -20,7 +20,7 @@ use crate::{
     Finding, KafkaConfig, OpenError,
     blocking::ASK_LIMIT,
     client::{Asking, Observer},
-    epoch,
+    epoch, fault,
     metrics::Metrics,
     topic::Topic,
     topics::{Facts, Verdict, judge},
@@ -69,7 +69,7 @@ impl KafkaAdmin {
         // What goes wrong here is told by the errors.
         let metrics = Metrics::register(&mut Registry::default());
         let settings = config.asking(&epoch::group(&config));
-        let wrong = |error: KafkaError| OpenError::Config(error.to_string());
+        let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
         let observer = || Observer::new(metrics.clone());
         let admin = settings.create_with_context(observer()).map_err(wrong)?;
         let client = settings.create_with_context(observer()).map_err(wrong)?;

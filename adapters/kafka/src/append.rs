@@ -17,10 +17,9 @@ use tokio::sync::oneshot;
 
 use crate::{
     appender::Fence,
-    budget::Budget,
     fault::{self, Trace},
-    metrics::Metrics,
     parcel::Parcel,
+    reports::{Accounts, Reply},
     topic::Topic,
 };
 
@@ -29,13 +28,6 @@ use crate::{
 struct Fault {
     error: LogError,
     trace: Trace,
-}
-
-/// Where the answer goes.
-#[derive(Debug)]
-struct Reply {
-    answer_tx: oneshot::Sender<Result<Position, LogError>>,
-    fence: Option<Arc<Fence>>,
 }
 
 /// One append on its way.
@@ -55,8 +47,7 @@ pub(crate) struct Append {
     /// The first one.
     fault: Mutex<Option<Fault>>,
     reply: Mutex<Option<Reply>>,
-    budget: Arc<Budget>,
-    metrics: Metrics,
+    accounts: Arc<Accounts>,
 }
 
 /// The future of an append whose answer comes.
@@ -72,12 +63,7 @@ pub(crate) fn refused(error: LogError) -> Appending {
 
 impl Append {
     /// Takes room for the records.
-    pub(crate) fn new(
-        parcel: &Parcel,
-        budget: &Arc<Budget>,
-        metrics: &Metrics,
-        fence: Option<Arc<Fence>>,
-    ) -> (Arc<Self>, Appending) {
+    pub(crate) fn new(parcel: &Parcel, accounts: &Arc<Accounts>, fence: Option<Arc<Fence>>) -> (Arc<Self>, Appending) {
         let (answer_tx, answer_rx) = oneshot::channel();
         let append = Self {
             topic: parcel.topic,
@@ -90,10 +76,9 @@ impl Append {
             next: AtomicU64::new(0),
             fault: Mutex::default(),
             reply: Mutex::new(Some(Reply { answer_tx, fence })),
-            budget: Arc::clone(budget),
-            metrics: metrics.clone(),
+            accounts: Arc::clone(accounts),
         };
-        budget.take(append.weight);
+        accounts.budget.take(append.weight);
         (Arc::new(append), pending(answer_rx))
     }
 
@@ -154,23 +139,26 @@ impl Append {
     }
 
     fn resolve(&self) {
-        self.budget.give_back(self.weight);
-        let outcome = self.outcome();
-        match &outcome {
-            Ok(_) => {
-                self.metrics.appended_records[self.topic.index()].inc_by(self.records as u64);
-                self.metrics.appended_bytes[self.topic.index()].inc_by(self.bytes as u64);
-                self.metrics.append_seconds.observe(self.begun.elapsed().as_secs_f64());
-            }
-            Err(error) => self.metrics.append_failed(error),
-        }
+        self.accounts.budget.give_back(self.weight);
+        let metrics = &self.accounts.metrics;
         let reply = self.reply.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Reply { answer_tx, fence }) = reply else { return };
+        let Some(reply) = reply else { return };
+        let outcome = self.outcome();
         // The fence falls before the failure is told.
-        if let Some(fence) = &fence {
+        if let Some(fence) = &reply.fence {
             fence.settled(outcome.is_ok());
         }
-        // Nobody waits for it any more: only the answer is lost.
-        drop(answer_tx.send(outcome));
+        match outcome {
+            Ok(position) => {
+                metrics.appended_records[self.topic.index()].inc_by(self.records as u64);
+                metrics.appended_bytes[self.topic.index()].inc_by(self.bytes as u64);
+                metrics.append_seconds.observe(self.begun.elapsed().as_secs_f64());
+                reply.tell(Ok(position));
+            }
+            Err(error) => {
+                metrics.append_failed(&error);
+                self.accounts.tell_later(reply, error);
+            }
+        }
     }
 }

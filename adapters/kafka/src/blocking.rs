@@ -1,14 +1,40 @@
 //! Questions to the broker, which librdkafka answers to whoever blocks: on blocking threads, so many at a time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nimbus_core::ports::log::LogError;
+use rdkafka::error::KafkaError;
 use tokio::sync::Semaphore;
+
+use crate::fault;
 
 /// How long a question waits for its answer.
 pub(crate) const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// Questions at a time; more wait. Each holds a blocking thread for one round trip.
 pub(crate) const QUESTIONS: usize = 8;
+
+/// Until a question that met a passing failure is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+
+/// Asks until there is an answer, or a failure that lasts, for as long as a question may take. Blocks. `ask` is told how
+/// long it may still take.
+pub(crate) fn patiently<T>(ask: impl Fn(Duration) -> Result<T, KafkaError>) -> Result<T, LogError> {
+    let deadline = Instant::now() + ASK_LIMIT;
+    loop {
+        let error = match ask(deadline.saturating_duration_since(Instant::now())) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let passing = error.rdkafka_error_code().is_some_and(fault::is_passing);
+        if !passing || Instant::now() + ASK_AGAIN > deadline {
+            return Err(fault::unavailable(&error));
+        }
+        std::thread::sleep(ASK_AGAIN);
+    }
+}
 
 /// Runs `work` on a blocking thread when there is a permit. Dropped: it goes on, and keeps its permit until it is done.
 pub(crate) async fn blocking<T: Send + 'static>(

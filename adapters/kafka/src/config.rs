@@ -1,6 +1,6 @@
 //! Settings of the Kafka backend.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{fmt, num::NonZeroU32, time::Duration};
 
 use nimbus_core::{GroupId, PartitionCount};
 
@@ -53,8 +53,8 @@ pub enum Compression {
     Lz4,
 }
 
-/// Settings of the Kafka backend. [`KafkaConfig::new`] gives the defaults.
-#[derive(Debug, Clone)]
+/// Settings of the Kafka backend. [`KafkaConfig::new`] gives the defaults. `{:?}` shows no values of properties.
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// Where to begin: `host:port`, separated by commas. The others are found from there.
     pub brokers: String,
@@ -88,6 +88,29 @@ pub struct KafkaConfig {
     /// Groups of other processes that [`committed`](nimbus_core::ports::log::Log::committed) shall know of. Those that
     /// were joined through this handle it knows anyway.
     pub known_groups: Vec<GroupId>,
+}
+
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.properties.iter().map(|(name, _)| name).collect();
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("topics", &self.topics)
+            .field("client_id", &self.client_id)
+            .field("group_prefix", &self.group_prefix)
+            .field("properties", &names)
+            .field("partitions", &self.partitions)
+            .field("replication", &self.replication)
+            .field("retention", &self.retention)
+            .field("max_record_bytes", &self.max_record_bytes)
+            .field("append_queue_bytes", &self.append_queue_bytes)
+            .field("linger", &self.linger)
+            .field("compression", &self.compression)
+            .field("session_timeout", &self.session_timeout)
+            .field("release_limit", &self.release_limit)
+            .field("known_groups", &self.known_groups)
+            .finish()
+    }
 }
 
 impl KafkaConfig {

@@ -111,6 +111,17 @@ mod tests {
     }
 
     #[test]
+    fn no_secret_is_shown() {
+        let secret = ("sasl.password".to_owned(), "hunter2".to_owned());
+        let config = KafkaConfig { properties: vec![secret], ..with("x") };
+        assert!(format!("{config:?}").contains("sasl.password"));
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let unknown = ("no.such.property".to_owned(), "hunter2".to_owned());
+        let error = crate::KafkaAdmin::try_new(KafkaConfig { properties: vec![unknown], ..config }).unwrap_err();
+        assert!(error.to_string().contains("no.such.property") && !error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
     fn settings_that_cannot_work_are_refused() {
         let config = KafkaConfig::new("localhost:9092");
         config.check().unwrap();

@@ -75,13 +75,21 @@ pub(crate) const fn is_damage(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// What is wrong with the settings, without their values: some are secrets.
+pub(crate) fn settings(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, why, name, _) => format!("{name}: {why}"),
+        other => other.to_string(),
+    }
+}
+
 /// The error of a question that got no answer.
 pub(crate) fn unavailable(error: &KafkaError) -> LogError {
     match error.rdkafka_error_code() {
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             LogError::Unavailable("the topic is not there any more".to_owned())
         }
-        _ => LogError::Unavailable(error.to_string()),
+        _ => LogError::Unavailable(settings(error)),
     }
 }
 

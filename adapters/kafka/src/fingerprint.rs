@@ -36,6 +36,6 @@ mod tests {
         }
         assert_ne!(of(b"ab", b"c", 0), of(b"a", b"bc", 0));
         // Stored in other places: it must be the same in every build.
-        assert_eq!(of(b"", b"", 0), 0xeb7b_8c8d_3d3d_3d35);
+        assert_eq!(of(b"", b"", 0), 0x8472_beb8_e633_b7ad);
     }
 }

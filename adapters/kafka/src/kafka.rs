@@ -16,12 +16,13 @@ use tracing::{info, warn};
 use crate::{
     Finding, KafkaAdmin, KafkaConfig, OpenError, Severity,
     client::{Asking, Observer},
-    epoch,
+    epoch, fault,
     log::TopicLog,
     metrics::Metrics,
     producer::Producer,
     shared::Shared,
     topic::Topic,
+    topics::Verdict,
 };
 
 /// How long `close` waits for the broker to confirm what was appended.
@@ -34,7 +35,7 @@ const RENEW_EPOCH: Duration = Duration::from_secs(6 * 3600);
 /// The Kafka backend, open. A cheap handle.
 #[derive(Debug, Clone)]
 pub struct Kafka {
-    running: Arc<Running>,
+    pub(crate) running: Arc<Running>,
     findings: Arc<[Finding]>,
 }
 
@@ -85,6 +86,16 @@ impl Kafka {
         for finding in verdict.findings.iter().filter(|finding| finding.severity > Severity::Fine) {
             warn!(what = finding.what, remedy = finding.remedy, "the topics could be safer");
         }
+        Self::start(config, epoch, verdict, metrics)
+    }
+
+    /// On topics that were judged.
+    pub(crate) fn start(
+        config: KafkaConfig,
+        epoch: LogEpoch,
+        verdict: Verdict,
+        metrics: Metrics,
+    ) -> Result<Self, OpenError> {
         let shared = Self::share(config, epoch, verdict.max_record_bytes, metrics)?;
         let keeper = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-keeper".to_owned()).spawn(move || keep(&keeper))?;
@@ -99,7 +110,7 @@ impl Kafka {
         max_record_bytes: usize,
         metrics: Metrics,
     ) -> Result<Arc<Shared>, OpenError> {
-        let wrong = |error: KafkaError| OpenError::Config(error.to_string());
+        let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
         let observer = Observer::new(metrics.clone());
         let client: Asking = config.asking(&epoch::group(&config)).create_with_context(observer).map_err(wrong)?;
         let producer = Producer::open(

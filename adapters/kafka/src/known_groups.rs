@@ -14,7 +14,7 @@ use rdkafka::{TopicPartitionList, consumer::Consumer, topic_partition_list::Offs
 
 use crate::{
     KafkaConfig,
-    blocking::ASK_LIMIT,
+    blocking::patiently,
     client::{Asking, asking},
     fault,
     metrics::Metrics,
@@ -105,9 +105,9 @@ impl KnownGroups {
         let mut found = Vec::new();
         for group in names {
             let client = self.client(config, metrics, topic, &group)?;
-            let mut list = TopicPartitionList::with_capacity(1);
-            list.add_partition(config.topics.of(topic), partition.0.cast_signed());
-            let list = client.committed_offsets(list, ASK_LIMIT).map_err(|error| fault::unavailable(&error))?;
+            let mut asked = TopicPartitionList::with_capacity(1);
+            asked.add_partition(config.topics.of(topic), partition.0.cast_signed());
+            let list = patiently(|limit| client.committed_offsets(asked.clone(), limit))?;
             for place in list.elements() {
                 place.error().map_err(|error| fault::unavailable(&error))?;
                 if let Offset::Offset(offset) = place.offset()

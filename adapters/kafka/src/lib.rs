@@ -26,6 +26,7 @@ mod notes;
 mod parcel;
 mod producer;
 mod reader;
+mod reports;
 mod shared;
 mod topic;
 mod topics;

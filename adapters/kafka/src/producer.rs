@@ -1,8 +1,8 @@
 //! The producer of the process: idempotent, without a timeout, and given up after its first failure.
 //!
 //! After a record that could not be stored nothing behind it may be, so a producer that failed takes nothing any more; what
-//! it has is purged, each append gets its answer, and only then a new one takes its place. Until then appends are refused
-//! with nothing stored.
+//! it has is purged, and a new one takes its place; only then the failures are told (`reports.rs`). Until then appends are
+//! refused with nothing stored.
 
 use std::{
     sync::{
@@ -26,11 +26,11 @@ use tracing::{error, warn};
 
 use crate::{
     TopicNames, append::Append, appender::Fence, budget::Budget, client::log_line, fault, metrics::Metrics,
-    parcel::Parcel,
+    parcel::Parcel, reports::Accounts,
 };
 
 /// How long the thread waits for answers before it looks around: for a failed producer, or the end.
-const TURN: Duration = Duration::from_millis(50);
+const TURN: Duration = Duration::from_millis(20);
 /// How long answers to purged records may take; they are made locally.
 const PURGE_LIMIT: Duration = Duration::from_secs(5);
 /// Until a producer that could not be made is tried again.
@@ -105,8 +105,7 @@ pub(crate) struct Producer {
     config: ClientConfig,
     /// `None`: being made again, or closed.
     line: RwLock<Option<Arc<Line>>>,
-    budget: Arc<Budget>,
-    metrics: Metrics,
+    accounts: Arc<Accounts>,
     closing: AtomicBool,
     closed: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -114,7 +113,7 @@ pub(crate) struct Producer {
 
 impl std::fmt::Debug for Producer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Producer").field("budget", &self.budget).finish_non_exhaustive()
+        f.debug_struct("Producer").field("accounts", &self.accounts).finish_non_exhaustive()
     }
 }
 
@@ -126,15 +125,14 @@ impl Producer {
         queue_bytes: usize,
         metrics: Metrics,
     ) -> Result<Arc<Self>, crate::OpenError> {
-        let refused = |error: KafkaError| crate::OpenError::Config(error.to_string());
+        let refused = |error: KafkaError| crate::OpenError::Config(fault::settings(&error));
         let line = Line::open(&config, &metrics).map_err(refused)?;
         let producer = Arc::new(Self {
             names,
             max_record_bytes,
             config,
             line: RwLock::new(Some(Arc::new(line))),
-            budget: Arc::new(Budget::new(queue_bytes, metrics.queue_bytes.clone())),
-            metrics,
+            accounts: Arc::new(Accounts::new(Budget::new(queue_bytes, metrics.queue_bytes.clone()), metrics)),
             closing: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             thread: Mutex::default(),
@@ -146,11 +144,11 @@ impl Producer {
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.metrics
+        &self.accounts.metrics
     }
 
     pub(crate) async fn ready(&self) {
-        self.budget.ready().await;
+        self.accounts.budget.ready().await;
     }
 
     /// Whether a record of this append could never be stored.
@@ -173,7 +171,7 @@ impl Producer {
     }
 
     pub(crate) fn begin(&self, parcel: &Parcel, fence: Option<Arc<Fence>>) -> (Arc<Append>, Appending) {
-        Append::new(parcel, &self.budget, &self.metrics, fence)
+        Append::new(parcel, &self.accounts, fence)
     }
 
     /// Hands the records to librdkafka, in order. `Err`: so many of the last ones did not go out; to be told to the append
@@ -221,10 +219,14 @@ impl Producer {
                 Some(line) if !line.failed() => line.native.poll(TURN),
                 _ => self.rebuild(),
             }
+            if !self.current().is_some_and(|line| line.failed()) {
+                self.accounts.tell();
+            }
         }
         if let Some(line) = self.exchange(None) {
             line.purge();
         }
+        self.accounts.tell();
     }
 
     fn rebuild(&self) {
@@ -237,9 +239,9 @@ impl Producer {
             std::thread::sleep(TURN);
             return;
         }
-        match Line::open(&self.config, &self.metrics) {
+        match Line::open(&self.config, self.metrics()) {
             Ok(line) => {
-                self.metrics.producer_rebuilds.inc();
+                self.metrics().producer_rebuilds.inc();
                 self.exchange(Some(Arc::new(line)));
             }
             Err(error) => {
@@ -266,6 +268,7 @@ impl Producer {
         }
         self.closed.store(true, Ordering::Release);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.accounts.tell();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             error!("the appending thread panicked");
         }

@@ -20,7 +20,7 @@ use rdkafka::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    blocking::{ASK_LIMIT, blocking},
+    blocking::{blocking, patiently},
     client::{Asking, asking},
     decode::decode,
     fault, fingerprint,
@@ -160,8 +160,8 @@ impl std::fmt::Debug for Reader {
 
 /// What a partition holds now.
 pub(crate) fn range(client: &Asking, topic: &str, partition: Partition) -> Result<Range, LogError> {
-    let watermarks = client.fetch_watermarks(topic, partition.0.cast_signed(), ASK_LIMIT);
-    let (low, high) = watermarks.map_err(|error| fault::unavailable(&error))?;
+    let ask = |limit| client.fetch_watermarks(topic, partition.0.cast_signed(), limit);
+    let (low, high) = patiently(ask)?;
     let position = |offset: i64| u64::try_from(offset).map(Position);
     match (position(low), position(high)) {
         (Ok(start), Ok(end)) => Ok(Range { start, end }),

@@ -1,6 +1,7 @@
 //! What every [`Log`] promises: order within a partition, durable before readable, nothing lost to a reader, and consumer
 //! groups whose members share the partitions without overlap.
 
+mod expiry;
 mod faults;
 mod groups;
 mod member;
@@ -19,6 +20,7 @@ use crate::{
     support::{client_in, rise, within},
 };
 
+pub use expiry::*;
 pub use faults::*;
 pub use groups::*;
 pub use records::*;
@@ -37,7 +39,7 @@ pub trait LogFixture: Send + Sync {
     async fn restart(&mut self);
 }
 
-/// A log that can be made to fail.
+/// A log that can be made to fail when it writes.
 #[async_trait]
 pub trait LogFaults: LogFixture {
     /// From now on nothing becomes durable, until [`release`](Self::release).
@@ -48,7 +50,11 @@ pub trait LogFaults: LogFixture {
 
     /// The next write to storage fails, and what it held is not stored.
     async fn fail_next_write(&self);
+}
 
+/// A log of which retention can be made to take something.
+#[async_trait]
+pub trait LogExpiry: LogFixture {
     /// Lets retention delete every record that the partition holds now. May append to other partitions to get there.
     async fn expire(&self, partition: Partition);
 }
@@ -62,12 +68,21 @@ macro_rules! log_contract {
     };
 }
 
-/// Runs the part of the suite that needs faults as tests: `log_fault_contract!(make)`, where
+/// Runs the part of the suite that needs writes to fail as tests: `log_fault_contract!(make)`, where
 /// `async fn make(partitions: PartitionCount) -> impl LogFaults`.
 #[macro_export]
 macro_rules! log_fault_contract {
     ($make:expr) => {
         $crate::each_log_fault_promise!($crate::__contract_tests, $crate::log, $make);
+    };
+}
+
+/// Runs the part of the suite that needs retention as tests: `log_expiry_contract!(make)`, where
+/// `async fn make(partitions: PartitionCount) -> impl LogExpiry`.
+#[macro_export]
+macro_rules! log_expiry_contract {
+    ($make:expr) => {
+        $crate::each_log_expiry_promise!($crate::__contract_tests, $crate::log, $make);
     };
 }
 
@@ -108,7 +123,7 @@ macro_rules! each_log_promise {
     };
 }
 
-/// Hands the names of the functions that need faults to a macro.
+/// Hands the names of the functions that need writes to fail to a macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! each_log_fault_promise {
@@ -117,20 +132,35 @@ macro_rules! each_log_fault_promise {
             readers_see_durable_records_only
             a_failed_append_takes_all_later_ones_with_it
             an_appender_ends_with_its_first_failure
+        }
+    };
+}
+
+/// Hands the names of the functions that need retention to a macro.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! each_log_expiry_promise {
+    ($with:path, $($args:tt)*) => {
+        $with! { $($args)*;
             a_read_from_before_the_start_says_so
             a_consumer_that_is_sent_before_the_start_is_told
         }
     };
 }
 
-/// Runs the whole suite but for what needs faults, one promise after another.
+/// Runs the whole suite but for what needs faults or retention, one promise after another.
 pub async fn run_log_contract<X: LogFixture>(make: impl AsyncFn(PartitionCount) -> X) {
     crate::each_log_promise!(crate::__contract_calls, &make);
 }
 
-/// Runs what needs faults, one promise after another.
+/// Runs what needs writes to fail, one promise after another.
 pub async fn run_log_fault_contract<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
     crate::each_log_fault_promise!(crate::__contract_calls, &make);
+}
+
+/// Runs what needs retention, one promise after another.
+pub async fn run_log_expiry_contract<X: LogExpiry>(make: impl AsyncFn(PartitionCount) -> X) {
+    crate::each_log_expiry_promise!(crate::__contract_calls, &make);
 }
 
 const P0: Partition = Partition(0);

@@ -22,6 +22,7 @@ fn every_promise_is_in_its_suites_list() {
     let promises = [include_str!("log/records.rs"), include_str!("log/groups.rs")];
     assert_eq!(listed(log, "macro_rules! each_log_promise"), written(&promises));
     assert_eq!(listed(log, "macro_rules! each_log_fault_promise"), written(&[include_str!("log/faults.rs")]));
+    assert_eq!(listed(log, "macro_rules! each_log_expiry_promise"), written(&[include_str!("log/expiry.rs")]));
 
     let mailbox = include_str!("mailbox.rs");
     let promises = [

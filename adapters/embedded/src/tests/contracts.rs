@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use nimbus_contracts::{
     Sample,
-    log::{LogFaults, LogFixture},
+    log::{LogExpiry, LogFaults, LogFixture},
 };
 use nimbus_core::{
     ClientId, DeadLetter, Event, Partition, PartitionCount, ResultRecord,
@@ -88,7 +88,10 @@ impl<R: Topic> LogFaults for Fixture<R> {
     async fn fail_next_write(&self) {
         self.disk.fail_next_sync();
     }
+}
 
+#[async_trait]
+impl<R: Topic> LogExpiry for Fixture<R> {
     async fn expire(&self, partition: Partition) {
         let log = self.log();
         let end = log.range(partition).await.unwrap().end;
@@ -110,6 +113,7 @@ mod events {
 
     nimbus_contracts::log_contract!(make);
     nimbus_contracts::log_fault_contract!(make);
+    nimbus_contracts::log_expiry_contract!(make);
 }
 
 mod results {
@@ -119,6 +123,7 @@ mod results {
 
     nimbus_contracts::log_contract!(make);
     nimbus_contracts::log_fault_contract!(make);
+    nimbus_contracts::log_expiry_contract!(make);
 }
 
 mod dead_letters {
@@ -128,4 +133,5 @@ mod dead_letters {
 
     nimbus_contracts::log_contract!(make);
     nimbus_contracts::log_fault_contract!(make);
+    nimbus_contracts::log_expiry_contract!(make);
 }

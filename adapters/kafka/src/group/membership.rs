@@ -27,10 +27,7 @@ use rdkafka::{
 use tracing::warn;
 
 use super::{bell::Bell, committer::Committer};
-use crate::{client::log_line, fault, metrics::Metrics, notes};
-
-/// How long the coordinator may take to say what was committed. The group goes on meanwhile.
-const COMMITTED_LIMIT: Duration = Duration::from_secs(2);
+use crate::{blocking::patiently, client::log_line, fault, metrics::Metrics, notes};
 
 /// What the group tells.
 #[derive(Debug)]
@@ -181,7 +178,7 @@ impl Membership {
     /// What the group has committed; without a commit the log's start. Blocks.
     pub(super) fn committed(&self, partitions: &[Partition]) -> Result<Vec<(Partition, Committed)>, LogError> {
         let failed = |error| fault::unavailable(&error);
-        let list = self.client.committed_offsets(self.list(partitions), COMMITTED_LIMIT).map_err(failed)?;
+        let list = patiently(|limit| self.client.committed_offsets(self.list(partitions), limit))?;
         let mut found = Vec::with_capacity(partitions.len());
         for place in list.elements() {
             place.error().map_err(failed)?;
@@ -196,8 +193,8 @@ impl Membership {
                     Committed { position, metadata }
                 }
                 _ => {
-                    let watermarks = self.client.fetch_watermarks(&self.topic, place.partition(), COMMITTED_LIMIT);
-                    let (low, _) = watermarks.map_err(failed)?;
+                    let number = place.partition();
+                    let (low, _) = patiently(|limit| self.client.fetch_watermarks(&self.topic, number, limit))?;
                     Committed { position: Position(u64::try_from(low).unwrap_or(0)), ..Committed::default() }
                 }
             };

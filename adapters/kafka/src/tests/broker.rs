@@ -22,10 +22,6 @@ pub(crate) fn broker() -> Option<String> {
     }
 }
 
-pub(crate) fn partitions(count: u32) -> PartitionCount {
-    PartitionCount(NonZeroU32::new(count).unwrap())
-}
-
 /// Settings with topics and groups of their own.
 pub(crate) fn config(brokers: &str, partitions: PartitionCount) -> KafkaConfig {
     let unique = format!("t-{}", Ulid::generate().to_string().to_lowercase());

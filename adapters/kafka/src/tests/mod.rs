@@ -1,4 +1,8 @@
 //! On a broker, or on librdkafka's own mock of one.
 
+mod appends;
 mod broker;
 mod contracts;
+mod groups;
+mod mock;
+mod topics;

@@ -64,9 +64,13 @@ impl fmt::Display for Books {
 /// Clients that send as fast as answers come, until told to stop.
 #[derive(Debug)]
 pub(crate) struct Load {
+    /// How many each client sends.
+    events: u64,
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     clients: JoinSet<anyhow::Result<Books>>,
+    /// Of clients that are done.
+    done: Books,
 }
 
 impl Load {
@@ -87,7 +91,7 @@ impl Load {
                 run(client, events, &stop, &answered).await.with_context(|| format!("client load-{n}"))
             });
         }
-        Self { stop, answered, clients: tasks }
+        Self { events, stop, answered, clients: tasks, done: Books::default() }
     }
 
     /// Waits until so many more events were answered.
@@ -98,9 +102,17 @@ impl Load {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        tokio::select! {
-            reached = timeout(PATIENCE, reached) => reached.context("no progress"),
-            ended = self.clients.join_next() => bail!("a client ended early: {ended:?}"),
+        let reached = timeout(PATIENCE, reached);
+        tokio::pin!(reached);
+        loop {
+            tokio::select! {
+                reached = &mut reached => return reached.context("no progress"),
+                ended = self.clients.join_next() => match ended {
+                    // All its events are answered.
+                    Some(Ok(Ok(books))) if books.sent == self.events => self.done.add(&books),
+                    ended => bail!("a client ended early: {ended:?}"),
+                },
+            }
         }
     }
 
@@ -116,7 +128,7 @@ impl Load {
     }
 
     async fn books(mut self) -> anyhow::Result<Books> {
-        let mut books = Books::default();
+        let mut books = self.done;
         while let Some(client) = timeout(PATIENCE, self.clients.join_next()).await.context("clients hang")? {
             books.add(&client??);
         }

@@ -13,6 +13,7 @@ use rdkafka::{
 };
 
 use super::cluster;
+use crate::ledger::Load;
 
 fn seq_of(delivery: &v1::Delivery) -> u64 {
     match &delivery.source {
@@ -53,6 +54,7 @@ async fn a_client_that_was_away_for_longer_than_the_mailbox_keeps_is_served_from
     let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
     let (welcome, positions) = ten_squares(&server, "traveller").await?;
     // Others are served meanwhile, on this partition as well: what the traveller had waits no longer.
+    let others = Load::start(&server.url(), 16);
     let mut session_no = 2;
     let welcome = loop {
         let again = resumed("traveller", session_no, &welcome, positions[1], 2);
@@ -70,7 +72,7 @@ async fn a_client_that_was_away_for_longer_than_the_mailbox_keeps_is_served_from
         assert!(session_no < 200, "the window never passed");
     };
     assert!(welcome.gap.is_none());
-    Ok(())
+    others.finish().await?.balance()
 }
 
 #[tokio::test]

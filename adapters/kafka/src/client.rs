@@ -33,6 +33,8 @@ impl Observer {
 /// A line of librdkafka's own log.
 pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
+        // At every start, about a setting that is meant (`enable.gapless.guarantee`).
+        _ if facility == "CONFWARN" => debug!(target: "librdkafka", facility, line, "librdkafka warns of a setting"),
         RDKafkaLogLevel::Emerg
         | RDKafkaLogLevel::Alert
         | RDKafkaLogLevel::Critical

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nimbus_harness::{Balancer, PATIENCE, RawSession, hello};
 use nimbus_proto::{
     original::{EventRequest, EventResponse, nimbus_service_client::NimbusServiceClient},
-    v1::{self, delivery::Source},
+    v1::{self, client_frame::Kind as Up, delivery::Source},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,6 +62,7 @@ async fn a_client_that_reconnects_a_hundred_times_in_a_loop_loses_and_repeats_no
             assert!(delivery.position > position, "what it has comes again: {} after {position}", delivery.position);
             assert_eq!(result.seq, answered + 1, "in order, each once");
             (answered, position) = (result.seq, delivery.position);
+            session.send(Up::Ack(v1::Ack { position })).await?;
         }
     }
     Ok(())

@@ -156,7 +156,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
     let property = |pair: &str| {
         let (name, value) = pair.split_once('=').map(|(name, value)| (name.trim(), value.trim()))?;
-        let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        let is_name =
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         is_name.then(|| (name.to_owned(), Secret::from(value.to_owned())))
     };
     let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty());
@@ -164,7 +165,10 @@ fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
 }
 
 fn address(text: &str) -> Result<String, String> {
-    let rest = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let rest = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .unwrap_or(text);
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let host = host.split_once(['/', '?']).map_or(host, |(host, _database)| host);
     match value::host_and_port(host) {
@@ -172,6 +176,6 @@ fn address(text: &str) -> Result<String, String> {
         Err(_) => {
             let schemes = "rediss:// for TLS, redis-cluster:// for a cluster";
             Err(format!("is neither host:port nor redis://[user:password@]host:port ({schemes})"))
-        },
+        }
     }
 }

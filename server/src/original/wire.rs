@@ -159,7 +159,8 @@ mod tests {
 
     use bytes::Bytes;
     use nimbus_core::{
-        ClientId, Event, Lane, Offset, Origin, Position, PrincipalId, ResultRecord, clock::UnixMillis, ports::log::Stored,
+        ClientId, Event, Lane, Offset, Origin, Position, PrincipalId, ResultRecord, clock::UnixMillis,
+        ports::log::Stored,
     };
     use nimbus_proto::original::EventResponse;
 

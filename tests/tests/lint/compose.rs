@@ -11,9 +11,6 @@ const SERVICES: [&str; 2] = ["kafka", "redis"];
 
 const ROLES: [&str; 4] = ["standalone", "server", "executor", "router"];
 
-/// Settings of the backend on Kafka and Redis.
-const DISTRIBUTED: [&str; 3] = ["NIMBUS_BACKEND", "NIMBUS_KAFKA_BROKERS", "NIMBUS_REDIS_ADDRESS"];
-
 fn compose() -> Yaml {
     let text = fs::read_to_string(root().join("docker-compose.yml")).unwrap();
     let mut documents = YamlLoader::load_from_str(&text).unwrap_or_else(|error| panic!("docker-compose.yml: {error}"));
@@ -97,15 +94,14 @@ fn nimbus_is_given_settings_that_it_has_and_accepts() {
         assert!(role.len() == 1 && ROLES.contains(&role[0]), "{name} runs {role:?}, none of {ROLES:?}");
         for (variable, _) in environment(service) {
             let is_setting = nimbus_config::settings().any(|setting| setting.name == variable);
-            assert!(is_setting || DISTRIBUTED.contains(&variable), "{name}: {variable} is not a setting");
+            assert!(is_setting, "{name}: {variable} is not a setting");
+        }
+        let values = environment(service).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        if let Err(error) = nimbus_config::load(&nimbus_config::Environment::of_pairs(values)) {
+            panic!("the environment of {name} is refused: {error}");
         }
     }
     for role in ROLES {
         assert!(ours.iter().any(|(_, service)| texts(&service["command"]) == [role]), "nothing runs `nimbus {role}`");
-    }
-    let values = environment(&compose["services"]["nimbus"]);
-    let values = values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    if let Err(error) = nimbus_config::load(&nimbus_config::Environment::of_pairs(values)) {
-        panic!("the compose file's environment is refused: {error}");
     }
 }

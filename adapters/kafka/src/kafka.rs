@@ -37,6 +37,7 @@ const RENEW_EPOCH: Duration = Duration::from_secs(6 * 3600);
 pub struct Kafka {
     pub(crate) running: Arc<Running>,
     findings: Arc<[Finding]>,
+    events_retention: Option<Duration>,
 }
 
 /// Ends everything when the last handle is dropped.
@@ -101,7 +102,13 @@ impl Kafka {
         let thread = std::thread::Builder::new().name("kafka-keeper".to_owned()).spawn(move || keep(&keeper))?;
         shared.add_thread(thread);
         info!(brokers = shared.config.brokers, %epoch, "kafka is open");
-        Ok(Self { running: Arc::new(Running { shared }), findings: verdict.findings.into() })
+        let (findings, events_retention) = (verdict.findings.into(), verdict.events_retention);
+        Ok(Self { running: Arc::new(Running { shared }), findings, events_retention })
+    }
+
+    /// Registers what an open log counts, at zero, without opening one: documents and dashboards are held against it.
+    pub fn register_metrics(registry: &mut Registry) {
+        Metrics::register(registry);
     }
 
     fn share(
@@ -136,6 +143,16 @@ impl Kafka {
     /// What was found of the topics when they were opened.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// How long the events topic kept records when it was opened; `None`: for ever.
+    pub const fn events_retention(&self) -> Option<Duration> {
+        self.events_retention
+    }
+
+    /// Refuses every event from now on with [`LogError::Full`] and this reason; `None`: takes them again.
+    pub fn refuse_events(&self, refusal: Option<String>) {
+        self.running.shared.gate.set(refusal);
     }
 
     /// The log of events.

@@ -17,6 +17,7 @@ mod epoch;
 mod error;
 mod fault;
 mod fingerprint;
+mod gate;
 mod group;
 mod kafka;
 mod known_groups;

@@ -9,8 +9,15 @@ use nimbus_core::{
 };
 
 use crate::{
-    append::refused, appender::TopicAppender, blocking::blocking, group::GroupConsumer, kafka::Running, parcel::Parcel,
-    producer::Producer, reader, topic::TopicRecord,
+    append::refused,
+    appender::TopicAppender,
+    blocking::blocking,
+    group::GroupConsumer,
+    kafka::Running,
+    parcel::Parcel,
+    producer::Producer,
+    reader,
+    topic::{Topic, TopicRecord},
 };
 
 /// One topic.
@@ -48,6 +55,10 @@ impl<R: TopicRecord> TopicLog<R> {
     pub(crate) fn parcel(&self, partition: Partition, records: &[R]) -> Result<Parcel, LogError> {
         debug_assert!(!records.is_empty(), "an append has at least one record");
         self.check(partition)
+            .and_then(|()| match R::TOPIC {
+                Topic::Events => self.running.shared.gate.check(),
+                Topic::Results | Topic::DeadLetters => Ok(()),
+            })
             .and_then(|()| {
                 let parcel = Parcel::new(partition, records);
                 self.producer().check(&parcel)?;

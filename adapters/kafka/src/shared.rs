@@ -12,13 +12,15 @@ use nimbus_core::{LogEpoch, ports::log::LogError};
 use tokio::sync::Semaphore;
 
 use crate::{
-    KafkaConfig, client::Asking, known_groups::KnownGroups, metrics::Metrics, producer::Producer, reader::Readers,
-    topic::Topic,
+    KafkaConfig, client::Asking, gate::Gate, known_groups::KnownGroups, metrics::Metrics, producer::Producer,
+    reader::Readers, topic::Topic,
 };
 
 pub(crate) struct Shared {
     pub(crate) config: KafkaConfig,
     pub(crate) epoch: LogEpoch,
+    /// Before the events.
+    pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
     pub(crate) producer: Arc<Producer>,
     pub(crate) readers: Arc<Readers>,
@@ -58,6 +60,7 @@ impl Shared {
             questions: Arc::new(Semaphore::new(crate::blocking::QUESTIONS)),
             config,
             epoch,
+            gate: Gate::default(),
             metrics,
             producer,
             client,

@@ -45,6 +45,8 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) max_record_bytes: usize,
+    /// Of the events topic; `None`: for ever.
+    pub(crate) events_retention: Option<Duration>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -73,7 +75,8 @@ pub(crate) fn judge(config: &KafkaConfig, facts: &[Facts; 3]) -> Result<Verdict,
             findings.push(Finding { severity: Severity::Fine, what, remedy: String::new() });
         }
     }
-    Ok(Verdict { max_record_bytes, findings })
+    let events_retention = facts[Topic::Events.index()].retention;
+    Ok(Verdict { max_record_bytes, events_retention, findings })
 }
 
 fn warnings(config: &KafkaConfig, name: &str, facts: &Facts) -> Vec<Finding> {

@@ -96,7 +96,11 @@ impl KafkaConfig {
                 let replicas = value::integer(1..=32_767_u32)(text)?;
                 NonZeroU32::new(replicas).ok_or_else(|| "is zero".to_owned())
             }),
-            retention: reading.value(&RETENTION, raw.retention, value::duration(MINUTE..=3650 * 24 * 60 * MINUTE)),
+            retention: reading.value(
+                &RETENTION,
+                raw.retention,
+                value::duration(Duration::from_secs(1)..=3650 * 24 * 60 * MINUTE),
+            ),
             session_timeout: reading.value(
                 &SESSION_TIMEOUT,
                 raw.session_timeout,

@@ -32,7 +32,8 @@ impl Mock {
     }
 
     pub(crate) fn open(config: &KafkaConfig, epoch: LogEpoch) -> Kafka {
-        let verdict = Verdict { max_record_bytes: config.max_record_bytes, findings: Vec::new() };
+        let verdict =
+            Verdict { max_record_bytes: config.max_record_bytes, events_retention: None, findings: Vec::new() };
         let metrics = Metrics::register(&mut Registry::default());
         Kafka::start(config.clone(), epoch, verdict, metrics).unwrap()
     }

@@ -1,37 +1,30 @@
 //! Kafka for the logs, Redis for mailboxes, ownership and notifications.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use nimbus_config::Config;
 use nimbus_core::{
     LogEpoch, Partition, Position,
     clock::Clock,
-    mailbox::LogStarts,
-    ports::log::{EventLog, LogError, ResultLog},
+    ports::log::{LogError, ResultLog},
 };
 use nimbus_kafka::{Kafka, KafkaAdmin, OpenError};
 use nimbus_redis::{
     LogBeginning, MailboxMetrics, NotifierMetrics, PortMetrics, RedisError, RedisMailbox, RedisMetrics, RedisStore,
 };
 use prometheus_client::registry::Registry;
-use tokio::time::MissedTickBehavior;
-use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 use ulid::Ulid;
 
 use super::{
     Backend,
     epoch::{Decision, Evidence, decide, is_same},
+    watch::Watch,
 };
 use crate::{
     compose::{Ports, Role, settings},
     exit::{Exit, Failure, OrExit},
 };
-
-/// How often it is asked whether the topics are still the same.
-const WATCH_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a router forgets what nobody can need any more.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) async fn open(
     role: Role,
@@ -60,7 +53,7 @@ pub(super) async fn open(
     let kafka = Kafka::open(kafka_config, epoch, registry).await.map_err(kafka_failure)?;
     let partitions = kafka.partitions();
     let beginning = Arc::new(LogBeginning::new(kafka.results()));
-    let adapters = redis.ports(epoch, partitions, clock, beginning, metrics);
+    let adapters = redis.ports(epoch, partitions, Arc::clone(&clock), beginning, metrics);
     if !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
         let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
         admin.store_epoch(new).await.map_err(kafka_failure)?;
@@ -86,13 +79,7 @@ pub(super) async fn open(
     }
     info!(%epoch, partitions = partitions.len(), "kafka and redis are open");
 
-    let watch = Watch {
-        admin,
-        epoch,
-        events: kafka.events(),
-        results: kafka.results(),
-        mailbox: role.routes().then(|| adapters.mailbox.clone()),
-    };
+    let watch = Watch { admin, epoch, role, kafka: kafka.clone(), mailbox: adapters.mailbox.clone(), clock };
     Ok(Backend {
         events: kafka.events(),
         results: kafka.results(),
@@ -161,61 +148,6 @@ async fn compare(
         }),
         Err(LogError::Expired { .. }) => Ok(Evidence::None),
         Err(error) => Err(error),
-    }
-}
-
-/// Sees to it that what was opened stays what it is, and that Redis does not grow without bound.
-struct Watch {
-    admin: KafkaAdmin,
-    epoch: LogEpoch,
-    events: Arc<EventLog>,
-    results: Arc<ResultLog>,
-    /// To be swept: a router's business.
-    mailbox: Option<RedisMailbox>,
-}
-
-impl Watch {
-    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        let mut watch = tokio::time::interval(WATCH_INTERVAL);
-        watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = watch.tick() => self.look().await?,
-                _ = sweep.tick() => self.sweep().await,
-            }
-        }
-    }
-
-    /// Fails when the results topic is another one than it was.
-    async fn look(&self) -> anyhow::Result<()> {
-        match self.admin.stored_epoch().await {
-            Ok(Some(epoch)) if epoch == self.epoch => Ok(()),
-            Ok(Some(other)) => anyhow::bail!("the log's epoch is {other} now and was {}; start again", self.epoch),
-            Ok(None) => anyhow::bail!("the results topic was deleted or made anew; start again"),
-            Err(error) => {
-                debug!(%error, "it cannot be asked whether the topics are the same");
-                Ok(())
-            }
-        }
-    }
-
-    async fn sweep(&self) {
-        let Some(mailbox) = &self.mailbox else { return };
-        let mut starts = Vec::new();
-        for partition in self.results.partitions().all() {
-            match (self.events.range(partition).await, self.results.range(partition).await) {
-                (Ok(events), Ok(results)) => starts.push(LogStarts { events: events.start, results: results.start }),
-                (Err(error), _) | (_, Err(error)) => {
-                    return warn!(%error, "nothing is forgotten: the log does not answer");
-                }
-            }
-        }
-        if let Err(error) = mailbox.sweep(|partition| starts[partition.0 as usize]).await {
-            warn!(%error, "nothing is forgotten: redis does not answer");
-        }
     }
 }
 

@@ -5,6 +5,10 @@ mod distributed;
 mod embedded;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod epoch;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod overdue;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod watch;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

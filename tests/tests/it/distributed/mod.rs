@@ -7,6 +7,7 @@ mod log;
 mod ownership;
 mod refusals;
 mod replays;
+mod retention;
 
 use std::net::SocketAddr;
 

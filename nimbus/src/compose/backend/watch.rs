@@ -1,0 +1,106 @@
+//! What a process on Kafka and Redis looks after while it runs: that the log is still the one that it opened, that nothing
+//! is accepted that retention would delete unseen, and that Redis does not grow without bound.
+
+use std::{sync::Arc, time::Duration};
+
+use nimbus_core::{LogEpoch, clock::Clock, mailbox::LogStarts};
+use nimbus_kafka::{Kafka, KafkaAdmin};
+use nimbus_redis::RedisMailbox;
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::overdue;
+use crate::compose::Role;
+
+/// How often it is asked whether the log is still the same.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a server looks for events that wait too long. A fifth of the retention is left to react: this is soon enough for
+/// every retention of more than a minute or so.
+const OVERDUE_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a router forgets what nobody can need any more.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The groups that execute events: one for each lane.
+const EXECUTING: usize = 2;
+
+pub(super) struct Watch {
+    pub(super) admin: KafkaAdmin,
+    pub(super) epoch: LogEpoch,
+    pub(super) role: Role,
+    pub(super) kafka: Kafka,
+    pub(super) mailbox: RedisMailbox,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Watch {
+    /// Until `stop`, or until the log is another one: then this process has to be started again.
+    pub(super) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let (mut look, mut late, mut sweep) = (every(LOOK_INTERVAL), every(OVERDUE_INTERVAL), every(SWEEP_INTERVAL));
+        let mut refusing = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                _ = look.tick() => self.look().await?,
+                _ = late.tick(), if self.role.serves() => self.mind_retention(&mut refusing).await,
+                _ = sweep.tick(), if self.role.routes() => self.sweep().await,
+            }
+        }
+    }
+
+    async fn look(&self) -> anyhow::Result<()> {
+        match self.admin.stored_epoch().await {
+            Ok(Some(epoch)) if epoch == self.epoch => {}
+            Ok(Some(other)) => anyhow::bail!("the log's epoch is {other} now and was {}; start again", self.epoch),
+            Ok(None) => anyhow::bail!("the results topic was deleted or made anew; start again"),
+            Err(error) => debug!(%error, "it cannot be asked whether the topics are the same"),
+        }
+        match self.mailbox.epoch_is_current().await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                anyhow::bail!("redis belongs to another epoch of the log than {} now; start again", self.epoch)
+            }
+            Err(error) => {
+                debug!(%error, "redis cannot be asked for the log's epoch");
+                Ok(())
+            }
+        }
+    }
+
+    /// Stops taking events while some wait that may be deleted before anybody executes them.
+    async fn mind_retention(&self, refusing: &mut bool) {
+        let waited = overdue::longest_wait(&*self.kafka.events(), EXECUTING, self.clock.now()).await;
+        let refusal = match waited {
+            Ok(waited) => overdue::refusal(waited, self.kafka.events_retention()),
+            Err(error) => return debug!(%error, "it cannot be told how long events wait"),
+        };
+        match &refusal {
+            Some(why) if !*refusing => error!(why, "no more events are accepted"),
+            None if *refusing => info!("events are accepted again"),
+            _ => {}
+        }
+        *refusing = refusal.is_some();
+        self.kafka.refuse_events(refusal);
+    }
+
+    async fn sweep(&self) {
+        let (events, results) = (self.kafka.events(), self.kafka.results());
+        let mut starts = Vec::new();
+        for partition in results.partitions().all() {
+            match (events.range(partition).await, results.range(partition).await) {
+                (Ok(events), Ok(results)) => starts.push(LogStarts { events: events.start, results: results.start }),
+                (Err(error), _) | (_, Err(error)) => {
+                    return warn!(%error, "nothing is forgotten: the log does not answer");
+                }
+            }
+        }
+        if let Err(error) = self.mailbox.sweep(|partition| starts[partition.0 as usize]).await {
+            warn!(%error, "nothing is forgotten: redis does not answer");
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

@@ -194,6 +194,8 @@ mod tests {
         nimbus_consumers::ExecutorMetrics::register(&mut registry);
         nimbus_consumers::RouterMetrics::register(&mut registry);
         nimbus_server::Metrics::register(&mut registry);
+        #[cfg(all(feature = "kafka", feature = "redis"))]
+        distributed_metrics(&mut registry).await;
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         store.close().await.unwrap();
@@ -210,6 +212,16 @@ mod tests {
             }
         }
         assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[cfg(all(feature = "kafka", feature = "redis"))]
+    async fn distributed_metrics(registry: &mut prometheus_client::registry::Registry) {
+        nimbus_redis::RedisMetrics::register(registry);
+        nimbus_redis::MailboxMetrics::register(registry);
+        nimbus_redis::NotifierMetrics::register(registry);
+        // Settings that cannot work end the opening at once, and behind the registration.
+        let epoch = nimbus_core::LogEpoch(Ulid::generate());
+        assert!(nimbus_kafka::Kafka::open(KafkaConfig::new(""), epoch, registry).await.is_err());
     }
 
     fn is_a_crate(name: &str) -> bool {

@@ -182,6 +182,10 @@ mod tests {
         assert_eq!(debug(&ours), debug(&expected));
     }
 
+    /// Has a row for each partition that a router works on, and none before.
+    #[cfg(all(feature = "kafka", feature = "redis"))]
+    const ROWS_COME_LATER: [&str; 1] = ["nimbus_mailbox_cached_clients"];
+
     /// Every metric that a document names exists: everything is registered as `run` does it, and looked up.
     #[tokio::test]
     #[cfg(all(feature = "kafka", feature = "redis"))]
@@ -210,7 +214,8 @@ mod tests {
             let words = page.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
             for name in words.filter(|word| word.starts_with("nimbus_") && !word.ends_with('_')) {
                 let family = name.trim_end_matches("_total");
-                if !text.contains(&format!("# TYPE {family} ")) && !is_a_crate(name) {
+                let is_there = text.contains(&format!("# TYPE {family} ")) || ROWS_COME_LATER.contains(&name);
+                if !is_there && !is_a_crate(name) {
                     missing.push(format!("{document}: {name}"));
                 }
             }

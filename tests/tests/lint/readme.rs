@@ -1,4 +1,4 @@
-//! The README shows the real file: what a newcomer copies must be what compiles.
+//! Documents show real files: what a newcomer copies must be what compiles.
 
 use std::fs;
 
@@ -11,4 +11,12 @@ fn the_executor_in_the_readme_is_the_real_file() {
     let file = fs::read_to_string(root().join("executors/src/echo.rs")).unwrap();
     let code = file.split("#[cfg(test)]").next().unwrap_or_default();
     assert_eq!(shown.trim(), code.trim());
+}
+
+#[test]
+fn the_reader_in_the_page_about_envelopes_is_the_real_file() {
+    let page = fs::read_to_string(root().join("docs/envelopes.md")).unwrap();
+    let shown = page.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block of Rust");
+    let file = fs::read_to_string(root().join("adapters/kafka/examples/read_results.rs")).unwrap();
+    assert_eq!(shown.trim(), file.trim());
 }

@@ -36,10 +36,19 @@ pub struct ClientView {
     pub answered: Vec<(OutboxId, u64)>,
 }
 
+impl ClientView {
+    /// Whether anything was ever heard of it.
+    pub fn is_known(&self) -> bool {
+        let has_claimed = self.principal.is_some() || self.owner.is_some() || self.outbox.is_some();
+        has_claimed || self.last > Position::START || self.waiting > 0 || !self.answered.is_empty()
+    }
+}
+
 impl Inner {
+    /// Changes nothing, or asking would begin a partition that Redis has forgotten.
     pub(super) async fn inspect(&self, client: &ClientId) -> Result<ClientView, Failure> {
         let (partition, keys) = self.partition_keys(client);
-        let head = self.head(partition).await?;
+        let head = self.remembered(partition).await?;
         let holder = self.holder(client).await?;
         let xlen = CustomCommand::new_static("XLEN", ClusterHash::FirstKey, false);
         let waiting: u64 = self.link.quick.custom(xlen, vec![keys.stream(client)]).await?;
@@ -52,8 +61,8 @@ impl Inner {
             outbox: claims.and_then(|claims| claims.current).map(|current| (current.outbox, current.session_no)),
             touched: claims.map(|claims| claims.touched).unwrap_or_default(),
             last: snapshot.as_ref().map(|snapshot| snapshot.last).unwrap_or_default(),
-            applied: head.applied,
-            floor: head.floor.max(holder.as_ref().map(|holder| holder.floor).unwrap_or_default()),
+            applied: head.as_ref().map(|head| head.applied).unwrap_or_default(),
+            floor: head.map(|head| head.floor).max(holder.as_ref().map(|holder| holder.floor)).unwrap_or_default(),
             kept: holder.as_ref().and_then(|holder| holder.kept),
             waiting,
             answered: snapshot

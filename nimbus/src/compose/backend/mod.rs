@@ -2,9 +2,13 @@
 
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod distributed;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod doctor;
 mod embedded;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod epoch;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod look;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -21,7 +25,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::embedded::open_failure;
-use super::Role;
+use super::{Role, view::Check};
 use crate::exit::Failure;
 
 type Closing = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -59,6 +63,14 @@ pub(crate) async fn open(
 pub(crate) use distributed::logs;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 use distributed::open as shared;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) use look::{client, topics};
+
+/// Every check of an installation on Kafka and Redis.
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) async fn examine(config: &Config) -> Result<Vec<Check>, Failure> {
+    Ok(doctor::examine(config).await)
+}
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
 async fn shared(role: Role, _: &Config, _: Arc<dyn Clock>, _: &mut Registry) -> Result<Backend, Failure> {
@@ -72,8 +84,27 @@ pub(crate) async fn logs(_: &Config) -> Result<super::Ports, Failure> {
 }
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn examine(_: &Config) -> Result<Vec<Check>, Failure> {
+    Err(not_in_this_build("doctor"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn topics(_: &Config) -> Result<Vec<super::view::PartitionView>, Failure> {
+    Err(not_in_this_build("topics"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn client(
+    _: &Config,
+    _: &nimbus_core::ClientId,
+) -> Result<Option<super::view::ClientReport>, Failure> {
+    Err(not_in_this_build("client show"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
 fn not_in_this_build(command: &str) -> Failure {
-    let message =
-        format!("this build has no Kafka and Redis in it, which `nimbus {command}` works on; `make build` makes one that has");
+    let message = format!(
+        "this build has no Kafka and Redis in it, which `nimbus {command}` works on; `make build` makes one that has"
+    );
     Failure::new(crate::exit::Exit::Usage, message)
 }

@@ -144,9 +144,10 @@ on standard error.")]
   nimbus doctor | grep ^problem
   nimbus doctor --json | jq 'select(.severity != \"ok\")'
 
-It makes and changes nothing, and can be run at any time, with the settings of a role: before the first start, and while
-everything runs. One failing check does not hide the others. In a pipe it writes one line a check, its fields divided by tabs:
-severity (ok, warning, problem), check, what was found, what to do.
+It makes and changes nothing, and can be run at any time, with the settings of a role: before the
+first start, and while everything runs. One failing check does not hide the others. In a pipe it
+writes one line a check, its fields divided by tabs: severity (ok, warning, problem), check, what
+was found, what to do.
 
 Exit code 0: there is no problem, though there may be warnings. 1: there is one.")]
     Doctor(doctor::DoctorArgs),
@@ -156,8 +157,9 @@ Exit code 0: there is no problem, though there may be warnings. 1: there is one.
   nimbus topics | awk '$2 == \"total\"'               the totals of each topic and consumer group
   nimbus topics --json | jq 'select(.partition == \"total\")'
 
-In a pipe it writes one line for each partition and consumer group, its fields divided by tabs: topic, partition, start, end,
-records, group, committed, lag; then the same for each topic as a whole, with `total` for a partition.")]
+In a pipe it writes one line for each partition and consumer group, its fields divided by tabs:
+topic, partition, start, end, records, group, committed, lag; then the same for each topic as a
+whole, with `total` for a partition.")]
     Topics(topics::TopicsArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
@@ -225,8 +227,8 @@ pub(crate) enum ClientAction {
   nimbus client show phone-1
   nimbus client show phone-1 --json | jq .server
 
-It reads Kafka and Redis, with the settings of a role, and changes nothing; no server has to run. Of the options here only --json
-counts. Exit code 1: nobody has heard of this client.")]
+It reads Kafka and Redis, with the settings of a role, and changes nothing; no server has to run.
+Of the options above only --json counts. Exit code 1: nobody has heard of this client.")]
     Show {
         /// Which client
         #[arg(value_name = "ID", value_parser = ClientId::try_new)]

@@ -81,7 +81,11 @@ pub(crate) struct ClientReport {
     /// By outbox: every event up to this one is answered.
     pub(crate) answered: Vec<(String, u64)>,
     /// Batches with records that wait for it.
-    pub(crate) waiting: u64,
+    pub(crate) batches: u64,
+    /// Records in them.
+    pub(crate) records: u64,
+    /// There are more, which were not counted.
+    pub(crate) more_records: bool,
     /// Past its last result.
     pub(crate) last: Position,
     /// From where its mailbox can serve it.

@@ -38,6 +38,14 @@ fn backlog(partition: &PartitionView) -> String {
     text
 }
 
+fn waiting(report: &ClientReport) -> String {
+    let more = if report.more_records { " or more" } else { "" };
+    match report.records {
+        0 => "nothing".to_owned(),
+        records => format!("{records}{more} records in {} batches, until they are acknowledged", report.batches),
+    }
+}
+
 /// For people and pipes: a name and a value in each line.
 fn lines_of(report: &ClientReport) -> String {
     let since = report.since.map_or("an unknown time".to_owned(), text::moment);
@@ -50,7 +58,7 @@ fn lines_of(report: &ClientReport) -> String {
         ("client", report.client.clone()),
         ("principal", report.principal.clone().unwrap_or_else(|| "none yet".to_owned())),
         ("held by", held),
-        ("waiting", format!("{} batches with records", report.waiting)),
+        ("waiting", waiting(report)),
         ("last result", format!("before {}", report.last)),
         ("floor", format!("{}; what lies before it comes from the log", report.floor)),
     ];
@@ -87,7 +95,9 @@ fn json_of(report: &ClientReport) -> Value {
         "outbox": report.outbox.as_ref().map(|(outbox, _)| outbox),
         "session_no": report.outbox.as_ref().map(|(_, session_no)| session_no),
         "outboxes": answered.collect::<Vec<_>>(),
-        "waiting_batches": report.waiting,
+        "waiting_records": report.records,
+        "waiting_records_is_a_minimum": report.more_records,
+        "waiting_batches": report.batches,
         "last": report.last.0,
         "floor": report.floor.0,
         "acknowledged": report.kept.map(|kept| kept.0),

@@ -10,7 +10,7 @@ use nimbus_core::{
     ports::log::{Log, LogRecord},
 };
 use nimbus_kafka::{Kafka, KafkaAdmin};
-use nimbus_redis::{LogBeginning, PortMetrics, RedisMetrics, RedisStore};
+use nimbus_redis::{ClientView, LogBeginning, PortMetrics, RedisMetrics, RedisStore};
 use prometheus_client::registry::Registry;
 use ulid::Ulid;
 
@@ -129,7 +129,9 @@ async fn report(
         since: (since.0 > 0).then_some(since),
         outbox: view.outbox.map(|(outbox, session_no)| (outbox.to_string(), session_no)),
         answered: view.answered.iter().map(|(outbox, seq)| (outbox.to_string(), *seq)).collect(),
-        waiting: view.waiting,
+        batches: view.waiting,
+        records: view.records,
+        more_records: view.records >= ClientView::MOST_COUNTED,
         last: view.last,
         floor: view.floor,
         kept: view.kept.filter(|kept| *kept > Position::START),

@@ -179,8 +179,7 @@ async fn a_client_is_shown_with_its_server_and_one_that_nobody_knows_is_not() ->
     assert_eq!((output.status.code(), stdout(&output)), (Some(1), String::new()));
     assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
 
-    session.half_close();
-    while session.end().await?.is_some() {}
+    drop(session);
     let deadline = Instant::now() + PATIENCE;
     while !show().await?["server"].is_null() {
         ensure!(Instant::now() < deadline, "it is still held");

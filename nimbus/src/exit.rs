@@ -34,7 +34,7 @@ pub(crate) enum Exit {
 /// For `--help`.
 pub(crate) const HELP: &str = "Exit codes:
   0    done
-  1    it ran, but not everything came out right (an event failed, something is missing, a shutdown took too long)
+  1    it ran, but not everything came out right (an event failed, something is missing or wrong, a shutdown took too long)
   64   a setting or an argument is wrong; every problem is listed
   65   stored data is damaged or of another version; see `nimbus data --help`
   69   a server, an address or the data directory cannot be had just now

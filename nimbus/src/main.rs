@@ -12,7 +12,7 @@ use nimbus_config::{ConfigError, Environment, Loaded, LoadedPart, Warning};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{Cli, Command, ServeArgs, serve::Greeting},
+    cli::{Cli, ClientAction, ClientArgs, Command, ServeArgs, serve::Greeting},
     compose::{Role, Signals},
     exit::{Exit, Failure, OrExit, OrUnread, tell},
 };
@@ -47,10 +47,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Executor(args) => serve(Role::Executor, &environment, &args, false),
         Command::Router(args) => serve(Role::Router, &environment, &args, false),
         Command::Consumers(args) => serve(Role::Consumers, &environment, &args, false),
-        Command::Client(args) => {
-            let config = part(nimbus_config::load_client(&environment))?;
-            block_on(async { cli::client::run(args, config, interrupted()?).await })
-        }
+        Command::Client(args) => client(args, &environment),
         Command::Load(args) => {
             let config = part(nimbus_config::load_client(&environment))?;
             block_on(async { cli::load::run(args, config, interrupted()?).await })
@@ -64,6 +61,12 @@ fn run(command: Command) -> Result<Exit, Failure> {
             warn(&loaded.warnings);
             block_on(cli::dlq::run(&args, &loaded))
         }
+        Command::Doctor(args) => block_on(cli::doctor::run(&args, nimbus_config::load(&environment))),
+        Command::Topics(args) => {
+            let loaded = load(&environment)?;
+            warn(&loaded.warnings);
+            block_on(cli::topics::run(&args, &loaded.config))
+        }
         Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;
@@ -71,6 +74,20 @@ fn run(command: Command) -> Result<Exit, Failure> {
             cli::config::show(&loaded, &args)
         }
     }
+}
+
+fn client(mut args: ClientArgs, environment: &Environment) -> Result<Exit, Failure> {
+    let talk = match args.action.take() {
+        Some(ClientAction::Show { id }) => {
+            let loaded = load(environment)?;
+            warn(&loaded.warnings);
+            return block_on(cli::client::show::run(&id, args.connection.json, &loaded.config));
+        }
+        Some(ClientAction::Talk(talk)) => Some(talk),
+        None => None,
+    };
+    let config = part(nimbus_config::load_client(environment))?;
+    block_on(async { cli::client::run(args, talk, config, interrupted()?).await })
 }
 
 fn serve(role: Role, environment: &Environment, args: &ServeArgs, is_dev: bool) -> Result<Exit, Failure> {

@@ -93,6 +93,16 @@ impl KafkaAdmin {
         Ok(self.judged(shapes).await?.findings)
     }
 
+    /// Which of the topics are not there.
+    ///
+    /// # Errors
+    /// [`OpenError::Unreachable`] (retryable) and [`OpenError::Refused`].
+    pub async fn missing(&self) -> Result<Vec<String>, OpenError> {
+        let shapes = self.shapes().await?;
+        let missing = Topic::ALL.into_iter().filter(|topic| shapes[topic.index()].is_none());
+        Ok(missing.map(|topic| self.config.topics.of(topic).to_owned()).collect())
+    }
+
     /// The epoch that is kept with the results topic. `None`: nobody stored one since the topic was made. It is deleted
     /// with the topic, so that a topic that was made anew has none.
     ///
@@ -180,6 +190,10 @@ impl KafkaAdmin {
 
     async fn judged(&self, shapes: [Option<Shape>; 3]) -> Result<Verdict, OpenError> {
         let names = Topic::ALL.map(|topic| self.config.topics.of(topic));
+        // Before its settings are asked for, or the broker's word for it would be all that is said.
+        if let Some((name, _)) = names.iter().zip(&shapes).find(|(_, shape)| shape.is_none()) {
+            return Err(OpenError::Missing { topic: (*name).to_owned() });
+        }
         let resources = names.map(ResourceSpecifier::Topic);
         let options = AdminOptions::new().request_timeout(Some(ASK_LIMIT));
         let described = asked("read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;

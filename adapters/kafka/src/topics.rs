@@ -71,12 +71,19 @@ pub(crate) fn judge(config: &KafkaConfig, facts: &[Facts; 3]) -> Result<Verdict,
         let before = findings.len();
         findings.extend(warnings(config, name, facts));
         if findings.len() == before {
-            let what = format!("topic {name}: {events} partitions, {} replicas", facts.replicas);
+            let what = format!("topic {name}: {events} partitions, {}", shown(facts));
             findings.push(Finding { severity: Severity::Fine, what, remedy: String::new() });
         }
     }
     let events_retention = facts[Topic::Events.index()].retention;
     Ok(Verdict { max_record_bytes, events_retention, findings })
+}
+
+/// What is fine about a topic.
+fn shown(facts: &Facts) -> String {
+    let Facts { replicas, min_insync_replicas: least, cleanup_policy: policy, .. } = facts;
+    let kept = facts.retention.map_or("-1".to_owned(), |kept| kept.as_millis().to_string());
+    format!("{replicas} replicas, min.insync.replicas {least}, cleanup.policy {policy}, retention.ms {kept}")
 }
 
 fn warnings(config: &KafkaConfig, name: &str, facts: &Facts) -> Vec<Finding> {

@@ -26,6 +26,17 @@ impl NodeInfo {
         self.0.get(name).map_or("", String::as_str)
     }
 
+    /// Which version it is, and what it does with what it is given.
+    pub(crate) fn summary(&self) -> String {
+        let maxmemory = match self.get("maxmemory") {
+            "0" => "no maxmemory".to_owned(),
+            bytes => format!("maxmemory {bytes} bytes with policy {}", self.get("maxmemory_policy")),
+        };
+        let file = if self.get("aof_enabled") == "1" { "an append-only file" } else { "no append-only file" };
+        let (version, replicas) = (self.get("redis_version"), self.get("connected_slaves"));
+        format!("version {version}, {maxmemory}, {file}, replicas: {replicas}")
+    }
+
     /// Changes when the node takes over from another, or loses its memory of whom it copies.
     pub(crate) fn replication_id(&self) -> String {
         format!("{}/{}", self.get("run_id"), self.get("master_replid"))

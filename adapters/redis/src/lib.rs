@@ -10,6 +10,7 @@ mod codec;
 mod config;
 mod epoch;
 mod error;
+mod examine;
 mod fingerprint;
 mod keys;
 mod link;

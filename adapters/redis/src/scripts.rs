@@ -28,6 +28,10 @@ macro_rules! scripts {
                     Script { name: stringify!($name), text, hash: sha1_hash(text) }
                 },)+ }
             }
+
+            pub(crate) fn all(&self) -> Vec<&Script> {
+                vec![$(&self.$name),+]
+            }
         }
 
         /// Their names, for metrics.

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct RedisStore {
     pub(crate) link: Arc<Link>,
-    config: RedisConfig,
+    pub(crate) config: RedisConfig,
     bus: Bus,
 }
 
@@ -51,7 +51,7 @@ impl RedisStore {
     /// [`RedisError::Unreachable`] (retryable), [`RedisError::Unfit`] and [`RedisError::Address`] (not before somebody has
     /// done what it says).
     pub async fn connect(config: RedisConfig, metrics: RedisMetrics) -> Result<Self, RedisError> {
-        let store = Self { link: Arc::new(Link::connect(&config, metrics).await?), config, bus: Bus::default() };
+        let store = Self::connect_to_examine(config, metrics).await?;
         let fit = match store.nodes().await {
             Ok(nodes) => checks::refuse_unfit(&nodes, store.link.cluster),
             Err(error) => Err(error),
@@ -64,7 +64,16 @@ impl RedisStore {
         Ok(store)
     }
 
-    /// What could be better about how Redis is set up; nothing of it is fatal, or [`connect`](Self::connect) had refused.
+    /// Connects to a Redis that may be unfit, to find out in what way. Not for work: that is for [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// [`RedisError::Unreachable`] (retryable) and [`RedisError::Address`].
+    pub async fn connect_to_examine(config: RedisConfig, metrics: RedisMetrics) -> Result<Self, RedisError> {
+        Ok(Self { link: Arc::new(Link::connect(&config, metrics).await?), config, bus: Bus::default() })
+    }
+
+    /// What could be better about how Redis is set up; after [`connect`](Self::connect) nothing of it is
+    /// fatal.
     ///
     /// # Errors
     /// [`RedisError::Answer`] when it cannot be asked.
@@ -75,7 +84,7 @@ impl RedisStore {
         Ok(found)
     }
 
-    async fn nodes(&self) -> Result<Vec<NodeInfo>, RedisError> {
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeInfo>, RedisError> {
         checks::nodes(&self.link.quick, self.link.cluster).await.map_err(answer)
     }
 
@@ -155,6 +164,6 @@ impl RedisStore {
     }
 }
 
-fn answer(failure: Failure) -> RedisError {
+pub(crate) fn answer(failure: Failure) -> RedisError {
     RedisError::Answer(failure.to_string())
 }

@@ -5,13 +5,17 @@ pub(crate) mod config;
 pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod load;
 pub(crate) mod serve;
 mod style;
+mod text;
+pub(crate) mod topics;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use nimbus_core::ClientId;
 
 use crate::exit;
 
@@ -75,6 +79,7 @@ It keeps nothing: a client goes on at any other server. Executors and routers ha
   nimbus client --outbox ./phone.outbox --start 1 --end 1000
                                                 keeps its place in a file: killed and started again, it goes on
                                                 (begin a new file for another range)
+  nimbus client show phone-1                    what Kafka and Redis know of it; needs no server
 
 Without --outbox each run is a new outbox and begins where the log ends. What was finished for an earlier run before that is not shown
 any more; what is finished later comes as `extra` lines when standing by, and as one line with their number when sending (--extras
@@ -133,6 +138,29 @@ deletes them. `nimbus data erase` overwrites everything of one client at once.
 Exit code 1: there is no such letter. A filter that nothing matches is no failure: 0, and a line
 on standard error.")]
     Dlq(dlq::DlqArgs),
+    /// Finds out what is wrong with Kafka, Redis and the settings, and says what to do about it
+    #[command(after_help = "Examples:
+  NIMBUS_KAFKA_BROKERS=kafka-1:9092 NIMBUS_REDIS_ADDRESS=redis:6379 nimbus doctor
+  nimbus doctor | grep ^problem
+  nimbus doctor --json | jq 'select(.severity != \"ok\")'
+
+It makes and changes nothing, and can be run at any time, with the settings of a role: before the
+first start, and while everything runs. One failing check does not hide the others. In a pipe it
+writes one line a check, its fields divided by tabs: severity (ok, warning, problem), check, what
+was found, what to do.
+
+Exit code 0: there is no problem, though there may be warnings. 1: there is one.")]
+    Doctor(doctor::DoctorArgs),
+    /// Shows what the three topics hold, and how far behind their consumers are
+    #[command(after_help = "Examples:
+  nimbus topics
+  nimbus topics | awk '$2 == \"total\"'               the totals of each topic and consumer group
+  nimbus topics --json | jq 'select(.partition == \"total\")'
+
+In a pipe it writes one line for each partition and consumer group, its fields divided by tabs:
+topic, partition, start, end, records, group, committed, lag; then the same for each topic as a
+whole, with `total` for a partition.")]
+    Topics(topics::TopicsArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
     Demo,
@@ -192,6 +220,25 @@ pub(crate) struct Connection {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientAction {
+    #[command(flatten)]
+    Talk(Talk),
+    /// Shows what is known of a client of an installation on Kafka and Redis: who holds it, and what waits for it
+    #[command(after_help = "Examples:
+  nimbus client show phone-1
+  nimbus client show phone-1 --json | jq .server
+
+It reads Kafka and Redis, with the settings of a role, and changes nothing; no server has to run.
+Of the options above only --json counts. Exit code 1: nobody has heard of this client.")]
+    Show {
+        /// Which client
+        #[arg(value_name = "ID", value_parser = ClientId::try_new)]
+        id: ClientId,
+    },
+}
+
+/// What is done with a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Talk {
     /// Sends one event for each payload and prints the answers
     #[command(after_help = "Examples:
   nimbus client send sq 7 8 9                            one event for each payload

@@ -10,6 +10,7 @@ mod ports;
 mod role;
 mod settings;
 mod signals;
+pub(crate) mod view;
 
 use std::{
     future::Future,
@@ -34,7 +35,7 @@ use tracing::{error, info, warn};
 
 use self::parts::Parts;
 pub(crate) use self::{
-    backend::open_failure,
+    backend::{client, examine, open_failure, topics},
     listeners::Listeners,
     ports::{Place, Ports, open_ports},
     role::Role,

@@ -71,14 +71,19 @@ impl Beginning for LogBeginning {
 impl Inner {
     /// How far a partition is; where it begins, if Redis has no memory of it (rule 16).
     pub(super) async fn head(&self, partition: Partition) -> Result<PartitionHead, Failure> {
+        match self.remembered(partition).await? {
+            Some(head) => Ok(head),
+            None => self.begin(partition).await,
+        }
+    }
+
+    /// How far a partition is, if Redis has a memory of it. Changes nothing.
+    pub(super) async fn remembered(&self, partition: Partition) -> Result<Option<PartitionHead>, Failure> {
         self.check(partition)?;
         let keys = self.keys.partition(partition);
         let all = vec![keys.head(), keys.seen(), keys.claim()];
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.load, all, Vec::new()).await?.list()?;
-        match read_head(answer.item()?)? {
-            Some(head) => Ok(head),
-            None => self.begin(partition).await,
-        }
+        read_head(answer.item()?)
     }
 
     /// Gives a partition a place to begin: at the start of the mailbox' window, with the floor there. Whoever comes second

@@ -4,7 +4,9 @@ use fred::{
     interfaces::{ClientLike as _, HashesInterface as _},
     types::{ClusterHash, CustomCommand},
 };
-use nimbus_core::{ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId, clock::UnixMillis};
+use nimbus_core::{
+    ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId, clock::UnixMillis, ports::mailbox::Page,
+};
 
 use super::Inner;
 use crate::error::Failure;
@@ -32,19 +34,36 @@ pub struct ClientView {
     pub kept: Option<Position>,
     /// Batches with records that wait for it; each holds some.
     pub waiting: u64,
+    /// Records in them; counted up to [`Self::MOST_COUNTED`].
+    pub records: u64,
     /// By outbox: every event of the ordered lane up to this one is answered.
     pub answered: Vec<(OutboxId, u64)>,
 }
 
+impl ClientView {
+    /// Records are counted by reading them, so there is an end to it.
+    pub const MOST_COUNTED: u64 = 10_000;
+
+    /// Whether anything was ever heard of it.
+    pub fn is_known(&self) -> bool {
+        let has_claimed = self.principal.is_some() || self.owner.is_some() || self.outbox.is_some();
+        has_claimed || self.last > Position::START || self.waiting > 0 || !self.answered.is_empty()
+    }
+}
+
 impl Inner {
+    /// Changes nothing, or asking would begin a partition that Redis has forgotten.
     pub(super) async fn inspect(&self, client: &ClientId) -> Result<ClientView, Failure> {
         let (partition, keys) = self.partition_keys(client);
-        let head = self.head(partition).await?;
+        let head = self.remembered(partition).await?;
         let holder = self.holder(client).await?;
         let xlen = CustomCommand::new_static("XLEN", ClusterHash::FirstKey, false);
         let waiting: u64 = self.link.quick.custom(xlen, vec![keys.stream(client)]).await?;
         let snapshot = holder.as_ref().and_then(|holder| holder.snapshot(client));
         let claims = snapshot.as_ref().map(|snapshot| &snapshot.claims);
+        let floor =
+            head.as_ref().map(|head| head.floor).max(holder.as_ref().map(|holder| holder.floor)).unwrap_or_default();
+        let records = if head.is_some() && waiting > 0 { self.count(client, floor).await? } else { 0 };
         Ok(ClientView {
             partition,
             principal: claims.and_then(|claims| claims.principal.clone()),
@@ -52,14 +71,35 @@ impl Inner {
             outbox: claims.and_then(|claims| claims.current).map(|current| (current.outbox, current.session_no)),
             touched: claims.map(|claims| claims.touched).unwrap_or_default(),
             last: snapshot.as_ref().map(|snapshot| snapshot.last).unwrap_or_default(),
-            applied: head.applied,
-            floor: head.floor.max(holder.as_ref().map(|holder| holder.floor).unwrap_or_default()),
+            applied: head.as_ref().map(|head| head.applied).unwrap_or_default(),
+            floor,
             kept: holder.as_ref().and_then(|holder| holder.kept),
             waiting,
+            records,
             answered: snapshot
                 .map(|snapshot| snapshot.fold.iter().map(|(outbox, known)| (*outbox, known.answered)).collect())
                 .unwrap_or_default(),
         })
+    }
+
+    /// How many records wait from there on.
+    async fn count(&self, client: &ClientId, from: Position) -> Result<u64, Failure> {
+        let (mut from, mut count) = (from, 0);
+        while count < ClientView::MOST_COUNTED {
+            match self.read(client, from, usize::MAX, usize::MAX).await? {
+                Page::Records { records, through, complete } => {
+                    count += records.len() as u64;
+                    if complete || through == from {
+                        break;
+                    }
+                    from = through;
+                }
+                // The floor moves meanwhile.
+                Page::BelowFloor { floor } if floor > from => from = floor,
+                Page::BelowFloor { .. } => break,
+            }
+        }
+        Ok(count.min(ClientView::MOST_COUNTED))
     }
 
     pub(super) async fn fingerprint(&self, partition: Partition) -> Result<Option<(Position, u64)>, Failure> {

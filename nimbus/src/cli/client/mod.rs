@@ -5,6 +5,7 @@
 
 mod output;
 mod receive;
+pub(crate) mod show;
 mod sink;
 
 use std::{ops::RangeInclusive, time::Duration};
@@ -18,7 +19,7 @@ use self::{
     receive::{Receiver, Tally},
     sink::Sink,
 };
-use super::{ClientAction, ClientArgs, Connection, style::Style};
+use super::{ClientArgs, Connection, Talk, style::Style};
 use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
 
 /// What the numbers of `--start` and `--end` are sent to.
@@ -30,6 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Runs the command until it is done, or until `interrupted`.
 pub(crate) async fn run(
     args: ClientArgs,
+    talk: Option<Talk>,
     config: ClientConfig,
     interrupted: CancellationToken,
 ) -> Result<Exit, Failure> {
@@ -37,12 +39,12 @@ pub(crate) async fn run(
     let sink = args.connection.results.as_deref().map(Sink::open).transpose().or_exit(Exit::Io)?;
     let client = connect(&args.connection, &config).await?;
     let already = client.last_seq();
-    let first = numbers.as_ref().filter(|_| args.action.is_none()).map(|numbers| *numbers.start());
-    let events: Box<dyn Iterator<Item = Event> + Send> = match (args.action, numbers) {
-        (Some(ClientAction::Send { name, payloads }), _) => {
+    let first = numbers.as_ref().filter(|_| talk.is_none()).map(|numbers| *numbers.start());
+    let events: Box<dyn Iterator<Item = Event> + Send> = match (talk, numbers) {
+        (Some(Talk::Send { name, payloads }), _) => {
             Box::new(payloads.into_iter().map(move |payload| Event::new(name.clone(), payload)))
         }
-        (Some(ClientAction::Listen), _) | (None, None) => {
+        (Some(Talk::Listen), _) | (None, None) => {
             stand_by(&args.connection, &config);
             return listen(client, &args.connection, sink, interrupted).await;
         }

@@ -4,7 +4,7 @@
 
 use std::{
     fmt::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -12,42 +12,12 @@ use nimbus_consumers::dead_letters::{Fate, Letter, LetterState};
 use nimbus_core::{clock::UnixMillis, result::DeadLetter};
 use serde_json::{Value, json};
 
-/// The first moment that the calendar of RFC 3339 does not have.
-const YEAR_10000: u64 = 253_402_300_800_000;
+use crate::cli::text::{line, lines, moment};
 
 /// A moment of the system's clock; `None` before 1970.
 pub(super) fn millis(moment: SystemTime) -> Option<UnixMillis> {
     let since = moment.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since.as_millis()).ok().map(UnixMillis)
-}
-
-fn moment(at: UnixMillis) -> String {
-    if at.0 >= YEAR_10000 {
-        return format!("{} ms after 1970", at.0);
-    }
-    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(at.0)).to_string()
-}
-
-/// Text with nothing in it that a terminal would obey, in one line.
-fn line(text: &str) -> String {
-    shown(text, |_| false)
-}
-
-/// The same in as many lines as it has.
-fn lines(text: &str) -> String {
-    shown(text, |letter| matches!(letter, '\n' | '\t'))
-}
-
-fn shown(text: &str, keeps: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if keeps(letter) || matches!(letter, '"' | '\'' | '\\') {
-            shown.push(letter);
-        } else {
-            shown.extend(letter.escape_debug());
-        }
-    }
-    shown
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -222,19 +192,6 @@ pub(super) fn fate(letter: &Letter, fate: Fate, json: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_that_a_terminal_would_obey_is_sent_to_it() {
-        assert_eq!(line("a\u{1b}[2J\nb\u{202e}c"), "a\\u{1b}[2J\\nb\\u{202e}c");
-        assert_eq!(lines("größe: \"1\"\n\t2\r"), "größe: \"1\"\n\t2\\r");
-    }
-
-    #[test]
-    fn moments_outside_the_calendar_are_numbers() {
-        assert_eq!(moment(UnixMillis(1_785_585_600_000)), "2026-08-01T12:00:00Z");
-        assert_eq!(moment(UnixMillis(YEAR_10000 - 1)), "9999-12-31T23:59:59Z");
-        assert_eq!(moment(UnixMillis(u64::MAX)), "18446744073709551615 ms after 1970");
-    }
 
     #[test]
     fn bytes_are_hex() {

@@ -2,9 +2,13 @@
 
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod distributed;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod doctor;
 mod embedded;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod epoch;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+mod look;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 mod overdue;
 #[cfg(all(feature = "kafka", feature = "redis"))]
@@ -25,7 +29,7 @@ use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::embedded::open_failure;
-use super::Role;
+use super::{Role, view::Check};
 use crate::exit::Failure;
 
 type Closing = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
@@ -63,6 +67,14 @@ pub(crate) async fn open(
 pub(crate) use distributed::logs;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 use distributed::open as shared;
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) use look::{client, topics};
+
+/// Every check of an installation on Kafka and Redis.
+#[cfg(all(feature = "kafka", feature = "redis"))]
+pub(crate) async fn examine(config: &Config) -> Result<Vec<Check>, Failure> {
+    Ok(doctor::examine(config).await)
+}
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
 async fn shared(role: Role, _: &Config, _: Arc<dyn Clock>, _: &mut Registry) -> Result<Backend, Failure> {
@@ -73,6 +85,24 @@ async fn shared(role: Role, _: &Config, _: Arc<dyn Clock>, _: &mut Registry) -> 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
 pub(crate) async fn logs(_: &Config) -> Result<super::Ports, Failure> {
     Err(not_in_this_build("dlq"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn examine(_: &Config) -> Result<Vec<Check>, Failure> {
+    Err(not_in_this_build("doctor"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn topics(_: &Config) -> Result<Vec<super::view::PartitionView>, Failure> {
+    Err(not_in_this_build("topics"))
+}
+
+#[cfg(not(all(feature = "kafka", feature = "redis")))]
+pub(crate) async fn client(
+    _: &Config,
+    _: &nimbus_core::ClientId,
+) -> Result<Option<super::view::ClientReport>, Failure> {
+    Err(not_in_this_build("client show"))
 }
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]

@@ -4,6 +4,7 @@
 mod faults;
 mod hops;
 mod log;
+mod ops;
 mod ownership;
 mod refusals;
 mod replays;

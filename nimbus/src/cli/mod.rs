@@ -135,7 +135,10 @@ on standard error.")]
     Dlq(dlq::DlqArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
-    Demo,
+    Demo {
+        #[command(subcommand)]
+        kind: Option<demo::Kind>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -29,7 +29,8 @@ run: tools ## Starts a server on this machine and leaves it running (quick build
 
 # Kafka and Redis on their usual ports, if both answer there; else both for this run only, on free ports.
 run-distributed: tools ## Shows two servers and two consumers over Kafka and Redis, under load until ctrl-c; ARGS="--seconds 20"
-	$(CARGO) build --package nimbus --package nimbus-services
+	$(CARGO) build --package nimbus-services
+	$(CARGO) build --package nimbus
 	@if $(SERVICES) status > /dev/null 2>&1; then \
 		export NIMBUS_TEST_KAFKA=127.0.0.1:9092 NIMBUS_TEST_REDIS=127.0.0.1:6379; \
 	fi; \

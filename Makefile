@@ -14,9 +14,10 @@ ROUNDS ?= 50
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
+NIMBUS := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus
 
 help: ## This list
-	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-13s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
+	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-16s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Shows it: squares arrive, client and server are killed in mid-run, nothing is lost or repeated
 	$(CARGO) build --package nimbus
@@ -25,6 +26,18 @@ demo: tools ## Shows it: squares arrive, client and server are killed in mid-run
 run: tools ## Starts a server on this machine and leaves it running (quick build, data in ./data)
 	$(CARGO) build --package nimbus
 	@exec target/debug/nimbus dev
+
+# Kafka and Redis on their usual ports, if both answer there; else both for this run only, on free ports.
+run-distributed: tools ## Shows two servers and two consumers over Kafka and Redis, under load until ctrl-c; ARGS="--seconds 20"
+	$(CARGO) build --package nimbus-services
+	$(CARGO) build --package nimbus
+	@if $(SERVICES) status > /dev/null 2>&1; then \
+		export NIMBUS_TEST_KAFKA=127.0.0.1:9092 NIMBUS_TEST_REDIS=127.0.0.1:6379; \
+	fi; \
+	exec $(SERVICES) run -- bash -c 'exec "$$0" demo distributed --kafka "$${NIMBUS_TEST_KAFKA:-}" --redis "$${NIMBUS_TEST_REDIS:-}" "$$@"' $(NIMBUS) $(ARGS)
+
+kill-one: ## Kills one server and one consumers process of `make run-distributed`, with SIGKILL
+	@$(NIMBUS) demo kill-one
 
 services: tools ## Starts Kafka on 127.0.0.1:9092 and Redis on 127.0.0.1:6379: in containers if docker runs, else without
 	@if docker info > /dev/null 2>&1 && docker compose version > /dev/null 2>&1; then \
@@ -91,4 +104,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help demo run services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python
+.PHONY: help demo run run-distributed kill-one services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python

@@ -78,4 +78,6 @@ impl Envelope for DeadLetter {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -67,7 +67,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             warn(&loaded.warnings);
             block_on(cli::topics::run(&args, &loaded.config))
         }
-        Command::Demo => block_on(async { cli::demo::run(interrupted()?).await }),
+        Command::Demo { kind } => block_on(async { cli::demo::run(kind, interrupted()?).await }),
         Command::Config(args) => {
             let loaded = load(&environment)?;
             warn(&loaded.warnings);

@@ -163,7 +163,10 @@ whole, with `total` for a partition.")]
     Topics(topics::TopicsArgs),
     /// Shows what Nimbus promises: kills a client and a server in mid-run, and counts
     #[command(hide = true)]
-    Demo,
+    Demo {
+        #[command(subcommand)]
+        kind: Option<demo::Kind>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -22,6 +22,7 @@ use nimbus_config::Config;
 use nimbus_core::{
     ServerId,
     clock::{Clock, SystemClock},
+    ports::log::LogError,
     shutdown::{Cause, End, Phase, Shutdown},
 };
 use nimbus_telemetry::{
@@ -164,11 +165,19 @@ impl Failed {
             let error = error.into().context(format!("the {name} failed"));
             error!(part = name, error = format!("{error:#}"), "a part failed");
             let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(Failure { exit: Exit::Failed, error });
+            first.get_or_insert(Failure { exit: exit_of(&error), error });
         }
     }
 
     fn take(&self) -> Option<Failure> {
         self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// A log that cannot be read is no better after a restart; whatever else failed may be.
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let is_damaged = |cause: &(dyn std::error::Error + 'static)| {
+        matches!(cause.downcast_ref::<LogError>(), Some(LogError::Damaged(_)))
+    };
+    if error.chain().any(is_damaged) { Exit::Data } else { Exit::Failed }
 }

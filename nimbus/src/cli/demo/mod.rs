@@ -4,14 +4,17 @@
 //! client is killed with SIGKILL and started again, then the server. At the end every square must be in the client's
 //! results exactly once and in order. The exit code says whether it is.
 
+pub(crate) mod distributed;
 mod processes;
 mod verdict;
 
 use std::{path::Path, time::Duration};
 
+use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    distributed::{DistributedArgs, StateFile},
     processes::{Client, Server},
     verdict::Verdict,
 };
@@ -28,8 +31,25 @@ const SHOWN_EVERY: u64 = 500;
 /// Beyond this something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Kind {
+    /// Many processes over Kafka and Redis, and clients that send until ctrl-c; then everything is counted
+    Distributed(DistributedArgs),
+    /// Kills one server and one consumers process of a running `nimbus demo distributed`
+    KillOne(StateFile),
+}
+
+/// Runs one of the demonstrations; without a kind, the one that needs nothing else.
+pub(crate) async fn run(kind: Option<Kind>, interrupted: CancellationToken) -> Result<Exit, Failure> {
+    match kind {
+        None => embedded(interrupted).await,
+        Some(Kind::Distributed(args)) => distributed::run(args, interrupted).await,
+        Some(Kind::KillOne(file)) => distributed::kill_one(&file),
+    }
+}
+
 /// Runs the demonstration in a directory of its own, which is removed afterwards.
-pub(crate) async fn run(interrupted: CancellationToken) -> Result<Exit, Failure> {
+async fn embedded(interrupted: CancellationToken) -> Result<Exit, Failure> {
     let directory = Scratch::new().or_exit(Exit::Io)?;
     // Whatever way this ends, the processes are killed when their handles go.
     let verdict = tokio::select! {

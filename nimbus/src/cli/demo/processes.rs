@@ -15,7 +15,8 @@ pub(super) const RESULTS: &str = "results.jsonl";
 const OUTBOX: &str = "client.outbox";
 const DATA: &str = "data";
 
-fn command(directory: &Path, args: &[&str]) -> Result<Command, Failure> {
+/// This binary, with nothing of the caller's settings.
+pub(super) fn command(directory: &Path, args: &[&str]) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe().or_exit(Exit::Io)?);
     command.args(args).current_dir(directory).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
     // What the caller has set for a server of its own must not reach this one.
@@ -31,6 +32,42 @@ fn spawn(mut command: Command) -> Result<(Child, Lines<BufReader<ChildStdout>>),
     let mut child = command.spawn().or_exit(Exit::Io)?;
     let stdout = child.stdout.take().expect("standard output was asked for as a pipe");
     Ok((child, BufReader::new(stdout).lines()))
+}
+
+/// A server of whatever role that is ready, what it said then, and the rest of what it says.
+pub(super) type Ready = (Child, Value, Lines<BufReader<ChildStdout>>);
+
+/// Starts a server of whatever role and waits until it says that it is ready.
+pub(super) async fn until_ready(command: Command, what: &str) -> Result<Ready, Failure> {
+    let (child, mut stdout) = spawn(command)?;
+    let Some(line) = stdout.next_line().await.or_exit(Exit::Io)? else {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            format!("the {what} ended before it was ready; it says why above"),
+        ));
+    };
+    Ok((child, json(&line)?, stdout))
+}
+
+/// An address in what a server said when it was ready.
+pub(super) fn address(ready: &Value, field: &str) -> Result<SocketAddr, Failure> {
+    let address = ready[field].as_str().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| Failure::new(Exit::Failed, format!("no {field} in {ready}")))
+}
+
+/// Ends a process as a supervisor would, and waits for that.
+pub(super) async fn stop(child: &mut Child, what: &str) -> Result<(), Failure> {
+    let Some(pid) = child.id() else {
+        return Err(Failure::new(Exit::Failed, format!("the {what} ended by itself")));
+    };
+    // The standard library and tokio send SIGKILL only.
+    let kill = Command::new("kill").arg(pid.to_string()).status().await.or_exit(Exit::Io)?;
+    let ended = child.wait().await.or_exit(Exit::Io)?;
+    if kill.success() && ended.success() {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, format!("the {what} did not end in good order: {ended}")))
+    }
 }
 
 fn json(line: &str) -> Result<Value, Failure> {
@@ -52,16 +89,8 @@ impl Server {
         let (port, admin) = ports.map_or((0, "127.0.0.1:0".to_owned()), |(port, admin)| (port, admin.to_string()));
         command.env("NIMBUS_PORT", port.to_string()).env("NIMBUS_ADMIN_ADDR", admin);
         command.env("NIMBUS_DATA_DIR", directory.join(DATA)).env("NIMBUS_LOG", "error");
-        let (child, mut stdout) = spawn(command)?;
-        let Some(line) = stdout.next_line().await.or_exit(Exit::Io)? else {
-            return Err(Failure::new(Exit::Unavailable, "the server ended before it was ready; it says why above"));
-        };
-        let ready = json(&line)?;
-        let address = |field: &str| {
-            let address = ready[field].as_str().and_then(|text| text.parse().ok());
-            address.ok_or_else(|| Failure::new(Exit::Failed, format!("no {field} in {line}")))
-        };
-        Ok(Self { child, grpc: address("grpc")?, admin: address("admin")?, _stdout: stdout })
+        let (child, ready, stdout) = until_ready(command, "server").await?;
+        Ok(Self { child, grpc: address(&ready, "grpc")?, admin: address(&ready, "admin")?, _stdout: stdout })
     }
 
     pub(super) const fn ports(&self) -> (u16, SocketAddr) {
@@ -74,17 +103,7 @@ impl Server {
 
     /// Ends it as ctrl-c would, and waits for that.
     pub(super) async fn stop(&mut self) -> Result<(), Failure> {
-        let Some(pid) = self.child.id() else {
-            return Err(Failure::new(Exit::Failed, "the server ended by itself"));
-        };
-        // The standard library and tokio send SIGKILL only.
-        let kill = Command::new("kill").arg(pid.to_string()).status().await.or_exit(Exit::Io)?;
-        let ended = self.child.wait().await.or_exit(Exit::Io)?;
-        if kill.success() && ended.success() {
-            Ok(())
-        } else {
-            Err(Failure::new(Exit::Failed, format!("the server did not end in good order: {ended}")))
-        }
+        stop(&mut self.child, "server").await
     }
 }
 

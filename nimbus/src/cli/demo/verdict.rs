@@ -1,14 +1,14 @@
-//! Counts what the client has, line by line, against what it must have.
+//! Counts what clients have, answer by answer, against what they must have.
 
-use std::{fmt, fs, io, path::Path};
+use std::{collections::BTreeSet, fmt, fs, io, path::Path};
 
 use serde_json::Value;
 
-/// What was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What was found about one client, or about all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
-    sent: u64,
-    answered: u64,
+    pub(super) sent: u64,
+    pub(super) answered: u64,
     lost: u64,
     repeated: u64,
     out_of_order: u64,
@@ -20,40 +20,79 @@ pub(super) struct Verdict {
 impl Verdict {
     /// Reads the results file of a client that has sent 1 to `sent`.
     pub(super) fn read(results: &Path, sent: u64, summary: Value) -> io::Result<Self> {
-        let mut answers = Vec::new();
+        let mut books = Books::default();
+        books.sent(sent);
         for line in fs::read_to_string(results)?.lines() {
             let entry: Value = serde_json::from_str(line)?;
-            answers.push((entry["seq"].as_u64().unwrap_or_default(), entry["result"].as_u64()));
+            books.answer(entry["seq"].as_u64().unwrap_or_default(), entry["result"].as_u64());
         }
-        Ok(Self { recognised: summary["known"].as_u64().unwrap_or_default(), ..Self::of(&answers, sent) })
+        Ok(Self { recognised: summary["known"].as_u64().unwrap_or_default(), ..books.close() })
     }
 
-    fn of(answers: &[(u64, Option<u64>)], sent: u64) -> Self {
-        let mut times = vec![0_u64; usize::try_from(sent).unwrap_or(usize::MAX) + 1];
-        let (mut wrong, mut out_of_order, mut highest) = (0, 0, 0);
-        for (number, square) in answers {
-            match usize::try_from(*number).ok().and_then(|index| times.get_mut(index)) {
-                Some(count) if *number > 0 && *square == Some(number * number) => *count += 1,
-                _ => wrong += 1,
-            }
-            if *number < highest {
-                out_of_order += 1;
-            }
-            highest = highest.max(*number);
-        }
-        Self {
-            sent,
-            answered: answers.len() as u64,
-            lost: times[1..].iter().filter(|count| **count == 0).count() as u64,
-            repeated: times[1..].iter().map(|count| count.saturating_sub(1)).sum(),
-            out_of_order,
-            wrong,
-            recognised: 0,
-        }
+    /// Takes in what was found about another client.
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.lost += other.lost;
+        self.repeated += other.repeated;
+        self.out_of_order += other.out_of_order;
+        self.wrong += other.wrong;
+        self.recognised += other.recognised;
     }
 
     pub(super) const fn is_good(&self) -> bool {
         self.lost == 0 && self.repeated == 0 && self.out_of_order == 0 && self.wrong == 0
+    }
+}
+
+/// The books of one client that sends the numbers from 1 on to `sq`: they remember only what is still open.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    so_far: Verdict,
+    /// All numbers up to this one are answered.
+    answered_to: u64,
+    /// Those beyond it that are answered.
+    beyond: BTreeSet<u64>,
+    highest: u64,
+}
+
+impl Books {
+    /// The numbers up to this one were sent.
+    pub(super) const fn sent(&mut self, number: u64) {
+        self.so_far.sent = number;
+    }
+
+    pub(super) const fn outstanding(&self) -> u64 {
+        self.so_far.sent.saturating_sub(self.so_far.answered)
+    }
+
+    /// An answer came.
+    pub(super) fn answer(&mut self, number: u64, square: Option<u64>) {
+        let is_right = (1..=self.so_far.sent).contains(&number) && square == number.checked_mul(number);
+        self.so_far.answered += 1;
+        if number < self.highest {
+            self.so_far.out_of_order += 1;
+        }
+        self.highest = self.highest.max(number);
+        if !is_right {
+            self.so_far.wrong += 1;
+        } else if number <= self.answered_to || !self.beyond.insert(number) {
+            self.so_far.repeated += 1;
+        }
+        while self.beyond.remove(&(self.answered_to + 1)) {
+            self.answered_to += 1;
+        }
+    }
+
+    /// Something came that answers nothing of what was sent.
+    pub(super) const fn stray(&mut self) {
+        self.so_far.wrong += 1;
+    }
+
+    /// What was found, now that nothing comes any more.
+    pub(super) fn close(self) -> Verdict {
+        let lost = self.so_far.sent - self.answered_to - self.beyond.len() as u64;
+        Verdict { lost, ..self.so_far }
     }
 }
 
@@ -82,18 +121,27 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
+    fn verdict(answers: &[(u64, Option<u64>)], sent: u64) -> Verdict {
+        let mut books = Books::default();
+        books.sent(sent);
+        for (number, square) in answers {
+            books.answer(*number, *square);
+        }
+        books.close()
+    }
+
     fn squares(numbers: &[u64]) -> Vec<(u64, Option<u64>)> {
         numbers.iter().map(|number| (*number, Some(number * number))).collect()
     }
 
     #[test]
     fn the_verdict_can_fail_in_every_way() {
-        assert!(Verdict::of(&squares(&[1, 2, 3]), 3).is_good());
-        assert_eq!(Verdict::of(&squares(&[1, 3]), 3).lost, 1);
-        assert_eq!(Verdict::of(&squares(&[1, 2, 3, 3]), 3).repeated, 1);
-        assert_eq!(Verdict::of(&squares(&[1, 3, 2]), 3).out_of_order, 1);
-        assert_eq!(Verdict::of(&squares(&[1, 2, 3, 4]), 3).wrong, 1);
-        let failed = Verdict::of(&[(1, None), (2, Some(5))], 2);
+        assert!(verdict(&squares(&[1, 2, 3]), 3).is_good());
+        assert_eq!(verdict(&squares(&[1, 3]), 3).lost, 1);
+        assert_eq!(verdict(&squares(&[1, 2, 3, 3]), 3).repeated, 1);
+        assert_eq!(verdict(&squares(&[1, 3, 2]), 3).out_of_order, 1);
+        assert_eq!(verdict(&squares(&[1, 2, 3, 4]), 3).wrong, 1);
+        let failed = verdict(&[(1, None), (2, Some(5))], 2);
         assert_eq!((failed.wrong, failed.lost), (2, 2));
         assert!(!failed.is_good() && failed.to_string().contains("WRONG"));
     }

@@ -57,7 +57,7 @@ impl Member {
 
 #[derive(Debug)]
 enum Life {
-    Up(Running),
+    Up(Box<Running>),
     Down(Instant),
     Starting(JoinHandle<Result<Running, Failure>>),
 }
@@ -186,7 +186,7 @@ impl Member {
         if self.role.serves() {
             balancer.set(self.number, running.grpc);
         }
-        self.life = Life::Up(running);
+        self.life = Life::Up(Box::new(running));
     }
 
     fn down(&mut self, balancer: &Balancer) {

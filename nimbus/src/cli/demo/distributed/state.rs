@@ -103,7 +103,8 @@ mod tests {
         let file = directory.path().join("sub").join("state.json");
         assert_eq!(State::running(&file).unwrap(), None);
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        let entry = |role| Entry::new(role, "one".to_owned(), child.id());
+        let pid = child.id();
+        let entry = |role| Entry::new(role, "one".to_owned(), pid);
         // Of another parent: as if the pid had been given to a process that is none of its own.
         let foreign = State { demo: u32::MAX, processes: vec![entry(Role::Server), entry(Role::Consumers)] };
         foreign.write(&file).unwrap();

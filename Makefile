@@ -15,20 +15,22 @@ VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
 NIMBUS := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus
+# Without Kafka and Redis: no C library is built, and the first run is quick.
+EMBEDDED := --no-default-features
 
 help: ## This list
 	@awk -F '## ' '/^[a-z-]+:.*## / { split($$1, target, ":"); printf "  %-16s %s\n", target[1], $$2 }' $(MAKEFILE_LIST)
 
 demo: tools ## Shows it: squares arrive, client and server are killed in mid-run, nothing is lost or repeated
-	$(CARGO) build --package nimbus
-	@target/debug/nimbus demo
+	$(CARGO) build --package nimbus $(EMBEDDED)
+	@$(NIMBUS) demo
 
 run: tools ## Starts a server on this machine and leaves it running (quick build, data in ./data)
-	$(CARGO) build --package nimbus
-	@exec target/debug/nimbus dev
+	$(CARGO) build --package nimbus $(EMBEDDED)
+	@exec $(NIMBUS) dev
 
 # Kafka and Redis on their usual ports, if both answer there; else both for this run only, on free ports.
-run-distributed: tools ## Shows two servers and two consumers over Kafka and Redis, under load until ctrl-c; ARGS="--seconds 20"
+run-distributed: libraries ## Shows two servers and two consumers over Kafka and Redis, under load until ctrl-c; ARGS="--seconds 20"
 	$(CARGO) build --package nimbus-services
 	$(CARGO) build --package nimbus
 	@if $(SERVICES) status > /dev/null 2>&1; then \
@@ -50,14 +52,14 @@ services-stop: ## Ends what `make services` started; Kafka's data stays
 	@if docker info > /dev/null 2>&1 && docker compose version > /dev/null 2>&1; then docker compose down; fi
 	@if [ -x $(SERVICES) ]; then $(SERVICES) down; fi
 
-test: tools fmt-check lint python ## Everything: format, lint, every test, those over Kafka and Redis with a broker of their own
+test: libraries fmt-check lint python ## Everything: format, lint, every test, those over Kafka and Redis with a broker of their own
 	$(CARGO) build --package nimbus-services
 	$(SERVICES) run -- $(CARGO) test $(PACKAGES)
 
-crash-loop: tools ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
+crash-loop: libraries ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
 
-lint: tools ## Clippy with warnings as errors, and the lint over architecture, files and documents
+lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
 	$(CARGO) test --quiet --package nimbus-tests --test lint
 
@@ -68,14 +70,14 @@ fmt-check: tools
 	$(CARGO) fmt --all -- --check
 
 # It starts a Kafka and a Redis of its own; where they cannot be had, it leaves out the distributed part aloud.
-bench: tools ## Measures Nimbus against its baselines, in one run: embedded, and over Kafka and Redis
+bench: libraries ## Measures Nimbus against its baselines, in one run: embedded, and over Kafka and Redis
 	$(CARGO) build --release --package nimbus --package nimbus-benches
 	@target/release/nimbus-bench run
 
-build: tools ## Builds the release binary: target/release/nimbus
+build: libraries ## Builds the release binary: target/release/nimbus
 	$(CARGO) build --release --package nimbus
 
-doc: tools ## Builds the API documentation: target/doc
+doc: libraries ## Builds the API documentation: target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(PACKAGES) --no-deps
 
 clean: ## Removes what was built; ./data stays
@@ -87,6 +89,11 @@ tools:
 		|| { echo "cargo is missing: install Rust from https://rustup.rs" >&2; exit 69; }
 	@command -v cc > /dev/null \
 		|| { echo "a C compiler is missing: install gcc (Debian, Ubuntu: apt-get install gcc libc6-dev)" >&2; exit 69; }
+
+# What Kafka's client needs on top.
+libraries: tools
+	@command -v c++ > /dev/null && pkg-config --exists openssl zlib 2> /dev/null \
+		|| { echo "what Kafka's client is built with is missing: a C++ compiler, or the headers of OpenSSL and zlib (Debian, Ubuntu: apt-get install g++ pkg-config libssl-dev zlib1g-dev)" >&2; exit 69; }
 
 # For the test that speaks the original protocol with another language's gRPC.
 python: $(VENV)/.installed
@@ -104,4 +111,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help demo run run-distributed kill-one services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python

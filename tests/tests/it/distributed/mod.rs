@@ -68,12 +68,12 @@ fn addresses(servers: &[TestNimbus]) -> Vec<SocketAddr> {
 }
 
 /// A Kafka that this test may harm.
-async fn own_kafka() -> anyhow::Result<Option<Kafka>> {
+async fn own_kafka(options: KafkaOptions) -> anyhow::Result<Option<Kafka>> {
     // Whoever runs without the shared ones has none to spare either, and was told so.
     if shared::kafka().is_none() {
         return Ok(None);
     }
-    Ok(Some(tokio::task::spawn_blocking(|| Kafka::start(KafkaOptions::default())).await??))
+    Ok(Some(tokio::task::spawn_blocking(|| Kafka::start(options)).await??))
 }
 
 /// A Redis that this test may harm.

@@ -1,16 +1,19 @@
 //! Rule 8: Kafka deletes by age, whether or not anybody has executed.
 
 use anyhow::Context as _;
-use nimbus_harness::{PATIENCE, RawSession, hello};
+use nimbus_harness::{PATIENCE, RawSession, TestCluster, hello};
 use nimbus_proto::v1::server_frame::Kind as Down;
+use nimbus_services::{KafkaOptions, shared};
 use tokio::time::Instant;
 
-use super::cluster;
+use super::own_kafka;
 
 #[tokio::test]
 async fn rule_8_a_server_stops_accepting_before_retention_overtakes_execution() -> anyhow::Result<()> {
-    let Some(cluster) = cluster() else { return Ok(()) };
-    let cluster = cluster.env("NIMBUS_KAFKA_RETENTION", "10s");
+    // It deletes nothing while this runs: what is tested is who stops first.
+    let lazy = KafkaOptions::default().set("log.retention.check.interval.ms", 3_600_000);
+    let (Some(kafka), Some(redis)) = (own_kafka(lazy).await?, shared::redis()) else { return Ok(()) };
+    let cluster = TestCluster::new(&kafka.address(), &redis).env("NIMBUS_KAFKA_RETENTION", "5s");
     let server = cluster.start("server").await?;
     let (mut session, _) = RawSession::welcome(server.connect().await?, hello("early")).await?;
     session.square(1, 2).await?;

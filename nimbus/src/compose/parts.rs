@@ -55,8 +55,9 @@ impl Parts<'_> {
         let ports =
             RouterPorts { results: Arc::clone(&self.backend.results), mailbox: Arc::clone(&self.backend.mailbox) };
         let (config, metrics) = (settings::router(self.config), RouterMetrics::register(&mut self.registry));
-        self.failed
-            .watch(self.shutdown, Phase::SettleConsumers, "router", |stop| run_router(ports, config, metrics, stop));
+        self.failed.watch(self.shutdown, Phase::SettleConsumers, "router", |stop| {
+            run_router(ports, config, metrics, stop)
+        });
     }
 
     /// Streams to sessions.

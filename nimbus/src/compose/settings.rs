@@ -6,17 +6,17 @@ use nimbus_config::{AuthConfig, ClientPattern, Config, ListenConfig};
 use nimbus_consumers::{Backoff, ExecutorConfig, RouterConfig};
 use nimbus_core::{ServerId, mailbox::MailboxLimits, ports::authenticator::Authenticator, session::Limits};
 use nimbus_embedded::EmbeddedConfig;
-use nimbus_server::{
-    EdgeConfig,
-    auth::{self, AllowAll, StaticTokens},
-};
-use ulid::Ulid;
 #[cfg(all(feature = "kafka", feature = "redis"))]
 use {
     nimbus_core::GroupId,
     nimbus_kafka::{KafkaConfig, TopicNames},
     nimbus_redis::RedisConfig,
 };
+use nimbus_server::{
+    EdgeConfig,
+    auth::{self, AllowAll, StaticTokens},
+};
+use ulid::Ulid;
 
 use crate::exit::{Exit, Failure, OrExit};
 

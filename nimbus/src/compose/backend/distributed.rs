@@ -10,9 +10,7 @@ use nimbus_core::{
     ports::log::{EventLog, LogError, ResultLog},
 };
 use nimbus_kafka::{Kafka, KafkaAdmin, OpenError};
-use nimbus_redis::{
-    LogBeginning, MailboxMetrics, NotifierMetrics, PortMetrics, RedisError, RedisMailbox, RedisMetrics, RedisStore,
-};
+use nimbus_redis::{LogBeginning, MailboxMetrics, NotifierMetrics, PortMetrics, RedisError, RedisMailbox, RedisMetrics, RedisStore};
 use prometheus_client::registry::Registry;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -42,13 +40,11 @@ pub(super) async fn open(
     let kafka_config = settings::kafka(config, role.name());
     let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
     admin.prepare().await.map_err(kafka_failure)?;
-    let redis =
-        RedisStore::connect(settings::redis(config), RedisMetrics::register(registry)).await.map_err(redis_failure)?;
+    let redis = RedisStore::connect(settings::redis(config), RedisMetrics::register(registry)).await.map_err(redis_failure)?;
     for finding in redis.findings().await.map_err(redis_failure)? {
         warn!(what = finding.message, remedy = finding.remedy, "redis could be safer");
     }
-    let metrics =
-        PortMetrics { mailbox: MailboxMetrics::register(registry), notifier: NotifierMetrics::register(registry) };
+    let metrics = PortMetrics { mailbox: MailboxMetrics::register(registry), notifier: NotifierMetrics::register(registry) };
     let offered = LogEpoch(Ulid::generate());
     let in_redis = redis.epoch().await.map_err(redis_failure)?;
     let kept = admin.stored_epoch().await.map_err(kafka_failure)?;
@@ -115,8 +111,7 @@ pub(crate) async fn logs(config: &Config) -> Result<Ports, Failure> {
     let kafka_config = settings::kafka(config, "tools");
     let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
     admin.inspect().await.map_err(kafka_failure)?;
-    let none =
-        || Failure::new(Exit::Usage, "no role of nimbus has worked on these topics yet: there is nothing to see");
+    let none = || Failure::new(Exit::Usage, "no role of nimbus has worked on these topics yet: there is nothing to see");
     let epoch = admin.stored_epoch().await.map_err(kafka_failure)?.ok_or_else(none)?;
     let kafka = Kafka::open(kafka_config, epoch, &mut Registry::default()).await.map_err(kafka_failure)?;
     Ok(Ports {
@@ -208,9 +203,7 @@ impl Watch {
         for partition in self.results.partitions().all() {
             match (self.events.range(partition).await, self.results.range(partition).await) {
                 (Ok(events), Ok(results)) => starts.push(LogStarts { events: events.start, results: results.start }),
-                (Err(error), _) | (_, Err(error)) => {
-                    return warn!(%error, "nothing is forgotten: the log does not answer");
-                }
+                (Err(error), _) | (_, Err(error)) => return warn!(%error, "nothing is forgotten: the log does not answer"),
             }
         }
         if let Err(error) = mailbox.sweep(|partition| starts[partition.0 as usize]).await {

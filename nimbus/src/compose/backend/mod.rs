@@ -73,8 +73,7 @@ pub(crate) async fn logs(_: &Config) -> Result<super::Ports, Failure> {
 
 #[cfg(not(all(feature = "kafka", feature = "redis")))]
 fn not_in_this_build(command: &str) -> Failure {
-    let message = format!(
-        "this build has no Kafka and Redis in it, which `nimbus {command}` works on; `make build` makes one that has"
-    );
+    let message =
+        format!("this build has no Kafka and Redis in it, which `nimbus {command}` works on; `make build` makes one that has");
     Failure::new(crate::exit::Exit::Usage, message)
 }

@@ -115,7 +115,9 @@ async fn guarantee_5_a_redis_that_is_restarted_empty_costs_nobody_anything() -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn guarantee_5_a_kafka_that_is_killed_and_restarted_costs_nobody_anything() -> anyhow::Result<()> {
-    let (Some(mut kafka), Some(redis)) = (own_kafka(KafkaOptions::default()).await?, shared::redis()) else { return Ok(()) };
+    let (Some(mut kafka), Some(redis)) = (own_kafka(KafkaOptions::default()).await?, shared::redis()) else {
+        return Ok(());
+    };
     let cluster = TestCluster::new(&kafka.address(), &redis);
     let site = Site::start(&cluster).await?;
     let mut load = site.load(CLIENTS);

@@ -86,10 +86,7 @@ async fn run(client: Client, progress: Arc<Progress>, stop: CancellationToken) -
             }
             incoming = client.recv() => match incoming? {
                 Some(Incoming::Answer(answer)) => {
-                    let square = match &answer.outcome {
-                        Outcome::Final(body) => std::str::from_utf8(&body.payload).ok().and_then(|text| text.parse().ok()),
-                        Outcome::Error(_) | Outcome::Unknown => None,
-                    };
+                    let square = square(&answer.outcome);
                     books.answer(answer.seq.get(), square);
                     progress.answered.fetch_add(1, Ordering::Relaxed);
                 }
@@ -98,5 +95,13 @@ async fn run(client: Client, progress: Arc<Progress>, stop: CancellationToken) -
                 None => return Ok(books.close()),
             },
         }
+    }
+}
+
+/// The number that an answer has; `None`: it has none.
+fn square(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::Final(body) => std::str::from_utf8(&body.payload).ok()?.parse().ok(),
+        Outcome::Error(_) | Outcome::Unknown => None,
     }
 }

@@ -1,5 +1,5 @@
-//! `nimbus demo distributed`, which is what `make run-distributed` runs: two servers and two consumers over Kafka and Redis,
-//! clients of the SDK, kills whenever somebody asks for them (`make kill-one`), and a verdict that can fail.
+//! `nimbus demo distributed`, which is what `make run-distributed` runs: two servers and two consumers over Kafka and
+//! Redis, clients of the SDK, kills whenever somebody asks for them (`make kill-one`), and a verdict that can fail.
 //!
 //! It leaves its topics and keys, which have names of their own, in Kafka and Redis: retention removes the records.
 

@@ -10,7 +10,7 @@ pub const DEFAULT_PARTITIONS: u32 = 16;
 pub const DEFAULT_APPEND_QUEUE_BYTES: usize = 32 << 20;
 /// How long the producer waits for company. A record goes through two appends on its way, so this counts twice; under load
 /// batches gather by themselves, while earlier ones are on the wire.
-pub const DEFAULT_LINGER: Duration = Duration::from_micros(500);
+pub const DEFAULT_LINGER: Duration = Duration::ZERO;
 /// The largest stored record: a payload of 1 MiB with everything around it, and room for a dead letter's failure.
 pub const DEFAULT_MAX_RECORD_BYTES: usize = 2 << 20;
 /// How long new topics keep records: a client that is away for a week loses nothing.

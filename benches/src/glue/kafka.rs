@@ -18,7 +18,7 @@ use super::{give_up, record::Record};
 /// As many as Nimbus has by default.
 const PARTITIONS: PartitionCount = PartitionCount(NonZeroU32::new(8).expect("8 is not 0"));
 /// What Nimbus waits for company. In milliseconds, as librdkafka wants it.
-const LINGER: &str = "0.5";
+const LINGER: &str = "0";
 /// How long topics may take until each of their partitions has a leader.
 const MAKE_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

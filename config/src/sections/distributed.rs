@@ -32,6 +32,8 @@ pub(crate) const REPLICATION: Setting = distributed("NIMBUS_KAFKA_REPLICATION", 
 pub(crate) const RETENTION: Setting = distributed("NIMBUS_KAFKA_RETENTION", "7d");
 /// Long enough for a pause, short enough for a takeover.
 pub(crate) const SESSION_TIMEOUT: Setting = distributed("NIMBUS_KAFKA_SESSION_TIMEOUT", "10s");
+/// A lone event waits for nobody; under load batches gather while earlier ones are on the wire.
+pub(crate) const LINGER: Setting = distributed("NIMBUS_KAFKA_LINGER", "0ms").example("5ms");
 /// Passwords are among them.
 pub(crate) const PROPERTIES: Setting = distributed("NIMBUS_KAFKA_PROPERTIES", "")
     .example("security.protocol=SASL_SSL;sasl.mechanism=SCRAM-SHA-512;sasl.username=nimbus;sasl.password=the-password")
@@ -52,6 +54,7 @@ raw_section!(RawKafka, "NIMBUS_KAFKA_", {
     replication: REPLICATION,
     retention: RETENTION,
     session_timeout: SESSION_TIMEOUT,
+    linger: LINGER,
     properties: PROPERTIES,
 });
 raw_section!(RawRedis, "NIMBUS_REDIS_", { address: ADDRESS, events_channel: EVENTS_CHANNEL, key_prefix: KEY_PREFIX });
@@ -75,6 +78,8 @@ pub struct KafkaConfig {
     pub retention: Duration,
     /// After this silence a consumer is taken for dead.
     pub session_timeout: Duration,
+    /// How long a record waits for company on its way to Kafka.
+    pub linger: Duration,
     /// Properties for Kafka's client library: TLS and SASL.
     pub properties: Vec<(String, Secret)>,
 }
@@ -106,6 +111,7 @@ impl KafkaConfig {
                 raw.session_timeout,
                 value::duration(Duration::from_secs(1)..=30 * MINUTE),
             ),
+            linger: reading.value(&LINGER, raw.linger, value::duration(Duration::ZERO..=Duration::from_secs(1))),
             properties: reading.optional(&PROPERTIES, raw.properties, properties).unwrap_or_default(),
         };
         let pairs = [

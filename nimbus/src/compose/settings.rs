@@ -77,6 +77,7 @@ pub(crate) fn kafka(config: &Config, who: &str) -> KafkaConfig {
         replication: kafka.replication,
         retention: kafka.retention,
         session_timeout: kafka.session_timeout,
+        linger: kafka.linger,
         known_groups: groups.collect(),
         ..KafkaConfig::new(kafka.brokers.join(","))
     }

@@ -103,17 +103,27 @@ impl KafkaAdmin {
         Ok(missing.map(|topic| self.config.topics.of(topic).to_owned()).collect())
     }
 
-    /// The epoch that is kept with the results topic. `None`: nobody stored one since the topic was made. It is deleted
-    /// with the topic, so that a topic that was made anew has none.
+    /// The epoch that is kept with the topics of events and of results. `None`: nobody stored one since both were made. It is
+    /// deleted with the topic, so that a topic that was made anew has none.
     ///
     /// # Errors
     /// [`OpenError::Unreachable`] (retryable) and [`OpenError::Epoch`].
     pub async fn stored_epoch(&self) -> Result<Option<LogEpoch>, OpenError> {
         let (client, config) = (Arc::clone(&self.client), self.config.clone());
-        off("read the epoch", move || epoch::stored(&client, &config)).await
+        off("read the epoch", move || Ok(epoch::stored(&client, &config)?.epoch())).await
     }
 
-    /// Keeps the epoch with the results topic, whatever was there before. Durable when it returns.
+    /// Whether one of the two topics was made anew alone since the epoch was stored: then [`stored_epoch`](Self::stored_epoch)
+    /// finds none, and what the other topic holds belongs to another log.
+    ///
+    /// # Errors
+    /// As [`stored_epoch`](Self::stored_epoch).
+    pub async fn is_torn(&self) -> Result<bool, OpenError> {
+        let (client, config) = (Arc::clone(&self.client), self.config.clone());
+        off("read the epoch", move || Ok(epoch::stored(&client, &config)?.is_torn())).await
+    }
+
+    /// Keeps the epoch with both topics, whatever was there before. Durable when it returns.
     ///
     /// # Errors
     /// [`OpenError::Unreachable`] (retryable).

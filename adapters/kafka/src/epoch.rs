@@ -1,8 +1,8 @@
 //! Keeps the epoch of the logs where it goes when the topic goes.
 //!
 //! librdkafka shows no topic ids. But a broker deletes a group's commits of a topic with that topic, so the epoch stands in
-//! the notes of a commit of partition 0 of the results topic, by a group that nobody joins. A commit of a group without
-//! members is forgotten after a while (a week by default); the keeper stores it again long before.
+//! the notes of a commit of partition 0 of the events topic and of the results topic, by a group that nobody joins. A topic that
+//! is made anew alone leaves the other one's word behind, and is noticed by that. A commit of a group without members is forgotten after a while (a week by default); the keeper stores it again long before.
 
 use nimbus_core::LogEpoch;
 use rdkafka::{
@@ -24,31 +24,72 @@ fn unreachable(doing: &str, source: KafkaError) -> OpenError {
     OpenError::Unreachable { doing: doing.to_owned(), source }
 }
 
-/// The epoch that is kept, if one is. Blocks.
-pub(crate) fn stored(client: &Asking, config: &KafkaConfig) -> Result<Option<LogEpoch>, OpenError> {
-    let failed = |source| unreachable("read the epoch", source);
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition(&config.topics.results, 0);
-    let list = client.committed_offsets(list, ASK_LIMIT).map_err(failed)?;
-    let places = list.elements();
-    let Some(place) = places.first() else { return Ok(None) };
-    place.error().map_err(failed)?;
-    match (place.offset(), place.metadata()) {
-        (Offset::Offset(_), text) => match Ulid::from_string(text) {
-            Ok(epoch) => Ok(Some(LogEpoch(epoch))),
-            Err(_) => Err(OpenError::Epoch { group: group(config), found: text.to_owned() }),
-        },
-        _ => Ok(None),
+/// What is kept with each of the two topics that an epoch is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    events: Option<LogEpoch>,
+    results: Option<LogEpoch>,
+}
+
+impl Kept {
+    /// The epoch, if both topics have it.
+    pub(crate) fn epoch(self) -> Option<LogEpoch> {
+        self.results.filter(|_| self.events == self.results)
+    }
+
+    /// One of the topics is another one than when the epoch was stored: it was made anew, alone.
+    pub(crate) fn is_torn(self) -> bool {
+        self.events != self.results
     }
 }
 
-/// Keeps the epoch. Blocks until it is durable.
+/// What is kept. Blocks.
+pub(crate) fn stored(client: &Asking, config: &KafkaConfig) -> Result<Kept, OpenError> {
+    let failed = |source| unreachable("read the epoch", source);
+    let topics = [&config.topics.events, &config.topics.results];
+    let mut list = TopicPartitionList::with_capacity(topics.len());
+    for topic in topics {
+        list.add_partition(topic, 0);
+    }
+    let list = client.committed_offsets(list, ASK_LIMIT).map_err(failed)?;
+    let mut kept = [None; 2];
+    for (topic, kept) in topics.iter().zip(&mut kept) {
+        let Some(place) = list.find_partition(topic, 0) else { continue };
+        place.error().map_err(failed)?;
+        if let (Offset::Offset(_), text) = (place.offset(), place.metadata()) {
+            let wrong = |_| OpenError::Epoch { group: group(config), found: text.to_owned() };
+            *kept = Some(LogEpoch(Ulid::from_string(text).map_err(wrong)?));
+        }
+    }
+    let [events, results] = kept;
+    Ok(Kept { events, results })
+}
+
+/// Keeps the epoch with both topics, in one commit. Blocks until it is durable.
 pub(crate) fn store(client: &Asking, config: &KafkaConfig, epoch: LogEpoch) -> Result<(), OpenError> {
     let failed = |source| unreachable("store the epoch", source);
-    let mut list = TopicPartitionList::with_capacity(1);
-    let mut place = list.add_partition(&config.topics.results, 0);
-    place.set_offset(Offset::Offset(0)).map_err(failed)?;
-    place.set_metadata(epoch.to_string());
+    let mut list = TopicPartitionList::with_capacity(2);
+    for topic in [&config.topics.events, &config.topics.results] {
+        let mut place = list.add_partition(topic, 0);
+        place.set_offset(Offset::Offset(0)).map_err(failed)?;
+        place.set_metadata(epoch.to_string());
+    }
     client.commit(&list, CommitMode::Sync).map_err(failed)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_kept_with_both_topics_or_not_at_all() {
+        let (a, b) = (Some(LogEpoch(Ulid(1))), Some(LogEpoch(Ulid(2))));
+        let kept = |events, results| Kept { events, results };
+        assert_eq!((kept(a, a).epoch(), kept(a, a).is_torn()), (a, false));
+        assert_eq!((kept(None, None).epoch(), kept(None, None).is_torn()), (None, false));
+        for torn in [kept(None, a), kept(a, None), kept(a, b)] {
+            assert_eq!((torn.epoch(), torn.is_torn()), (None, true));
+        }
+    }
 }

@@ -218,9 +218,9 @@ fn keep(shared: &Shared) {
 
 fn renew_epoch(shared: &Shared) {
     let renewed = match epoch::stored(&shared.client, &shared.config) {
-        Ok(Some(stored)) if stored == shared.epoch => epoch::store(&shared.client, &shared.config, stored),
+        Ok(kept) if kept.epoch() == Some(shared.epoch) => epoch::store(&shared.client, &shared.config, shared.epoch),
         // Somebody else's business: the composition root decides at the next start.
-        Ok(Some(_) | None) => Ok(()),
+        Ok(_) => Ok(()),
         Err(error) => Err(error),
     };
     if let Err(error) = renewed {

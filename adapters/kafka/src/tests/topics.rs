@@ -112,6 +112,9 @@ async fn the_epoch_goes_with_its_topic() {
     let made = async { while admin.prepare().await.is_err() {} };
     within("the topic to be made anew", made).await;
     assert_eq!(admin.stored_epoch().await.unwrap(), None);
+    assert!(admin.is_torn().await.unwrap(), "the events topic still has it");
+    admin.store_epoch(epoch()).await.unwrap();
+    assert!(!admin.is_torn().await.unwrap());
 }
 
 #[tokio::test]

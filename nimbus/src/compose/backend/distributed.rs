@@ -45,6 +45,7 @@ pub(super) async fn open(
     let offered = LogEpoch(Ulid::generate());
     let in_redis = redis.epoch().await.map_err(redis_failure)?;
     let kept = admin.stored_epoch().await.map_err(kafka_failure)?;
+    let is_torn = admin.is_torn().await.map_err(kafka_failure)?;
 
     let epoch = match decide(kept, in_redis) {
         Decision::Compare(epoch) => epoch,
@@ -54,11 +55,11 @@ pub(super) async fn open(
     let partitions = kafka.partitions();
     let beginning = Arc::new(LogBeginning::new(kafka.results()));
     let adapters = redis.ports(epoch, partitions, Arc::clone(&clock), beginning, metrics);
-    if !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
+    if is_torn || !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
         let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
         admin.store_epoch(new).await.map_err(kafka_failure)?;
         let message = format!(
-            "the results topic is not the one that redis remembers: it was made anew, or cut. The log has a new epoch now \
+            "the topics are not the ones that they were: one was made anew, or cut. The log has a new epoch now \
              ({new}, was {epoch}), and clients that come back are told of a gap: start again"
         );
         return Err(Failure::new(Exit::Unavailable, message));

@@ -51,7 +51,7 @@ impl Watch {
         match self.admin.stored_epoch().await {
             Ok(Some(epoch)) if epoch == self.epoch => {}
             Ok(Some(other)) => anyhow::bail!("the log's epoch is {other} now and was {}; start again", self.epoch),
-            Ok(None) => anyhow::bail!("the results topic was deleted or made anew; start again"),
+            Ok(None) => anyhow::bail!("a topic was deleted or made anew; start again"),
             Err(error) => debug!(%error, "it cannot be asked whether the topics are the same"),
         }
         match self.mailbox.epoch_is_current().await {

@@ -110,12 +110,21 @@ async fn what_the_topic_has_lost_to_its_retention_is_a_gap_with_its_positions() 
 
 /// The epoch: small offsets of a new topic must not pass for old ones.
 #[tokio::test]
-async fn a_topic_that_was_made_anew_is_noticed_and_clients_are_told_of_a_gap() -> anyhow::Result<()> {
+async fn topics_that_were_made_anew_are_noticed_and_clients_are_told_of_a_gap() -> anyhow::Result<()> {
+    made_anew(&["NIMBUS_KAFKA_EVENTS_TOPIC", "NIMBUS_KAFKA_RESULTS_TOPIC", "NIMBUS_KAFKA_DLQ_TOPIC"]).await
+}
+
+/// What was accepted and not executed went with it.
+#[tokio::test]
+async fn an_events_topic_that_was_made_anew_alone_is_noticed_as_well() -> anyhow::Result<()> {
+    made_anew(&["NIMBUS_KAFKA_EVENTS_TOPIC"]).await
+}
+
+async fn made_anew(topics: &[&str]) -> anyhow::Result<()> {
     let Some(cluster) = cluster() else { return Ok(()) };
     let (mut server, mut consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
     let (welcome, positions) = ten_squares(&server, "phoenix").await?;
-    let topics = ["NIMBUS_KAFKA_EVENTS_TOPIC", "NIMBUS_KAFKA_RESULTS_TOPIC", "NIMBUS_KAFKA_DLQ_TOPIC"];
-    let topics = topics.map(|topic| cluster.setting(topic));
+    let topics: Vec<_> = topics.iter().map(|topic| cluster.setting(topic)).collect();
     let admin = admin(&cluster)?;
     for outcome in admin.delete_topics(&topics, &AdminOptions::new()).await? {
         outcome.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
@@ -125,11 +134,11 @@ async fn a_topic_that_was_made_anew_is_noticed_and_clients_are_told_of_a_gap() -
         let status = role.wait(PATIENCE).await?;
         assert!(!status.success(), "{status}: {}", role.output());
     }
-    let new = topics.map(|topic| NewTopic::new(topic, 4, TopicReplication::Fixed(1)));
+    let new: Vec<_> = topics.iter().map(|topic| NewTopic::new(topic, 4, TopicReplication::Fixed(1))).collect();
     for outcome in admin.create_topics(&new, &AdminOptions::new()).await? {
         outcome.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
     }
-    // The first start sees that redis remembers another log, says so, and names a new epoch.
+    // The first start sees that this is another log, says so, and names a new epoch.
     let refusal = cluster.start("server").await.err().context("it started over another log")?;
     assert!(format!("{refusal:#}").contains("made anew"), "{refusal:#}");
     let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
@@ -139,8 +148,8 @@ async fn a_topic_that_was_made_anew_is_noticed_and_clients_are_told_of_a_gap() -
     session.square(11, 6).await?;
     loop {
         match session.next().await? {
-            Down::Delivery(delivery) => {
-                assert_eq!((seq_of(&delivery), &delivery.payload[..]), (11, b"36".as_slice()));
+            Down::Delivery(delivery) if seq_of(&delivery) == 11 => {
+                assert_eq!(&delivery.payload[..], b"36");
                 return Ok(());
             }
             _ => continue,

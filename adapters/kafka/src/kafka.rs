@@ -6,7 +6,7 @@ use std::{
 };
 
 use nimbus_core::{
-    DeadLetter, Event, LogEpoch, Offset, Partition, PartitionCount, ResultRecord,
+    DeadLetter, Event, LogEpoch, PartitionCount, ResultRecord,
     ports::log::{DeadLetterLog, EventLog, LogError, ResultLog},
 };
 use prometheus_client::registry::Registry;
@@ -21,7 +21,6 @@ use crate::{
     metrics::Metrics,
     producer::Producer,
     shared::Shared,
-    topic::Topic,
     topics::Verdict,
 };
 
@@ -168,18 +167,6 @@ impl Kafka {
     /// The log of dead letters.
     pub fn dead_letters(&self) -> Arc<DeadLetterLog> {
         Arc::new(TopicLog::<DeadLetter>::new(Arc::clone(&self.running)))
-    }
-
-    /// A hash over the results record at `offset`: key, value and timestamp, the same in every build. Kept elsewhere and
-    /// compared later, it tells whether the topic is still the one that it was. `None`: there is no record with this
-    /// offset (not yet, or not any more). Takes a few round trips. Cancel safe.
-    ///
-    /// # Errors
-    /// [`LogError::Unavailable`] (retryable), [`LogError::Damaged`], [`LogError::Closed`].
-    pub async fn fingerprint(&self, partition: Partition, offset: Offset) -> Result<Option<u64>, LogError> {
-        let shared = &self.running.shared;
-        shared.open()?;
-        shared.readers.fingerprint(shared.name(Topic::Results), partition, offset).await
     }
 
     /// Waits until everything that was appended is answered (10 s at most), lets members commit and leave their groups,

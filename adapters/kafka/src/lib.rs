@@ -16,7 +16,6 @@ mod decode;
 mod epoch;
 mod error;
 mod fault;
-mod fingerprint;
 mod gate;
 mod group;
 mod kafka;

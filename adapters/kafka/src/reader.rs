@@ -10,7 +10,7 @@ use std::{
 };
 
 use nimbus_core::{
-    Offset, Partition, Position,
+    Partition, Position,
     ports::log::{Batch, LogError, Range},
 };
 use rdkafka::{
@@ -23,7 +23,7 @@ use crate::{
     blocking::{blocking, patiently},
     client::{Asking, asking},
     decode::decode,
-    fault, fingerprint,
+    fault,
     metrics::Metrics,
     topic::TopicRecord,
 };
@@ -99,29 +99,6 @@ impl Readers {
             LogError::Expired { .. } => drop(self.metrics.expired.inc()),
             LogError::Damaged(_) => drop(self.metrics.damaged.inc()),
             LogError::Full(_) | LogError::Ambiguous(_) | LogError::Unavailable(_) | LogError::Closed => {}
-        }
-    }
-
-    /// The fingerprint of the record at `offset`; `None`: there is no record with this offset any more, or not yet.
-    pub(crate) async fn fingerprint(
-        self: &Arc<Self>,
-        topic: Arc<str>,
-        partition: Partition,
-        offset: Offset,
-    ) -> Result<Option<u64>, LogError> {
-        let found = self.with_reader(move |reader| {
-            let mut found = None;
-            reader.scan(&topic, partition, Position(offset.0), |message| {
-                if u64::try_from(message.offset()) == Ok(offset.0) {
-                    found = Some(fingerprint::of_message(message));
-                }
-                Ok(ControlFlow::Break(()))
-            })?;
-            Ok(found)
-        });
-        match found.await {
-            Err(LogError::Expired { .. }) => Ok(None),
-            outcome => outcome,
         }
     }
 

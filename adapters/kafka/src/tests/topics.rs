@@ -1,10 +1,10 @@
-//! Topics, epoch, fingerprints, and what others wrote into a topic, on a real broker.
+//! Topics, epoch, and what others wrote into a topic, on a real broker.
 
 use std::{num::NonZeroU32, time::Duration};
 
 use nimbus_contracts::{Sample, within};
 use nimbus_core::{
-    ClientId, Event, GroupId, Offset, Partition, PartitionCount, Position, ResultRecord,
+    ClientId, Event, GroupId, Partition, PartitionCount, Position,
     ports::log::{Committed, Consumer, ConsumerEvent, EventLog, LogError},
 };
 use rdkafka::{
@@ -26,10 +26,6 @@ fn partitions(count: u32) -> PartitionCount {
 
 fn event(number: u64) -> Event {
     Event::sample(&ClientId::try_new("client").unwrap(), number)
-}
-
-fn result(number: u64) -> ResultRecord {
-    ResultRecord::sample(&ClientId::try_new("client").unwrap(), number)
 }
 
 fn admin(config: &KafkaConfig) -> AdminClient<DefaultClientContext> {
@@ -115,23 +111,6 @@ async fn the_epoch_goes_with_its_topic() {
     assert!(admin.is_torn().await.unwrap(), "the events topic still has it");
     admin.store_epoch(epoch()).await.unwrap();
     assert!(!admin.is_torn().await.unwrap());
-}
-
-#[tokio::test]
-async fn a_fingerprint_is_that_of_one_record() {
-    let Some(brokers) = broker() else { return };
-    let config = config(&brokers, partitions(1));
-    let kafka = open(&config, epoch()).await;
-    assert_eq!(kafka.fingerprint(P0, Offset(0)).await.unwrap(), None);
-    within("an append", kafka.results().append(P0, (0..3).map(result).collect())).await.unwrap();
-    let mut prints = Vec::new();
-    for offset in 0..3 {
-        prints.push(kafka.fingerprint(P0, Offset(offset)).await.unwrap().expect("it is there"));
-    }
-    assert!(prints[0] != prints[1] && prints[1] != prints[2]);
-    assert_eq!(kafka.fingerprint(P0, Offset(3)).await.unwrap(), None);
-    let again = open(&config, epoch()).await;
-    assert_eq!(again.fingerprint(P0, Offset(1)).await.unwrap(), Some(prints[1]));
 }
 
 async fn alone(log: &EventLog) -> (Box<dyn Consumer<Event>>, Committed) {

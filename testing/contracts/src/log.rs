@@ -103,7 +103,7 @@ macro_rules! each_log_promise {
             a_read_minds_its_budget
             a_read_begins_where_it_is_told
             a_read_at_the_end_is_empty_and_does_not_wait
-            a_range_is_fresh
+            rule_24_a_range_is_fresh
             records_and_epoch_outlive_a_restart
             another_log_is_another_epoch
             a_lone_member_owns_every_partition
@@ -129,9 +129,9 @@ macro_rules! each_log_promise {
 macro_rules! each_log_fault_promise {
     ($with:path, $($args:tt)*) => {
         $with! { $($args)*;
-            readers_see_durable_records_only
-            a_failed_append_takes_all_later_ones_with_it
-            an_appender_ends_with_its_first_failure
+            rule_5_readers_see_durable_records_only
+            rule_4_a_failed_append_takes_all_later_ones_with_it
+            rule_4_an_appender_ends_with_its_first_failure
         }
     };
 }
@@ -143,7 +143,7 @@ macro_rules! each_log_expiry_promise {
     ($with:path, $($args:tt)*) => {
         $with! { $($args)*;
             a_read_from_before_the_start_says_so
-            a_consumer_that_is_sent_before_the_start_is_told
+            rule_8_a_consumer_that_is_sent_before_the_start_is_told
         }
     };
 }

@@ -28,7 +28,9 @@ pub async fn a_read_from_before_the_start_says_so<X: LogExpiry>(make: impl Async
 }
 
 /// Retention that overtakes a group is an error, never a jump.
-pub async fn a_consumer_that_is_sent_before_the_start_is_told<X: LogExpiry>(make: impl AsyncFn(PartitionCount) -> X) {
+pub async fn rule_8_a_consumer_that_is_sent_before_the_start_is_told<X: LogExpiry>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
     let fixture = make(partitions(2)).await;
     let log = fixture.log();
     store(&*log, P0, samples(&*log, P0, 0, 5)).await;

@@ -7,7 +7,7 @@ use super::{LogFaults, P0, P1, member::Member, read_all, samples, store};
 use crate::support::{partitions, within};
 
 /// Rule 5: a reader that acted on a record which a crash takes back would have acted on nothing.
-pub async fn readers_see_durable_records_only<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+pub async fn rule_5_readers_see_durable_records_only<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
     let fixture = make(partitions(1)).await;
     let log = fixture.log();
     let end = store(&*log, P0, samples(&*log, P0, 0, 2)).await;
@@ -30,7 +30,9 @@ pub async fn readers_see_durable_records_only<X: LogFaults>(make: impl AsyncFn(P
 
 /// Rule 4: what lands is a prefix. Everything enqueued before the failure was told fails with it; afterwards the log
 /// works again.
-pub async fn a_failed_append_takes_all_later_ones_with_it<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+pub async fn rule_4_a_failed_append_takes_all_later_ones_with_it<X: LogFaults>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
     let fixture = make(partitions(2)).await;
     let log = fixture.log();
     store(&*log, P0, samples(&*log, P0, 0, 3)).await;
@@ -67,7 +69,7 @@ pub async fn a_failed_append_takes_all_later_ones_with_it<X: LogFaults>(make: im
 
 /// Rule 4, for a caller that does not look at its answers at once: what it appends behind a failure that it has not seen yet
 /// does not land either. Otherwise the failed one, sent again, would come behind it and pass for a duplicate.
-pub async fn an_appender_ends_with_its_first_failure<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
+pub async fn rule_4_an_appender_ends_with_its_first_failure<X: LogFaults>(make: impl AsyncFn(PartitionCount) -> X) {
     let fixture = make(partitions(2)).await;
     let log = fixture.log();
     let appender = log.appender();

@@ -135,7 +135,7 @@ pub async fn a_read_at_the_end_is_empty_and_does_not_wait<X: LogFixture>(make: i
 }
 
 /// What an append resolved with is never beyond the end that is asked for afterwards.
-pub async fn a_range_is_fresh<X: LogFixture>(make: impl AsyncFn(PartitionCount) -> X) {
+pub async fn rule_24_a_range_is_fresh<X: LogFixture>(make: impl AsyncFn(PartitionCount) -> X) {
     let log = make(partitions(2)).await.log();
     let empty = within("a range", log.range(P0)).await.expect("range");
     assert_eq!(empty.start, empty.end);

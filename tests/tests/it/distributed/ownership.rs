@@ -55,3 +55,35 @@ async fn a_delayed_hello_is_refused_on_another_server_too() -> anyhow::Result<()
     assert_eq!(delayed.end_reason().await?, "STALE_SESSION");
     Ok(())
 }
+
+/// Rule 24: compared with the end of the log, asked just now, never with what Redis has folded in.
+#[tokio::test]
+async fn rule_24_a_position_from_the_future_is_refused_and_the_newest_one_is_not() -> anyhow::Result<()> {
+    let Some(cluster) = cluster() else { return Ok(()) };
+    // Nothing is folded in: there is no router.
+    let (server, _executor) = tokio::try_join!(cluster.start("server"), cluster.start("executor"))?;
+    let (mut session, welcome) = RawSession::welcome(server.connect().await?, hello("seer")).await?;
+    session.square(1, 2).await?;
+    session.accepted(1).await?;
+    drop(session);
+    let resumed = |session_no, position| {
+        let resume = v1::Resume { token: welcome.resume_token.clone(), position, ..v1::Resume::default() };
+        v1::Hello { session_no, resume: Some(resume), ..hello("seer") }
+    };
+    let mut future = RawSession::open(server.connect().await?).await?;
+    future.send(v1::client_frame::Kind::Hello(resumed(2, 1 << 40))).await?;
+    assert_eq!(future.end_reason().await?, "POSITION_FROM_THE_FUTURE");
+    // The result lies in the log by now or soon; its position is not from the future although Redis knows nothing of it.
+    let mut session_no = 3;
+    loop {
+        let mut newest = RawSession::open(server.connect().await?).await?;
+        newest.send(v1::client_frame::Kind::Hello(resumed(session_no, 1))).await?;
+        match newest.next().await {
+            Ok(Down::Welcome(_)) => return Ok(()),
+            Ok(other) => anyhow::bail!("{other:?}"),
+            Err(_not_yet) => session_no += 1,
+        }
+        anyhow::ensure!(session_no < 500, "the result never came into the log: {}", server.output());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}

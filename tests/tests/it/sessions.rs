@@ -3,14 +3,16 @@
 use nimbus_harness::{RawSession, TestNimbus, hello};
 use nimbus_proto::v1::{self, ResumeOutcome, client_frame::Kind as Up, delivery::Source, server_frame::Kind as Down};
 
-fn seq_of(delivery: &v1::Delivery) -> u64 {
+/// Which event a delivery answers.
+pub(crate) fn seq_of(delivery: &v1::Delivery) -> u64 {
     match &delivery.source {
         Some(Source::Result(result)) => result.seq,
         other => panic!("a result, not {other:?}"),
     }
 }
 
-fn resumed(client: &str, session_no: u64, welcome: &v1::Welcome, position: u64, answered: u64) -> v1::Hello {
+/// A Hello that goes on behind `position`.
+pub(crate) fn resumed(client: &str, session_no: u64, welcome: &v1::Welcome, position: u64, answered: u64) -> v1::Hello {
     let resume = v1::Resume { token: welcome.resume_token.clone(), position, answered, ..v1::Resume::default() };
     v1::Hello { session_no, first_unaccepted: answered + 1, resume: Some(resume), ..hello(client) }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nimbus_harness::{PATIENCE, RawSession, TestCluster, TestNimbus, hello};
-use nimbus_proto::v1::{self, ResumeOutcome, delivery::Source, server_frame::Kind as Down};
+use nimbus_proto::v1::{self, ResumeOutcome, server_frame::Kind as Down};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -13,19 +13,10 @@ use rdkafka::{
 };
 
 use super::cluster;
-use crate::ledger::Load;
-
-fn seq_of(delivery: &v1::Delivery) -> u64 {
-    match &delivery.source {
-        Some(Source::Result(result)) => result.seq,
-        other => panic!("a result, not {other:?}"),
-    }
-}
-
-fn resumed(client: &str, session_no: u64, welcome: &v1::Welcome, position: u64, answered: u64) -> v1::Hello {
-    let resume = v1::Resume { token: welcome.resume_token.clone(), position, answered, ..v1::Resume::default() };
-    v1::Hello { session_no, first_unaccepted: answered + 1, resume: Some(resume), ..hello(client) }
-}
+use crate::{
+    ledger::Load,
+    sessions::{resumed, seq_of},
+};
 
 fn admin(cluster: &TestCluster) -> anyhow::Result<AdminClient<DefaultClientContext>> {
     Ok(ClientConfig::new().set("bootstrap.servers", cluster.setting("NIMBUS_KAFKA_BROKERS")).create()?)

@@ -14,8 +14,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
 pub use self::jars::version;
@@ -146,7 +144,7 @@ impl Kafka {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<()> {
-        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::STOP)
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.pause()
     }
 
     /// Lets a paused broker go on (SIGCONT).
@@ -154,7 +152,7 @@ impl Kafka {
     /// # Errors
     /// It does not run.
     pub fn resume(&self) -> Result<()> {
-        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::CONT)
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.resume()
     }
 
     /// Lets the broker run on after this process has ended. Give it a directory of its own: a temporary one goes now.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{Error, Result, guard::Guard, wait};
 
@@ -73,10 +73,36 @@ impl Process {
         ready.ok_or_else(|| self.too_slow("become ready", wait::PATIENCE))
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning(self.name))?;
-        let sent = kill_process(pid, signal).map_err(io::Error::from);
+    /// Holds it still, and waits until the last of its threads stands: a signal is sent long before every thread has seen it.
+    ///
+    /// # Errors
+    /// It has ended, or did not stand within [`wait::PATIENCE`].
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        let pid = self.process_id()?;
+        // Without EXITED an end is left for whoever collects it.
+        let stopped = wait::until(wait::PATIENCE, || {
+            waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG)
+                .map_err(|error| Error::io(format!("{} could not be waited for", self.name))(error.into()))
+        })?;
+        stopped.map(|_| ()).ok_or_else(|| self.too_slow("stand still", wait::PATIENCE))
+    }
+
+    /// Lets a paused process go on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let sent = kill_process(self.process_id()?, signal).map_err(io::Error::from);
         sent.map_err(Error::io(format!("{} could not be signalled", self.name)))
+    }
+
+    fn process_id(&self) -> Result<Pid> {
+        i32::try_from(self.pid()).ok().and_then(Pid::from_raw).ok_or(Error::NotRunning(self.name))
     }
 
     /// Kills it as a crash would, and waits until it is gone.

@@ -10,8 +10,6 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
-
 use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
 pub use self::cluster::RedisCluster;
@@ -157,7 +155,7 @@ impl Redis {
     /// # Errors
     /// It does not run.
     pub fn pause(&self) -> Result<()> {
-        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::STOP)
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.pause()
     }
 
     /// Lets a paused one go on (SIGCONT).
@@ -165,7 +163,7 @@ impl Redis {
     /// # Errors
     /// It does not run.
     pub fn resume(&self) -> Result<()> {
-        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.signal(Signal::CONT)
+        self.process.as_ref().ok_or(Error::NotRunning(NAME))?.resume()
     }
 
     /// Lets it run on after this process has ended. Give it a directory of its own: a temporary one goes now.

@@ -4,6 +4,7 @@
 mod demo;
 mod faults;
 mod hops;
+mod jobs;
 mod log;
 mod ops;
 mod ownership;

@@ -83,10 +83,11 @@ pub(crate) fn answer(id: &str, seq: u64) -> ResultRecord {
     ResultRecord::answering(&event, Offset(seq), Lane::Ordered, PartKind::Final, UnixMillis(0))
 }
 
-/// A mailbox that knows only how far it is.
+/// A mailbox that knows only how far it is, and keeps each call with acknowledgements.
 #[derive(Debug, Default)]
 pub(crate) struct Heads {
     pub(crate) heads: Mutex<Vec<Head>>,
+    pub(crate) acks: Mutex<Vec<Vec<MailboxAck>>>,
 }
 
 impl Heads {
@@ -122,7 +123,8 @@ impl Mailbox for Heads {
         Err(MailboxError::Unavailable("not in this test".to_owned()))
     }
 
-    async fn ack(&self, _: &[MailboxAck]) -> Result<(), MailboxError> {
+    async fn ack(&self, acks: &[MailboxAck]) -> Result<(), MailboxError> {
+        self.acks.lock().unwrap().push(acks.to_vec());
         Ok(())
     }
 

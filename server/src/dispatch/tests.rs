@@ -6,6 +6,7 @@ use nimbus_core::{
     Offset, Partition, Position, SessionId,
     ports::{
         log::Stored,
+        mailbox::MailboxAck,
         notifier::{ClientResults, Notification},
     },
     registry::{Mail, Registration},
@@ -129,4 +130,34 @@ async fn a_superseded_session_is_told() {
     assert!(fixture.mail().await.superseded);
     fixture.notify.send(Notification::MayHaveMissed).unwrap();
     assert!(fixture.mail().await.missed);
+}
+
+/// Rule 22: whatever the clients say in a second is one call, with the newest word of each.
+#[tokio::test(start_paused = true)]
+async fn rule_22_acks_reach_the_mailbox_once_a_second() {
+    let fixture = Fixture::new().await;
+    let period = fixture.shared.config.repair_interval;
+    assert_eq!(period, std::time::Duration::from_secs(1));
+    // The first check comes at once, so from here on it is half a second to the next.
+    tokio::time::sleep(period / 2).await;
+    for position in 1..=100 {
+        for name in ["phone", "tablet"] {
+            let session = SessionId(Ulid(1));
+            fixture.shared.acks.note(MailboxAck { client: client(name), session, position: Position(position) });
+        }
+        tokio::time::sleep(period / 1_000).await;
+    }
+    assert!(fixture.heads.acks.lock().unwrap().is_empty(), "not before the second is over");
+    tokio::time::sleep(period).await;
+    let said = |calls: &[Vec<MailboxAck>]| -> Vec<_> {
+        let mut all: Vec<_> = calls.iter().flatten().map(|ack| (ack.client.to_string(), ack.position.0)).collect();
+        all.sort();
+        all
+    };
+    {
+        let calls = fixture.heads.acks.lock().unwrap();
+        assert_eq!((calls.len(), said(&calls)), (1, vec![("phone".to_owned(), 100), ("tablet".to_owned(), 100)]));
+    }
+    tokio::time::sleep(period * 10).await;
+    assert_eq!(fixture.heads.acks.lock().unwrap().len(), 1, "silence is no call");
 }

@@ -26,7 +26,7 @@ pub use error::{CatalogueError, ConsumersError};
 pub use lane::{ExecutorPorts, JOBS_GROUP, ORDERED_GROUP, run_executors};
 pub use metrics::{ExecutorMetrics, RouterMetrics};
 pub use retry::Backoff;
-pub use router::{ROUTER_GROUP, RouterPorts, run_router};
+pub use router::{Evidence, ROUTER_GROUP, RouterPorts, evidence, run_router};
 
 /// Every consumer group there is.
 pub const GROUPS: [&str; 3] = [ORDERED_GROUP, JOBS_GROUP, ROUTER_GROUP];

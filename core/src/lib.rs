@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod error;
 pub mod event;
+mod fingerprint;
 pub mod id;
 pub mod mailbox;
 pub mod partition;

@@ -13,7 +13,7 @@ use nimbus_core::{
     clock::{SystemClock, UnixMillis},
     ports::{
         log::Batch,
-        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Mailbox, MailboxAck, MailboxError, Page},
+        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
         notifier::{Notification, Notifier, NotifierError, Subscription},
     },
 };
@@ -112,6 +112,10 @@ impl Mailbox for Heads {
     }
 
     async fn applied(&self, _: Partition) -> Result<Position, MailboxError> {
+        Err(MailboxError::Unavailable("not in this test".to_owned()))
+    }
+
+    async fn landmark(&self, _: Partition) -> Result<Option<Landmark>, MailboxError> {
         Err(MailboxError::Unavailable("not in this test".to_owned()))
     }
 

@@ -23,7 +23,7 @@ use nimbus_core::{
     mailbox::{ApplyOutcome, Granted, LogStarts, MailboxLimits, PartitionMailbox, TOKEN_BYTES, Undo},
     ports::{
         log::{Appending, Batch, Range},
-        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Mailbox, MailboxAck, MailboxError, Page},
+        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
         notifier::Notification,
     },
 };
@@ -217,6 +217,11 @@ impl Mailbox for EmbeddedMailbox {
 
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError> {
         Ok(self.serving(partition)?.0.applied())
+    }
+
+    /// It is opened with its log, and clamped to its end.
+    async fn landmark(&self, _: Partition) -> Result<Option<Landmark>, MailboxError> {
+        Ok(None)
     }
 
     async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError> {

@@ -160,7 +160,9 @@ impl Metrics {
     pub(crate) fn append_failed(&self, error: &LogError) {
         let reason = match error {
             LogError::Full(_) => AppendFailure::full,
-            LogError::Ambiguous(_) | LogError::Damaged(_) | LogError::Expired { .. } => AppendFailure::ambiguous,
+            LogError::Ambiguous(_) | LogError::Damaged(_) | LogError::Replaced(_) | LogError::Expired { .. } => {
+                AppendFailure::ambiguous
+            }
             LogError::Unavailable(_) => AppendFailure::unavailable,
             LogError::Closed => AppendFailure::closed,
         };

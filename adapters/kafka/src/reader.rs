@@ -98,7 +98,11 @@ impl Readers {
         match error {
             LogError::Expired { .. } => drop(self.metrics.expired.inc()),
             LogError::Damaged(_) => drop(self.metrics.damaged.inc()),
-            LogError::Full(_) | LogError::Ambiguous(_) | LogError::Unavailable(_) | LogError::Closed => {}
+            LogError::Full(_)
+            | LogError::Ambiguous(_)
+            | LogError::Unavailable(_)
+            | LogError::Replaced(_)
+            | LogError::Closed => {}
         }
     }
 

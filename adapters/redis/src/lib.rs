@@ -11,7 +11,6 @@ mod config;
 mod epoch;
 mod error;
 mod examine;
-mod fingerprint;
 mod keys;
 mod link;
 mod mailbox;
@@ -23,7 +22,6 @@ mod timeline;
 
 pub use config::RedisConfig;
 pub use error::{Finding, RedisError};
-pub use fingerprint::fingerprint;
 pub use mailbox::{Beginning, ClientView, LogBeginning, MailboxMetrics, RedisMailbox};
 pub use metrics::RedisMetrics;
 pub use notifier::{NotifierMetrics, QueueLimits, RedisNotifier};

@@ -28,7 +28,7 @@ use nimbus_core::{
     mailbox::MailboxLimits,
     ports::{
         log::Batch,
-        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Mailbox, MailboxAck, MailboxError, Page},
+        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
     },
 };
 use tokio::sync::Mutex;
@@ -144,16 +144,6 @@ impl RedisMailbox {
         Ok(self.0.inspect(client).await?)
     }
 
-    /// The position and the fingerprint of the last record that was folded into a partition; `None` when there is none.
-    /// To be compared with [`fingerprint`](crate::fingerprint) of the record before that position in the log: another
-    /// record there means that this is another log, and needs another epoch.
-    ///
-    /// # Errors
-    /// [`MailboxError::Unavailable`] (retryable).
-    pub async fn fingerprint(&self, partition: Partition) -> Result<Option<(Position, u64)>, MailboxError> {
-        Ok(self.0.fingerprint(partition).await?)
-    }
-
     /// Forgets a bounded share of what no log can bring back: clients that have been idle for longer than the retention,
     /// records past their window, servers that are gone. Call it every minute or so, from one process or from several.
     /// `logs`: where the logs of a partition begin. Returns how many clients were forgotten.
@@ -204,6 +194,10 @@ impl Mailbox for RedisMailbox {
 
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError> {
         Ok(self.0.head(partition).await?.applied)
+    }
+
+    async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, MailboxError> {
+        Ok(self.0.landmark(partition).await?)
     }
 
     async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError> {

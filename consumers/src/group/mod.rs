@@ -158,7 +158,7 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
                         self.take(event);
                     }
                     Err(LogError::Expired { partition, wanted, start }) => self.overtaken(partition, wanted, start),
-                    Err(error @ (LogError::Damaged(_) | LogError::Closed)) => return Err(error),
+                    Err(error @ (LogError::Damaged(_) | LogError::Replaced(_) | LogError::Closed)) => return Err(error),
                     Err(error) => {
                         failures += 1;
                         self.metrics.read_failures.inc();

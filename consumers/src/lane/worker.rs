@@ -272,7 +272,7 @@ impl<S: Schedule> Worker<S> {
 
 fn ended(error: LogError) -> WorkerEnd {
     match error {
-        LogError::Damaged(_) | LogError::Closed => WorkerEnd::Broken(error),
+        LogError::Damaged(_) | LogError::Replaced(_) | LogError::Closed => WorkerEnd::Broken(error),
         LogError::Full(_) | LogError::Ambiguous(_) | LogError::Unavailable(_) | LogError::Expired { .. } => {
             WorkerEnd::GaveUp(error)
         }

@@ -3,6 +3,7 @@
 //! Partitions are independent: each has one worker with one batch in flight. The mailbox says how far it is and refuses
 //! a hole, so it alone decides from where the log is read; the group's commits are a hint for retention and lag.
 
+mod evidence;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -17,6 +18,7 @@ use nimbus_core::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
+pub use self::evidence::{Evidence, evidence};
 use self::worker::Worker;
 use crate::{
     ConsumersError, RouterConfig, RouterMetrics,
@@ -47,7 +49,8 @@ pub struct RouterPorts {
 /// [`RouterConfig::drain_limit`] plus half a second. Dropping it instead loses nothing.
 ///
 /// # Errors
-/// [`ConsumersError`]: the results log is damaged or was closed. Not retryable.
+/// [`ConsumersError`]: the results log is damaged, is not the one that was folded into the mailbox, or was closed. Not
+/// retryable.
 pub async fn run_router(
     ports: RouterPorts,
     config: RouterConfig,
@@ -61,13 +64,13 @@ pub async fn run_router(
         drain_limit: config.drain_limit,
         backoff: config.backoff,
     };
-    let crew = RouterCrew { mailbox: ports.mailbox, config, metrics: metrics.clone() };
+    let crew = RouterCrew { ports: ports.clone(), config, metrics: metrics.clone() };
     let span = info_span!("router", group = ROUTER_GROUP);
     group::run(ports.results, crew, group, metrics.group, shutdown).instrument(span).await
 }
 
 struct RouterCrew {
-    mailbox: Arc<dyn Mailbox>,
+    ports: RouterPorts,
     config: RouterConfig,
     metrics: RouterMetrics,
 }
@@ -75,7 +78,7 @@ struct RouterCrew {
 impl Crew<ResultRecord> for RouterCrew {
     fn work(&mut self, start: Start<ResultRecord>) -> BoxFuture<'static, WorkerEnd> {
         let span = info_span!("partition", partition = %start.partition);
-        let worker = Worker::new(Arc::clone(&self.mailbox), self.config.clone(), self.metrics.clone(), start);
+        let worker = Worker::new(self.ports.clone(), self.config.clone(), self.metrics.clone(), start);
         Box::pin(worker.work().instrument(span))
     }
 }

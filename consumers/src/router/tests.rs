@@ -7,8 +7,8 @@ use nimbus_core::{
     ClientId, Lane, Offset, PartKind, Partition, Position, ServerId, SessionId,
     mailbox::{ApplyOutcome, MailboxLimits, PartitionMailbox},
     ports::{
-        log::{Batch, Log as _, Stored},
-        mailbox::{Applied, Claim, ClaimError, Claimed, Head, MailboxAck, MailboxError, Page},
+        log::{Batch, Log as _, LogError, Stored},
+        mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, MailboxAck, MailboxError, Page},
     },
 };
 use proptest::prelude::*;
@@ -28,6 +28,8 @@ struct Whims {
     stuck: Option<Partition>,
     /// The largest batch that was given.
     largest: usize,
+    /// What it says was folded in last.
+    landmark: Option<Landmark>,
 }
 
 #[derive(Debug)]
@@ -126,6 +128,11 @@ impl Mailbox for TestMailbox {
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError> {
         self.answer(partition).await?;
         Ok(self.with_quietly(partition))
+    }
+
+    async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, MailboxError> {
+        self.answer(partition).await?;
+        Ok(self.whims.lock().unwrap().landmark)
     }
 
     async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), MailboxError> {
@@ -246,6 +253,45 @@ async fn it_begins_where_the_mailbox_is_whatever_was_committed() {
     let running = bench.start();
     bench.routed().await;
     assert_eq!(bench.mailbox.waiting(Partition(0), "c"), expected("c", 10));
+    running.stop().await;
+}
+
+/// Ten results are routed, then the router ends, one more result comes, and the mailbox says what it folded in last.
+async fn take_over(landmark: impl Fn(Landmark) -> Landmark) -> (Bench, Running, Position) {
+    let bench = Bench::new(1);
+    let mut client = Client::new("c");
+    let running = bench.start();
+    (0..10).for_each(|_| bench.answer(&mut client));
+    bench.routed().await;
+    running.stop().await;
+    let position = bench.results.end(Partition(0));
+    let fingerprint = bench.results.all()[9].fingerprint();
+    bench.mailbox.whim(|whims| whims.landmark = Some(landmark(Landmark { position, fingerprint })));
+    bench.answer(&mut client);
+    let running = bench.start();
+    (bench, running, position)
+}
+
+/// Rule 16: before the first batch of whoever takes over. One batch later the evidence would be gone, and what the log lost
+/// before `applied` and wrote anew would have been skipped in silence.
+#[tokio::test(start_paused = true)]
+async fn rule_16_a_log_that_was_cut_and_grew_again_is_refused_at_the_takeover() {
+    let another_record = |own: Landmark| Landmark { fingerprint: own.fingerprint ^ 1, ..own };
+    let behind_the_end = |own: Landmark| Landmark { position: Position(own.position.0 + 5), ..own };
+    for landmark in [another_record, behind_the_end] {
+        let (bench, running, applied) = take_over(landmark).await;
+        let error = soon(running.task).await.unwrap().unwrap_err();
+        let ConsumersError::Log { source: LogError::Replaced(what), .. } = &error else { panic!("{error:?}") };
+        assert!(what.contains("partition 0"), "{what}");
+        assert_eq!(bench.mailbox.with_quietly(Partition(0)), applied, "nothing was folded in on top of it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_16_a_log_that_is_the_same_is_taken_over() {
+    let (bench, running, _) = take_over(|own| own).await;
+    bench.routed().await;
+    assert_eq!(bench.mailbox.waiting(Partition(0), "c"), expected("c", 11));
     running.stop().await;
 }
 

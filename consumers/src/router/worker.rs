@@ -1,17 +1,18 @@
 //! One partition of the router: asks the mailbox how far it is, reads from there, gives it one batch after the other.
 
-use std::sync::Arc;
+use std::fmt;
 
 use nimbus_core::{
     Position, ResultRecord,
     ports::{
-        log::{Batch, Committed},
-        mailbox::{Applied, Mailbox, MailboxError},
+        log::{Batch, Committed, LogError},
+        mailbox::Applied,
     },
 };
 use tokio::time::Instant;
 use tracing::{error, warn};
 
+use super::{Evidence, RouterPorts, evidence};
 use crate::{
     RouterConfig, RouterMetrics,
     group::{Start, WorkerEnd},
@@ -19,7 +20,7 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Worker {
-    mailbox: Arc<dyn Mailbox>,
+    ports: RouterPorts,
     config: RouterConfig,
     metrics: RouterMetrics,
     start: Start<ResultRecord>,
@@ -27,8 +28,13 @@ pub(super) struct Worker {
     applied: Position,
 }
 
-/// The partition is to be left.
-struct Stopped;
+/// Why the work ends.
+enum Left {
+    /// The partition is to be left.
+    Stopped,
+    /// What the log holds is not what the mailbox knows: nothing may be folded in on top of that.
+    Broken(LogError),
+}
 
 /// What there is to do.
 enum Next {
@@ -40,24 +46,26 @@ enum Next {
 
 impl Worker {
     pub(super) fn new(
-        mailbox: Arc<dyn Mailbox>,
+        ports: RouterPorts,
         config: RouterConfig,
         metrics: RouterMetrics,
         start: Start<ResultRecord>,
     ) -> Self {
-        Self { mailbox, config, metrics, start, applied: Position::START }
+        Self { ports, config, metrics, start, applied: Position::START }
     }
 
     pub(super) async fn work(mut self) -> WorkerEnd {
         match self.route().await {
-            Ok(()) | Err(Stopped) => WorkerEnd::Stopped,
+            Ok(()) | Err(Left::Stopped) => WorkerEnd::Stopped,
+            Err(Left::Broken(error)) => WorkerEnd::Broken(error),
         }
     }
 
-    async fn route(&mut self) -> Result<(), Stopped> {
+    async fn route(&mut self) -> Result<(), Left> {
         if self.start.failures > 0 {
             self.pause(self.start.failures).await?;
         }
+        self.compare().await?;
         self.applied = self.ask().await?;
         let log_start = self.start.log_start;
         if self.applied < log_start {
@@ -84,10 +92,10 @@ impl Worker {
         }
     }
 
-    async fn next_batch(&mut self) -> Result<Next, Stopped> {
+    async fn next_batch(&mut self) -> Result<Next, Left> {
         tokio::select! {
             biased;
-            () = self.start.stop.cancelled() => Err(Stopped),
+            () = self.start.stop.cancelled() => Err(Left::Stopped),
             batch = self.start.desk.batch() => Ok(Next::Batch(batch)),
             () = tokio::time::sleep(self.config.check_interval) => Ok(Next::Idle),
         }
@@ -95,7 +103,7 @@ impl Worker {
 
     /// Whether the mailbox still is where it was (rules 16 and 20). Not answering is no news: it is asked again.
     async fn check(&mut self) {
-        match self.mailbox.applied(self.start.partition).await {
+        match self.ports.mailbox.applied(self.start.partition).await {
             Ok(applied) if applied < self.applied => {
                 self.metrics.regressions.inc();
                 error!(partition = %self.start.partition, was = %self.applied, %applied, "the mailbox lost its memory, filling it again");
@@ -115,11 +123,36 @@ impl Worker {
         self.start.desk.read_from(position);
     }
 
-    /// How far the mailbox is.
-    async fn ask(&self) -> Result<Position, Stopped> {
+    /// Rule 16: what is folded in from now on is the continuation of what was folded in before, or nothing is.
+    async fn compare(&self) -> Result<(), Left> {
+        let partition = self.start.partition;
         let mut failures = 0;
         loop {
-            match self.mailbox.applied(self.start.partition).await {
+            let landmark = match self.ports.mailbox.landmark(partition).await {
+                Ok(landmark) => landmark,
+                Err(error) => {
+                    self.failed(&error, &mut failures).await?;
+                    continue;
+                }
+            };
+            match evidence(&*self.ports.results, partition, landmark).await {
+                Ok(Evidence::Same | Evidence::None) => return Ok(()),
+                Ok(Evidence::Other) => {
+                    let what = format!("partition {partition} does not hold what was last folded into the mailbox");
+                    return Err(Left::Broken(LogError::Replaced(what)));
+                }
+                Err(LogError::Closed) => return Err(Left::Stopped),
+                Err(error @ LogError::Damaged(_)) => return Err(Left::Broken(error)),
+                Err(error) => self.failed(&error, &mut failures).await?,
+            }
+        }
+    }
+
+    /// How far the mailbox is.
+    async fn ask(&self) -> Result<Position, Left> {
+        let mut failures = 0;
+        loop {
+            match self.ports.mailbox.applied(self.start.partition).await {
                 Ok(applied) => return Ok(applied),
                 Err(error) => self.failed(&error, &mut failures).await?,
             }
@@ -127,10 +160,10 @@ impl Worker {
     }
 
     /// Retention has passed what the mailbox holds: only it can turn that into a GAP for whoever asks.
-    async fn skip_to(&self, log_start: Position) -> Result<(), Stopped> {
+    async fn skip_to(&self, log_start: Position) -> Result<(), Left> {
         let mut failures = 0;
         loop {
-            match self.mailbox.skip_to(self.start.partition, log_start).await {
+            match self.ports.mailbox.skip_to(self.start.partition, log_start).await {
                 Ok(()) => return Ok(()),
                 Err(error) => self.failed(&error, &mut failures).await?,
             }
@@ -138,11 +171,11 @@ impl Worker {
     }
 
     /// Gives the mailbox one batch, as often as it takes: all or nothing of it is applied each time.
-    async fn apply(&mut self, batch: &Batch<ResultRecord>) -> Result<(), Stopped> {
+    async fn apply(&mut self, batch: &Batch<ResultRecord>) -> Result<(), Left> {
         let mut failures = 0;
         loop {
             let began = Instant::now();
-            match self.mailbox.apply(batch).await {
+            match self.ports.mailbox.apply(batch).await {
                 Ok(Applied::Through { applied, fresh, duplicates }) => {
                     self.metrics.apply.observe(began.elapsed().as_secs_f64());
                     self.metrics.batches.inc();
@@ -164,17 +197,17 @@ impl Worker {
         }
     }
 
-    async fn failed(&self, error: &MailboxError, failures: &mut u32) -> Result<(), Stopped> {
+    async fn failed(&self, error: &impl fmt::Display, failures: &mut u32) -> Result<(), Left> {
         *failures += 1;
         self.metrics.apply_failures.inc();
-        warn!(partition = %self.start.partition, %error, failures, "the mailbox does not answer, trying again");
+        warn!(partition = %self.start.partition, %error, failures, "no answer, trying again");
         self.pause(*failures).await
     }
 
-    async fn pause(&self, failures: u32) -> Result<(), Stopped> {
+    async fn pause(&self, failures: u32) -> Result<(), Left> {
         tokio::select! {
             () = tokio::time::sleep(self.config.backoff.jittered(failures)) => Ok(()),
-            () = self.start.stop.cancelled() => Err(Stopped),
+            () = self.start.stop.cancelled() => Err(Left::Stopped),
         }
     }
 }

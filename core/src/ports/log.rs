@@ -147,6 +147,10 @@ pub enum LogError {
     /// Stored bytes are not what was written. Not retryable; an operator must look.
     #[error("the log is damaged: {0}")]
     Damaged(String),
+    /// The log is not the one that was worked on: it was made anew, or cut. Not retryable by this process; one that starts
+    /// anew makes a new epoch of it.
+    #[error("the log is not the one that it was: {0}; start again")]
+    Replaced(String),
     /// The log is shutting down.
     #[error("the log is closed")]
     Closed,
@@ -160,7 +164,7 @@ impl LogError {
             Self::Ambiguous(_) => Reason::AppendFailed,
             Self::Unavailable(_) => Reason::BackendUnavailable,
             Self::Closed => Reason::Draining,
-            Self::Expired { .. } | Self::Damaged(_) => Reason::Internal,
+            Self::Expired { .. } | Self::Damaged(_) | Self::Replaced(_) => Reason::Internal,
         }
     }
 

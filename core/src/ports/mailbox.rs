@@ -154,6 +154,15 @@ pub struct Head {
     pub notified: Position,
 }
 
+/// The last record that was folded into a partition, to be found again in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Landmark {
+    /// Past the record.
+    pub position: Position,
+    /// Its [`ResultRecord::fingerprint`].
+    pub fingerprint: u64,
+}
+
 /// Says that a client has everything before a position.
 #[derive(Debug, Clone)]
 pub struct MailboxAck {
@@ -192,6 +201,14 @@ pub trait Mailbox: Debug + Send + Sync {
     /// # Errors
     /// [`MailboxError::Unavailable`] (retryable).
     async fn applied(&self, partition: Partition) -> Result<Position, MailboxError>;
+
+    /// The last record that was folded into a partition. Whoever takes the partition over compares it with the log before
+    /// anything is folded in (rule 16): another record in that place means another log, or one that was cut and grew again.
+    /// `None`: nothing was folded in yet, or this mailbox cannot come apart from its log.
+    ///
+    /// # Errors
+    /// [`MailboxError::Unavailable`] (retryable).
+    async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, MailboxError>;
 
     /// Retention has passed what is folded in: the results log of the partition now begins at `start`. Folding goes on
     /// there, and the floor rises to it, so that what is gone is a GAP for whoever asks and never silence; servers are told

@@ -174,10 +174,11 @@ impl Failed {
     }
 }
 
-/// A log that cannot be read is no better after a restart; whatever else failed may be.
+/// A log that cannot be read is no better after a restart; one that is another log is, and whatever else failed may be.
 fn exit_of(error: &anyhow::Error) -> Exit {
-    let is_damaged = |cause: &(dyn std::error::Error + 'static)| {
-        matches!(cause.downcast_ref::<LogError>(), Some(LogError::Damaged(_)))
-    };
-    if error.chain().any(is_damaged) { Exit::Data } else { Exit::Failed }
+    match error.chain().find_map(|cause| cause.downcast_ref::<LogError>()) {
+        Some(LogError::Damaged(_)) => Exit::Data,
+        Some(LogError::Replaced(_)) => Exit::Unavailable,
+        _ => Exit::Failed,
+    }
 }

@@ -21,7 +21,6 @@ use super::{
 use crate::{
     codec::{claims, notice, seen},
     error::Failure,
-    fingerprint::fingerprint,
     link::{decimal, text},
 };
 
@@ -261,5 +260,5 @@ impl Inner {
 
 /// The position past a record, and what it is.
 fn fingerprint_text(last: &Stored<ResultRecord>) -> Bytes {
-    format!("{}:{:016x}", last.offset.position_after(), fingerprint(&last.record)).into()
+    format!("{}:{:016x}", last.offset.position_after(), last.record.fingerprint()).into()
 }

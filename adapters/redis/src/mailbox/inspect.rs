@@ -5,7 +5,9 @@ use fred::{
     types::{ClusterHash, CustomCommand},
 };
 use nimbus_core::{
-    ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId, clock::UnixMillis, ports::mailbox::Page,
+    ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId,
+    clock::UnixMillis,
+    ports::mailbox::{Landmark, Page},
 };
 
 use super::Inner;
@@ -102,14 +104,15 @@ impl Inner {
         Ok(count.min(ClientView::MOST_COUNTED))
     }
 
-    pub(super) async fn fingerprint(&self, partition: Partition) -> Result<Option<(Position, u64)>, Failure> {
+    pub(super) async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, Failure> {
         self.check(partition)?;
         let key = self.keys.partition(partition).head();
         let stored: Option<String> = self.link.quick.hget(key, "fp").await?;
         let Some(stored) = stored else { return Ok(None) };
-        let parts = stored.split_once(':');
-        let read =
-            parts.and_then(|(at, print)| Some((Position(at.parse().ok()?), u64::from_str_radix(print, 16).ok()?)));
+        let read = stored.split_once(':').and_then(|(position, fingerprint)| {
+            let position = Position(position.parse().ok()?);
+            Some(Landmark { position, fingerprint: u64::from_str_radix(fingerprint, 16).ok()? })
+        });
         read.map(Some).ok_or_else(|| Failure::Unavailable("a fingerprint is not one".to_owned()))
     }
 }

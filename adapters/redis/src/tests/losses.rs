@@ -7,7 +7,7 @@ use nimbus_core::{
     Partition, Position,
     mailbox::LogStarts,
     ports::{
-        mailbox::{Applied, Claim, ClaimKind, Mailbox as _, MailboxAck, MailboxError},
+        mailbox::{Applied, Claim, ClaimKind, Landmark, Mailbox as _, MailboxAck, MailboxError},
         notifier::{Notification, Notifier as _, Subscription},
     },
 };
@@ -304,7 +304,7 @@ async fn an_emptied_redis_keeps_the_epoch_of_whoever_comes_first_and_the_others_
 async fn an_operator_sees_what_there_is_of_a_client_and_of_the_last_record() {
     let Some(redis) = OwnRedis::start("an operator's view", &[]).await else { return };
     let (world, c) = (world(&redis).await, client("c"));
-    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), None);
+    assert_eq!(world.ports.mailbox.landmark(Partition(0)).await.unwrap(), None);
     world.ports.mailbox.claim(sdk(&c, "s1", 7)).await.unwrap();
     apply(&world, &answers(&c, 0, 1..=5)).await;
     apply(&world, &answers(&c, 5, 6..=6)).await;
@@ -313,8 +313,8 @@ async fn an_operator_sees_what_there_is_of_a_client_and_of_the_last_record() {
     assert_eq!((view.owner, view.outbox), (Some((server("s1"), session(7))), Some((outbox, 7))));
     assert_eq!((view.last, view.applied, view.floor), (Position(6), Position(6), Position(0)));
     assert_eq!((view.waiting, view.answered, view.kept), (2, vec![(outbox, 6)], None));
-    let print = crate::fingerprint(&answer(&c, "alice", 6));
-    assert_eq!(world.ports.mailbox.fingerprint(Partition(0)).await.unwrap(), Some((Position(6), print)));
+    let landmark = Landmark { position: Position(6), fingerprint: answer(&c, "alice", 6).fingerprint() };
+    assert_eq!(world.ports.mailbox.landmark(Partition(0)).await.unwrap(), Some(landmark));
     let unknown = world.ports.mailbox.inspect(&client("nobody")).await.unwrap();
     assert_eq!((unknown.owner, unknown.waiting, unknown.last), (None, 0, Position(0)));
 }

@@ -198,6 +198,7 @@ fn failure(error: DeadLettersError) -> Failure {
         None | Some(LogError::Ambiguous(_) | LogError::Expired { .. }) => Exit::Failed,
         Some(LogError::Full(_) | LogError::Unavailable(_) | LogError::Closed) => Exit::Unavailable,
         Some(LogError::Damaged(_)) => Exit::Data,
+        Some(LogError::Replaced(_)) => Exit::Unavailable,
     };
     Failure { exit, error: error.into() }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use nimbus_config::Config;
+use nimbus_consumers::{Evidence, evidence};
 use nimbus_core::{
-    LogEpoch, Partition, Position,
+    LogEpoch,
     clock::Clock,
-    ports::log::{LogError, ResultLog},
+    ports::{log::ResultLog, mailbox::Mailbox as _},
 };
 use nimbus_kafka::{Kafka, KafkaAdmin, OpenError};
 use nimbus_redis::{
@@ -18,7 +19,7 @@ use ulid::Ulid;
 
 use super::{
     Backend,
-    epoch::{Decision, Evidence, decide, is_same},
+    epoch::{Decision, decide, is_same},
     watch::Watch,
 };
 use crate::{
@@ -55,7 +56,7 @@ pub(super) async fn open(
     let partitions = kafka.partitions();
     let beginning = Arc::new(LogBeginning::new(kafka.results()));
     let adapters = redis.ports(epoch, partitions, Arc::clone(&clock), beginning, metrics);
-    if is_torn || !is_same(evidence(&*kafka.results(), &adapters.mailbox).await?) {
+    if is_torn || !is_same(all_evidence(&*kafka.results(), &adapters.mailbox).await?) {
         let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
         admin.store_epoch(new).await.map_err(kafka_failure)?;
         let message = format!(
@@ -115,41 +116,13 @@ pub(crate) async fn logs(config: &Config) -> Result<Ports, Failure> {
 }
 
 /// What the log holds where Redis got to.
-async fn evidence(results: &ResultLog, mailbox: &RedisMailbox) -> Result<Vec<Evidence>, Failure> {
+async fn all_evidence(results: &ResultLog, mailbox: &RedisMailbox) -> Result<Vec<Evidence>, Failure> {
     let mut all = Vec::new();
     for partition in results.partitions().all() {
-        let remembered = mailbox.fingerprint(partition).await.or_exit(Exit::Unavailable)?;
-        all.push(match remembered {
-            None => Evidence::None,
-            Some((position, fingerprint)) => {
-                compare(results, partition, position, fingerprint).await.or_exit(Exit::Unavailable)?
-            }
-        });
+        let landmark = mailbox.landmark(partition).await.or_exit(Exit::Unavailable)?;
+        all.push(evidence(results, partition, landmark).await.or_exit(Exit::Unavailable)?);
     }
     Ok(all)
-}
-
-async fn compare(
-    results: &ResultLog,
-    partition: Partition,
-    position: Position,
-    fingerprint: u64,
-) -> Result<Evidence, LogError> {
-    let Some(offset) = position.0.checked_sub(1) else { return Ok(Evidence::None) };
-    let range = results.range(partition).await?;
-    if position > range.end {
-        return Ok(Evidence::Other);
-    }
-    match results.read(partition, Position(offset), 1).await {
-        Ok(batch) => Ok(match batch.records.first() {
-            Some(stored) if stored.offset.0 == offset && nimbus_redis::fingerprint(&stored.record) == fingerprint => {
-                Evidence::Same
-            }
-            _ => Evidence::Other,
-        }),
-        Err(LogError::Expired { .. }) => Ok(Evidence::None),
-        Err(error) => Err(error),
-    }
 }
 
 pub(crate) fn kafka_failure(error: OpenError) -> Failure {

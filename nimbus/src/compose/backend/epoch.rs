@@ -5,6 +5,7 @@
 //! their place. Without it the topic is new, or the broker forgot the word: then what Redis last folded in is compared with
 //! what the log holds in that place. `docs/adr/0006-log-epoch.md` has the cases.
 
+use nimbus_consumers::Evidence;
 use nimbus_core::LogEpoch;
 
 /// What is to be done to know the epoch.
@@ -22,17 +23,6 @@ pub(super) const fn decide(kafka: Option<LogEpoch>, redis: Option<LogEpoch>) -> 
         (Some(epoch), _) | (None, Some(epoch)) => Decision::Compare(epoch),
         (None, None) => Decision::New,
     }
-}
-
-/// What the log holds in the place of the last record that Redis folded in, in one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Evidence {
-    /// That record.
-    Same,
-    /// Another one, or the log ends before it: the topic was made anew, or cut.
-    Other,
-    /// Redis remembers nothing, or retention has passed the place. (A new topic begins at 0: it cannot have.)
-    None,
 }
 
 /// Whether the log is still the one that Redis folded in.

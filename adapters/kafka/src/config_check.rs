@@ -23,6 +23,7 @@ const OURS: &[&str] = &[
     "transactional.id",
     "queuing.strategy",
     "produce.offset.report",
+    "delivery.report.only.error",
     "partitioner",
     // A bounded queue that is accounted for here.
     "queue.buffering.max.messages",
@@ -37,6 +38,8 @@ const OURS: &[&str] = &[
     "enable.auto.offset.store",
     "enable.partition.eof",
     "check.crcs",
+    // A follower does not know yet where the log ends, and its end would pass for a hole.
+    "client.rack",
     // One owner of a partition at a time, who leaves in peace.
     "group.id",
     "group.instance.id",

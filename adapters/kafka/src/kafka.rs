@@ -28,8 +28,9 @@ use crate::{
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// How often the keeper looks around.
 const KEEPER_TURN: Duration = Duration::from_millis(250);
-/// How often the epoch is stored again: far more often than a broker forgets commits of groups without members.
-const RENEW_EPOCH: Duration = Duration::from_secs(6 * 3600);
+/// How often the epoch is stored again: more often than any broker forgets commits of groups without members (it counts in
+/// minutes; the default is a week).
+const RENEW_EPOCH: Duration = Duration::from_secs(300);
 
 /// The Kafka backend, open. A cheap handle.
 #[derive(Debug, Clone)]

@@ -192,6 +192,7 @@ impl Reader {
     ) -> Result<Position, LogError> {
         let deadline = Instant::now() + READ_LIMIT;
         let mut next = from;
+        let mut asked_again = false;
         while next < end {
             match self.client.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
@@ -201,7 +202,16 @@ impl Reader {
                         break;
                     }
                 }
-                // Only holes are left before the end.
+                // Only holes are left before the end, if who says so knows the end: a leader that was elected after it was
+                // asked for learns a moment later how far its predecessor had got. It is asked again, and read once more.
+                Some(Err(KafkaError::PartitionEOF(_))) if !asked_again => {
+                    asked_again = true;
+                    if range(&self.client, topic, partition)?.end < end {
+                        break;
+                    }
+                    let place = at(topic, partition, next)?;
+                    self.client.assign(&place).map_err(|error| fault::unavailable(&error))?;
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(next.max(end)),
                 Some(Err(error)) => self.trouble(&error, topic, partition, next)?,
                 None if Instant::now() < deadline => {}

@@ -1,7 +1,7 @@
 //! Commits on their way, in order: one request at a time, and behind it the newest of each partition.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -22,6 +22,8 @@ const TELL_AFTER: u32 = 20;
 pub(super) struct Commits {
     waiting: BTreeMap<Partition, Committed>,
     in_flight: BTreeMap<Partition, Committed>,
+    /// In flight, and not to be sent again whatever comes of it: the partition is another member's.
+    forgotten: BTreeSet<Partition>,
     /// How many commits were made, how many of them the request in flight stands for, and up to which all are settled.
     made: u64,
     sent: u64,
@@ -84,6 +86,7 @@ impl Commits {
     /// The request in flight has ended.
     pub(super) fn ended(&mut self, outcome: Result<(), RDKafkaErrorCode>, now: Instant) -> Ended {
         let sent = std::mem::take(&mut self.in_flight);
+        let forgotten = std::mem::take(&mut self.forgotten);
         if sent.is_empty() {
             return Ended::Stored;
         }
@@ -91,13 +94,15 @@ impl Commits {
             self.settled = self.sent;
             self.failures_in_a_row = 0;
             self.failure = None;
+            self.settle();
             return Ended::Stored;
         };
         let error = LogError::Unavailable(format!("a commit failed: {code}"));
         if fault::is_passing(code) {
-            for (partition, committed) in sent {
+            for (partition, committed) in sent.into_iter().filter(|(partition, _)| !forgotten.contains(partition)) {
                 self.waiting.entry(partition).or_insert(committed);
             }
+            self.settle();
             self.failures_in_a_row += 1;
             self.not_before = Some(now + RETRY);
             if self.failures_in_a_row >= TELL_AFTER {
@@ -108,12 +113,22 @@ impl Commits {
         // The group has gone on without this member, or does not let it: what was committed is done again by the next.
         self.settled = self.sent;
         self.failure = Some((self.sent, error));
+        self.settle();
         Ended::Lost
     }
 
     /// Nobody may commit for this partition any more.
     pub(super) fn forget(&mut self, partition: Partition) {
-        if self.waiting.remove(&partition).is_some() && self.is_idle() {
+        self.waiting.remove(&partition);
+        if self.in_flight.contains_key(&partition) {
+            self.forgotten.insert(partition);
+        }
+        self.settle();
+    }
+
+    /// What was forgotten is nobody's to wait for.
+    fn settle(&mut self) {
+        if self.is_idle() {
             self.settled = self.made;
         }
     }
@@ -127,6 +142,7 @@ mod tests {
     use super::*;
 
     const P0: Partition = Partition(0);
+    const P1: Partition = Partition(1);
 
     fn at(position: u64) -> Committed {
         Committed { position: Position(position), metadata: Bytes::new() }
@@ -158,6 +174,38 @@ mod tests {
         assert_eq!(commits.ended(Err(RDKafkaErrorCode::NotCoordinator), now), Ended::Again);
         assert!(commits.send(now).is_none(), "not at once");
         assert_eq!(commits.send(now + RETRY).unwrap()[&P0], at(2));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_was_forgotten() {
+        for outcome in [Ok(()), Err(RDKafkaErrorCode::NotCoordinator), Err(RDKafkaErrorCode::IllegalGeneration)] {
+            let (mut commits, now) = (Commits::default(), Instant::now());
+            commits.add(P1, at(5));
+            commits.send(now).unwrap();
+            commits.add(P0, at(6));
+            commits.forget(P0);
+            assert!(commits.outcome(2).is_none(), "the first one is on its way");
+            commits.forget(P1);
+            commits.ended(outcome, now);
+            assert!(commits.is_idle(), "what was given away is not sent again");
+            assert!(commits.outcome(2).is_some());
+        }
+    }
+
+    #[test]
+    fn what_was_forgotten_on_its_way_is_not_sent_behind_the_next_owners() {
+        let (mut commits, now) = (Commits::default(), Instant::now());
+        commits.add(P0, at(1));
+        commits.add(P1, at(2));
+        commits.send(now).unwrap();
+        commits.forget(P1);
+        commits.ended(Err(RDKafkaErrorCode::NotCoordinator), now);
+        let again = commits.send(now + RETRY).unwrap();
+        assert_eq!(again.keys().collect::<Vec<_>>(), [&P0]);
+        // It is this member's again, and what it commits now counts.
+        commits.add(P1, at(3));
+        commits.ended(Err(RDKafkaErrorCode::NotCoordinator), now);
+        assert_eq!(commits.send(now + RETRY).unwrap()[&P1], at(3));
     }
 
     #[test]

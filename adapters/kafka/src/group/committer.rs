@@ -26,9 +26,9 @@ pub(super) struct Committer {
 }
 
 fn commit(client: &BaseConsumer<Ear>, list: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+    // It works on a copy of the list: an error of one partition comes back as that of the whole call.
     let code = |error: KafkaError| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-    client.commit(list, CommitMode::Sync).map_err(code)?;
-    list.elements().iter().try_for_each(|place| place.error().map_err(code))
+    client.commit(list, CommitMode::Sync).map_err(code)
 }
 
 impl Committer {

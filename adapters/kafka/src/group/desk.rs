@@ -31,7 +31,7 @@ enum Control {
 #[derive(Debug)]
 struct State<R> {
     controls: VecDeque<Control>,
-    /// Partitions with something read ahead, each once.
+    /// Partitions with something read ahead; what was turned away from meanwhile is passed over.
     ready: VecDeque<Partition>,
     seats: Vec<Seat<R>>,
     /// Trouble of the group as a whole, told once.
@@ -214,9 +214,10 @@ impl<R: LogRecord> Desk<R> {
     /// Takes a partition away from whoever did not release it in time. Says whether that was so.
     pub(super) fn force(&self, partition: Partition) -> bool {
         let mut state = self.lock();
+        // Also what was released in time: a commit that is still tried would come behind those of the next owner.
+        state.commits.forget(partition);
         let Some(seat) = state.seat(partition).filter(|seat| seat.owner == Owner::Leaving) else { return false };
         seat.owner = Owner::Lost;
-        state.commits.forget(partition);
         true
     }
 
@@ -268,12 +269,12 @@ impl<R: LogRecord> Desk<R> {
         self.news.notify_one();
     }
 
-    /// The partition's reading went astray: begin anew where it was.
+    /// The partition's reading went astray: begin anew behind what was read ahead.
     pub(super) fn read_again(&self, partition: Partition) {
         self.with_seat(partition, |seat| {
-            let next = seat.next;
-            if seat.owner == Owner::Here && !seat.halted && seat.waiting.is_none() {
-                seat.turn_to(next);
+            if seat.owner == Owner::Here && !seat.halted {
+                seat.round += 1;
+                seat.restart = true;
             }
         });
     }

@@ -141,8 +141,8 @@ impl Pass {
                 while let Ok(more) = requests.try_recv() {
                     self.add(more);
                 }
-                if let Err(error) = self.step().await {
-                    self.fail(&error);
+                if let Err(Failed { from, error }) = self.step().await {
+                    self.fail(from, &error);
                 }
             }
         }
@@ -153,9 +153,9 @@ impl Pass {
     }
 
     /// Reads one piece of the log, at the lowest position anyone waits for.
-    async fn step(&mut self) -> Result<(), LogError> {
+    async fn step(&mut self) -> Result<(), Failed> {
         let Some(from) = self.clients.values().flatten().map(|waiting| waiting.request.at).min() else { return Ok(()) };
-        let batch = self.log.read(self.partition, from, STEP_BYTES).await?;
+        let batch = self.log.read(self.partition, from, STEP_BYTES).await.map_err(|error| Failed { from, error })?;
         self.metrics.log_scan_records.inc_by(batch.records.len() as u64);
         for stored in batch.records.iter() {
             let client = &stored.record.origin.client;
@@ -181,11 +181,26 @@ impl Pass {
         Ok(())
     }
 
-    fn fail(&mut self, error: &LogError) {
-        for waiting in std::mem::take(&mut self.clients).into_values().flatten() {
-            waiting.answer(Err(error.clone()));
+    /// Answers those whom the error concerns: whoever asked from behind it is read on for.
+    fn fail(&mut self, from: Position, error: &LogError) {
+        let upto = match error {
+            LogError::Expired { start, .. } => Position(start.0.saturating_sub(1)),
+            LogError::Damaged(_) => from,
+            _ => Position(u64::MAX),
+        };
+        for waiting in self.clients.values_mut() {
+            let concerned = |waiting: &mut Waiting| waiting.request.at <= upto.max(from);
+            waiting.extract_if(.., concerned).for_each(|waiting| waiting.answer(Err(error.clone())));
         }
+        self.clients.retain(|_, waiting| !waiting.is_empty());
     }
+}
+
+/// A step that could not be read.
+struct Failed {
+    /// Where it began.
+    from: Position,
+    error: LogError,
 }
 
 impl Waiting {

@@ -341,14 +341,15 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
             seat.leave(Leaving::Revoked);
         }
         self.join_workers(deadline).await;
+        let last = deadline.max(Instant::now() + MIN_FLUSH);
         if !self.workers.is_empty() {
             let stragglers: Vec<_> = self.seats.keys().map(|partition| partition.0).collect();
             warn!(group = self.config.name, ?stragglers, "partitions did not settle in time");
             self.workers.abort_all();
             // An aborted worker ends at its next suspension; only then is it certain to append nothing any more.
-            self.join_workers(Instant::now() + MIN_FLUSH).await;
+            self.join_workers(last).await;
         }
-        match tokio::time::timeout_at(deadline.max(Instant::now() + MIN_FLUSH), self.consumer.flush()).await {
+        match tokio::time::timeout_at(last, self.consumer.flush()).await {
             Ok(Ok(())) => info!(group = self.config.name, "left the group"),
             Ok(Err(error)) => {
                 warn!(group = self.config.name, %error, "the last commits are lost, work will be repeated")
@@ -358,7 +359,7 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
     }
 }
 
-/// Even when the workers used up the drain limit, the commits get a moment.
+/// Even when the workers used up the drain limit, those that are aborted and the commits get a moment, together.
 const MIN_FLUSH: Duration = Duration::from_millis(500);
 
 async fn until(instant: Option<Instant>) {

@@ -238,9 +238,10 @@ impl Execution<'_> {
     /// Keeps the event as a dead letter, and only then answers it: an answer without its dead letter would be a loss.
     async fn bury(&self, numbers: Numbers, death: Death, behind: &mut VecDeque<Work>) -> Result<(), Halt> {
         let event = &self.stored.record;
-        warn!(
+        // Counted, and kept for `nimbus dlq`: a storm of them is no storm in the log, where payloads have no place either.
+        debug!(
             executor = %self.entry.name, client = %event.origin.client, outbox = %event.origin.outbox, seq = event.seq,
-            attempts = numbers.attempt, reason = death.failure.reason, detail = death.detail, "dead letter"
+            attempts = numbers.attempt, reason = death.failure.reason, "dead letter"
         );
         behind.iter_mut().for_each(Work::detach);
         let kept = Failure { message: death.detail, ..death.failure.clone() };

@@ -162,9 +162,10 @@ impl LogError {
         match self {
             Self::Full(_) => Reason::StorageFull,
             Self::Ambiguous(_) => Reason::AppendFailed,
-            Self::Unavailable(_) => Reason::BackendUnavailable,
+            // Expired: whoever comes back is told of the gap.
+            Self::Unavailable(_) | Self::Expired { .. } => Reason::BackendUnavailable,
             Self::Closed => Reason::Draining,
-            Self::Expired { .. } | Self::Damaged(_) | Self::Replaced(_) => Reason::Internal,
+            Self::Damaged(_) | Self::Replaced(_) => Reason::Internal,
         }
     }
 

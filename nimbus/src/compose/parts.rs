@@ -76,7 +76,11 @@ impl Parts<'_> {
             let cut = CancellationToken::new();
             let mut serving = std::pin::pin!(edge.serve(listener, cut.clone()));
             tokio::select! {
-                ended = &mut serving => return ended,
+                ended = &mut serving => {
+                    // Nothing comes in any more, and nothing is notified; what is there still ends in good order.
+                    edge.drain(window).await;
+                    return ended;
+                }
                 () = drain.cancelled() => {}
             }
             // Sessions end themselves while the edge still serves them; what is left after the window is cut.

@@ -50,8 +50,8 @@ Nothing matched: exit code 0, and a line on standard error.")]
   nimbus dlq replay --event resize --since 1d --dry-run
   nimbus dlq replay --yes                            everything that is open
 
-A letter that is named is replayed whatever became of it, unless it was purged; a filter means
-those that are open. Each client's events go in the order in which they failed. Each line that it
+A letter that is named is replayed whatever became of it; if one of them was purged, nothing is
+replayed. A filter means those that are open. Each client's events go in the order in which they failed. Each line that it
 writes is done and durable. It can be begun again after a failure or a crash: up to 64 letters may
 be open then although they were replayed.")]
     Replay {

@@ -152,7 +152,10 @@ fn refuse_purged(letters: &[Letter]) -> Result<(), Failure> {
     if purged.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, format!("purged, so not replayed: {}; nothing was done", purged.join(" "))))
+    Err(Failure::new(
+        Exit::Failed,
+        format!("purged, so not replayed: {}; nothing was done, leave them out", purged.join(" ")),
+    ))
 }
 
 /// Writes down what is done as it is done. Whoever reads it may go; the work goes on.

@@ -25,17 +25,30 @@ pub(super) fn refusal(waited: Duration, retention: Option<Duration>) -> Option<S
     })
 }
 
-/// For how long the oldest event waits that not every one of `groups` groups has finished.
-///
-/// # Errors
-/// [`LogError`], all retryable or final as the log says.
-pub(super) async fn longest_wait(events: &EventLog, groups: usize, now: UnixMillis) -> Result<Duration, LogError> {
-    let mut longest = Duration::ZERO;
-    for partition in events.partitions().all() {
-        longest = longest.max(wait(events, partition, groups, now).await?);
-    }
-    Ok(longest)
+/// What is known of events that wait.
+#[derive(Debug)]
+pub(super) struct Waits {
+    /// For how long the oldest one waits, of those partitions that could be asked.
+    pub(super) longest: Duration,
+    /// Why not all could be asked.
+    pub(super) unknown: Option<LogError>,
 }
+
+/// For how long the oldest event waits that not every one of `groups` groups has finished. One partition that cannot be read
+/// hides no other.
+pub(super) async fn waits(events: &EventLog, groups: usize, now: UnixMillis) -> Waits {
+    let mut waits = Waits { longest: Duration::ZERO, unknown: None };
+    for partition in events.partitions().all() {
+        match wait(events, partition, groups, now).await {
+            Ok(wait) => waits.longest = waits.longest.max(wait),
+            Err(error) => waits.unknown = Some(error),
+        }
+    }
+    waits
+}
+
+/// How many records in a row that nobody can read are looked past.
+const MOST_UNREADABLE: u64 = 16;
 
 async fn wait(events: &EventLog, partition: Partition, groups: usize, now: UnixMillis) -> Result<Duration, LogError> {
     let range = events.range(partition).await?;
@@ -45,20 +58,36 @@ async fn wait(events: &EventLog, partition: Partition, groups: usize, now: UnixM
         true => Position::START,
         false => committed.into_iter().map(|(_, position)| position).min().unwrap_or_default(),
     };
-    let first = finished.max(range.start);
-    if first >= range.end {
-        return Ok(Duration::ZERO);
+    let mut first = finished.max(range.start);
+    let beyond = first.0.saturating_add(MOST_UNREADABLE);
+    while first < range.end {
+        match events.read(partition, first, 1).await {
+            Ok(batch) => {
+                return Ok(batch.records.first().map_or(Duration::ZERO, |stored| now.since(stored.record.received)));
+            }
+            // It went just now: the next one is looked at next time.
+            Err(LogError::Expired { .. }) => return Ok(Duration::ZERO),
+            // Consumers stand still in front of it, and what waits behind it is what retention would take.
+            Err(LogError::Damaged(_)) if first.0 < beyond => first = Position(first.0 + 1),
+            Err(error) => return Err(error),
+        }
     }
-    match events.read(partition, first, 1).await {
-        Ok(batch) => Ok(batch.records.first().map_or(Duration::ZERO, |stored| now.since(stored.record.received))),
-        // It went just now: the next one is looked at next time.
-        Err(LogError::Expired { .. }) => Ok(Duration::ZERO),
-        Err(error) => Err(error),
-    }
+    Ok(Duration::ZERO)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{num::NonZeroU32, sync::Arc};
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use nimbus_core::{
+        ClientId, ContentType, Event, EventName, GroupId, LogEpoch, Offset, Origin, OutboxId, PartitionCount,
+        PrincipalId,
+        ports::log::{Appender, Appending, Batch, Consumer, Log, Range, Stored},
+    };
+    use ulid::Ulid;
+
     use super::*;
 
     #[test]
@@ -67,5 +96,82 @@ mod tests {
         assert_eq!(refusal(hours(79), Some(hours(100))), None);
         assert!(refusal(hours(81), Some(hours(100))).is_some_and(|why| why.contains("291600 s")));
         assert_eq!(refusal(hours(1_000_000), None), None, "a topic that keeps everything");
+    }
+
+    /// Partition 0 cannot be asked; partition 1 has two records that nobody can read, and then one that was received at 1 s.
+    #[derive(Debug)]
+    struct Topic;
+
+    fn event() -> Event {
+        let origin = Origin {
+            client: ClientId::try_new("c").unwrap(),
+            principal: PrincipalId::try_new("p").unwrap(),
+            outbox: OutboxId::new([1; 16]),
+        };
+        Event {
+            origin: Arc::new(origin),
+            seq: 1,
+            name: EventName::try_new("sq").unwrap(),
+            payload: Bytes::new(),
+            content_type: ContentType::default(),
+            attributes: Vec::new(),
+            deadline: None,
+            traceparent: String::new(),
+            received: UnixMillis(1_000),
+            replay_no: 0,
+            refused: None,
+            edge_context: Bytes::new(),
+        }
+    }
+
+    #[async_trait]
+    impl Log<Event> for Topic {
+        fn epoch(&self) -> LogEpoch {
+            LogEpoch(Ulid::nil())
+        }
+
+        fn partitions(&self) -> PartitionCount {
+            PartitionCount(NonZeroU32::new(2).unwrap())
+        }
+
+        async fn ready(&self) {}
+
+        fn append(&self, _: Partition, _: Vec<Event>) -> Appending {
+            unreachable!("it is only looked at")
+        }
+
+        fn appender(&self) -> Box<dyn Appender<Event>> {
+            unreachable!("it is only looked at")
+        }
+
+        async fn consume(&self, _: &GroupId) -> Result<Box<dyn Consumer<Event>>, LogError> {
+            Err(LogError::Closed)
+        }
+
+        async fn range(&self, partition: Partition) -> Result<Range, LogError> {
+            match partition {
+                Partition(0) => Err(LogError::Unavailable("its leader is away".to_owned())),
+                _ => Ok(Range { start: Position(3), end: Position(10) }),
+            }
+        }
+
+        async fn read(&self, partition: Partition, from: Position, _: usize) -> Result<Batch<Event>, LogError> {
+            if from < Position(5) {
+                return Err(LogError::Damaged("version 2".to_owned()));
+            }
+            let records = Arc::from([Stored { offset: Offset(from.0), record: event() }]);
+            Ok(Batch { partition, from, records, next: Position(from.0 + 1) })
+        }
+
+        async fn committed(&self, _: Partition) -> Result<Vec<(GroupId, Position)>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_does_not_hide_what_waits() {
+        let waits = waits(&Topic, 2, UnixMillis(61_000)).await;
+        assert_eq!(waits.longest, Duration::from_secs(60));
+        assert!(matches!(waits.unknown, Some(LogError::Unavailable(_))));
     }
 }

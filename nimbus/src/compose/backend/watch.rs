@@ -35,13 +35,21 @@ pub(super) struct Watch {
 impl Watch {
     /// Until `stop`, or until the log is another one: then this process has to be started again.
     pub(super) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        // The whole of it: a question to services that are away takes seconds, and an end does not wait for them.
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            ended = self.watch() => ended,
+        }
+    }
+
+    async fn watch(&self) -> anyhow::Result<()> {
         let (mut look, mut late, mut sweep) = (every(LOOK_INTERVAL), every(OVERDUE_INTERVAL), every(SWEEP_INTERVAL));
-        let mut refusing = false;
+        let mut gate = Gate::default();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
                 _ = look.tick() => self.look().await?,
-                _ = late.tick(), if self.role.serves() => self.mind_retention(&mut refusing).await,
+                _ = late.tick(), if self.role.serves() => self.mind_retention(&mut gate).await,
                 _ = sweep.tick(), if self.role.routes() => self.sweep().await,
             }
         }
@@ -67,18 +75,22 @@ impl Watch {
     }
 
     /// Stops taking events while some wait that may be deleted before anybody executes them.
-    async fn mind_retention(&self, refusing: &mut bool) {
-        let waited = overdue::longest_wait(&*self.kafka.events(), EXECUTING, self.clock.now()).await;
-        let refusal = match waited {
-            Ok(waited) => overdue::refusal(waited, self.kafka.events_retention()),
-            Err(error) => return debug!(%error, "it cannot be told how long events wait"),
-        };
-        match &refusal {
-            Some(why) if !*refusing => error!(why, "no more events are accepted"),
-            None if *refusing => info!("events are accepted again"),
+    async fn mind_retention(&self, gate: &mut Gate) {
+        let waits = overdue::waits(&*self.kafka.events(), EXECUTING, self.clock.now()).await;
+        let refusal = overdue::refusal(waits.longest, self.kafka.events_retention());
+        match &waits.unknown {
+            Some(error) if !gate.in_the_dark => warn!(%error, "it cannot be told how long some events wait"),
             _ => {}
         }
-        *refusing = refusal.is_some();
+        gate.in_the_dark = waits.unknown.is_some();
+        match &refusal {
+            Some(why) if !gate.refusing => error!(why, "no more events are accepted"),
+            // What could not be asked may be what it is closed for.
+            None if gate.in_the_dark => return,
+            None if gate.refusing => info!("events are accepted again"),
+            _ => {}
+        }
+        gate.refusing = refusal.is_some();
         self.kafka.refuse_events(refusal);
     }
 
@@ -97,6 +109,13 @@ impl Watch {
             warn!(%error, "nothing is forgotten: redis does not answer");
         }
     }
+}
+
+/// What was last said about events that wait.
+#[derive(Debug, Default)]
+struct Gate {
+    refusing: bool,
+    in_the_dark: bool,
 }
 
 fn every(period: Duration) -> Interval {

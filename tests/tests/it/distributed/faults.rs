@@ -87,11 +87,14 @@ async fn rule_11_zombies_that_wake_up_write_nothing_twice() -> anyhow::Result<()
     let site = Site::start(&cluster).await?;
     let mut load = site.load(CLIENTS);
     load.progress(2_000).await.with_context(|| site.output())?;
-    for sleeper in [&site.routers[0], &site.executors[0]] {
-        signal(sleeper, Signal::STOP)?;
-        // Longer than its session: progress of every client needs its partitions, so they have moved by then.
-        load.progress(8_000).await.with_context(|| site.output())?;
-        signal(sleeper, Signal::CONT)?;
+    let routes = ("nimbus_router_partitions", &site.routers);
+    let executes = (r#"nimbus_executor_partitions{lane="ordered"}"#, &site.executors);
+    for (partitions, processes) in [routes, executes] {
+        signal(&processes[0], Signal::STOP)?;
+        // Longer than its session: all of its partitions are the other one's.
+        processes[1].wait_for_metric(partitions, |owned| owned == 4.0).await?;
+        load.progress(2_000).await.with_context(|| site.output())?;
+        signal(&processes[0], Signal::CONT)?;
         load.progress(2_000).await.with_context(|| site.output())?;
     }
     site.balanced(load.finish().await)

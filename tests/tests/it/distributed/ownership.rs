@@ -12,7 +12,7 @@ async fn rule_19_an_old_sessions_cleanup_after_the_new_sessions_claim_takes_noth
     let Some(cluster) = cluster() else { return Ok(()) };
     let (one, other, _consumers) =
         tokio::try_join!(cluster.start("server"), cluster.start("server"), cluster.start("consumers"))?;
-    let (mut old, welcome) = RawSession::welcome(one.connect().await?, hello("mover")).await?;
+    let (mut old, _) = RawSession::welcome(one.connect().await?, hello("mover")).await?;
     old.square(1, 2).await?;
     old.accepted(1).await?;
     let again = v1::Hello { session_no: 2, first_unaccepted: 2, ..hello("mover") };
@@ -39,7 +39,6 @@ async fn rule_19_an_old_sessions_cleanup_after_the_new_sessions_claim_takes_noth
         seqs.push(result.seq);
     }
     assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
-    assert_ne!(welcome.server_id, "");
     Ok(())
 }
 

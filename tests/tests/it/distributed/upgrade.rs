@@ -143,9 +143,7 @@ async fn an_event_of_a_newer_version_stops_older_executors_with_its_place_and_no
     let mut other = session(&server, &elsewhere()).await?;
     veteran.square(2, 3).await?;
     other.square(1, 4).await?;
-    while server.metrics().await?.get("nimbus_events_accepted_total")? < 3.0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    server.wait_for_metric("nimbus_events_accepted_total", |accepted| accepted >= 3.0).await?;
     // The same build stops at the same place again, and never behind it.
     match cluster.start("consumers").await {
         Ok(again) => stopped_at(again, &cluster, EVENTS, offset).await?,

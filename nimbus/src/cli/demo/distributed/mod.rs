@@ -90,9 +90,13 @@ pub(crate) async fn run(args: DistributedArgs, interrupted: CancellationToken) -
     };
     fleet.state().write(file)?;
     let outcome = show(&args, &mut screen, fleet, directory.path(), interrupted).await;
-    std::fs::remove_file(file).or_exit(Exit::Io)?;
+    let removed = std::fs::remove_file(file);
     let verdict = outcome?;
     screen.say(&format!("\n{verdict}"))?;
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).or_exit(Exit::Io),
+        _ => {}
+    }
     Ok(if verdict.is_good() { Exit::Done } else { Exit::Failed })
 }
 

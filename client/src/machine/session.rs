@@ -56,11 +56,18 @@ impl Machine {
         let mut at_least = after;
         if let Phase::Live(live) = &self.phase {
             self.patience = live.suspects_until.saturating_duration_since(now);
-            if now.saturating_duration_since(live.since) >= STABLE_AFTER {
+            let has_held = now.saturating_duration_since(live.since) >= STABLE_AFTER;
+            if has_held {
                 self.backoff.reset();
             }
             if let Some(leaving) = live.leaving {
-                at_least = at_least.max(leaving.retry_at.saturating_duration_since(now));
+                let delay = leaving.retry_at.saturating_duration_since(now);
+                if has_held {
+                    // It was asked to move, at a moment that the server chose for it alone: there is no herd to keep out of.
+                    self.phase = Phase::Waiting { until: now + delay, delay, why };
+                    return;
+                }
+                at_least = at_least.max(delay);
             }
         }
         let delay = self.backoff.next(at_least);

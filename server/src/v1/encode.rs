@@ -50,7 +50,8 @@ pub(super) fn rejected(rejected: Rejected) -> Kind {
 
 pub(super) fn go_away(reason: GoAwayReason) -> Kind {
     let (reason, retry_after_ms) = match reason {
-        GoAwayReason::Draining => (v1::GoAwayReason::Draining, GO_AWAY_RETRY_MS),
+        // Sessions are told one after the other, and any other server takes them at once.
+        GoAwayReason::Draining => (v1::GoAwayReason::Draining, 0),
         GoAwayReason::Superseded => (v1::GoAwayReason::Superseded, 0),
         GoAwayReason::Reset => (v1::GoAwayReason::Reset, GO_AWAY_RETRY_MS),
     };

@@ -615,3 +615,30 @@ fn a_full_inbox_reads_no_more() {
     bench.receive();
     assert!(!bench.machine.is_full());
 }
+
+#[test]
+fn whoever_is_asked_to_move_moves_at_once_and_whoever_was_just_let_in_waits_its_turn() {
+    let go_away = |retry_after_ms| {
+        let reason = v1::GoAwayReason::Draining.into();
+        Down::GoAway(v1::GoAway { reason, retry_after_ms })
+    };
+    let mut bench = Bench::live();
+    bench.pass_connected(Duration::from_secs(5));
+    bench.hear(go_away(0));
+    bench.lose();
+    assert!(bench.machine.should_connect(bench.now), "a stream that is asked to move is no failure");
+
+    let mut bench = Bench::live();
+    bench.pass_connected(Duration::from_secs(5));
+    bench.hear(go_away(300));
+    bench.lose();
+    assert!(!bench.machine.should_connect(bench.now));
+    bench.pass(Duration::from_millis(300));
+    assert!(bench.machine.should_connect(bench.now), "when the server said");
+
+    // One server after the other that turns it away again at once must not make it spin.
+    let mut bench = Bench::live();
+    bench.hear(go_away(0));
+    bench.lose();
+    assert!(!bench.machine.should_connect(bench.now));
+}

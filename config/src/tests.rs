@@ -103,6 +103,8 @@ fn settings_that_contradict_each_other_are_reported_unless_one_is_wrong_by_itsel
         ("NIMBUS_EXECUTOR_BACKOFF_MIN", "1m"),
         ("NIMBUS_SESSION_QUEUE_BYTES", "64KiB"),
         ("NIMBUS_KAFKA_DLQ_TOPIC", "nimbus-events-v1"),
+        ("NIMBUS_KAFKA_REPLICATION", "2"),
+        ("NIMBUS_KAFKA_MIN_INSYNC_REPLICAS", "3"),
     ]);
     let expected = [
         "NIMBUS_SHUTDOWN_DRAIN_WINDOW",
@@ -111,6 +113,7 @@ fn settings_that_contradict_each_other_are_reported_unless_one_is_wrong_by_itsel
         "NIMBUS_SESSION_QUEUE_BYTES",
         "NIMBUS_EXECUTOR_BACKOFF_MIN",
         "NIMBUS_KAFKA_DLQ_TOPIC",
+        "NIMBUS_KAFKA_MIN_INSYNC_REPLICAS",
     ];
     assert_eq!(names(&problems(&environment)), expected);
     let environment = pairs(&[("NIMBUS_SESSION_PONG_TIMEOUT", "26s"), ("NIMBUS_SESSION_PING_INTERVAL", "?")]);

@@ -23,7 +23,7 @@ use crate::{
     epoch, fault,
     metrics::Metrics,
     topic::Topic,
-    topics::{Facts, Verdict, judge},
+    topics::{Copies, Facts, Verdict, judge},
 };
 
 /// How long making topics may take, leaders included.
@@ -138,7 +138,7 @@ impl KafkaAdmin {
         if missing.is_empty() {
             return self.judged(shapes).await;
         }
-        self.create(&missing).await?;
+        self.create(&missing, Copies::choose(&self.config, self.brokers().await?)?).await?;
         let deadline = Instant::now() + CREATE_LIMIT;
         loop {
             let shapes = self.shapes().await?;
@@ -153,18 +153,22 @@ impl KafkaAdmin {
         }
     }
 
-    async fn create(&self, missing: &[Topic]) -> Result<(), OpenError> {
+    async fn create(&self, missing: &[Topic], copies: Copies) -> Result<(), OpenError> {
         let retention = self.config.retention.as_millis().to_string();
         let max_bytes = self.config.max_record_bytes.to_string();
-        // -1: as the broker is configured.
-        let replicas = self.config.replication.map_or(-1, |replicas| replicas.get().cast_signed());
+        let in_sync = copies.in_sync.map(|least| least.to_string());
         let new = |topic: &Topic| {
-            let replication = TopicReplication::Fixed(replicas);
-            NewTopic::new(self.config.topics.of(*topic), self.config.partitions.0.get().cast_signed(), replication)
-                .set("cleanup.policy", "delete")
-                .set("retention.ms", &retention)
-                .set("retention.bytes", "-1")
-                .set("max.message.bytes", &max_bytes)
+            let replication = TopicReplication::Fixed(copies.replicas.cast_signed());
+            let topic =
+                NewTopic::new(self.config.topics.of(*topic), self.config.partitions.0.get().cast_signed(), replication)
+                    .set("cleanup.policy", "delete")
+                    .set("retention.ms", &retention)
+                    .set("retention.bytes", "-1")
+                    .set("max.message.bytes", &max_bytes);
+            match &in_sync {
+                Some(least) => topic.set("min.insync.replicas", least),
+                None => topic,
+            }
         };
         let topics: Vec<_> = missing.iter().map(new).collect();
         let options = AdminOptions::new().operation_timeout(Some(CREATE_LIMIT)).request_timeout(Some(CREATE_LIMIT));
@@ -179,6 +183,13 @@ impl KafkaAdmin {
             }
         }
         Ok(())
+    }
+
+    /// How many brokers are in service.
+    async fn brokers(&self) -> Result<usize, OpenError> {
+        let (client, name) = (Arc::clone(&self.client), self.config.topics.events.clone());
+        let look = move || asked("count the brokers", client.fetch_metadata(Some(&name), ASK_LIMIT));
+        Ok(off("count the brokers", look).await?.brokers().len())
     }
 
     /// By [`Topic::index`]; `None`: there is no such topic.

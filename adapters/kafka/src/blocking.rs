@@ -22,7 +22,15 @@ const ASK_AGAIN: Duration = Duration::from_millis(25);
 /// Asks until there is an answer, or a failure that lasts, for as long as a question may take. Blocks. `ask` is told how
 /// long it may still take.
 pub(crate) fn patiently<T>(ask: impl Fn(Duration) -> Result<T, KafkaError>) -> Result<T, LogError> {
-    let deadline = Instant::now() + ASK_LIMIT;
+    patiently_for(ASK_LIMIT, ask).map_err(|error| fault::unavailable(&error))
+}
+
+/// The same, for as long as it is told.
+pub(crate) fn patiently_for<T>(
+    limit: Duration,
+    ask: impl Fn(Duration) -> Result<T, KafkaError>,
+) -> Result<T, KafkaError> {
+    let deadline = Instant::now() + limit;
     loop {
         let error = match ask(deadline.saturating_duration_since(Instant::now())) {
             Ok(answer) => return Ok(answer),
@@ -30,7 +38,7 @@ pub(crate) fn patiently<T>(ask: impl Fn(Duration) -> Result<T, KafkaError>) -> R
         };
         let passing = error.rdkafka_error_code().is_some_and(fault::is_passing);
         if !passing || Instant::now() + ASK_AGAIN > deadline {
-            return Err(fault::unavailable(&error));
+            return Err(error);
         }
         std::thread::sleep(ASK_AGAIN);
     }

@@ -69,8 +69,10 @@ pub struct KafkaConfig {
     pub properties: Vec<(String, String)>,
     /// How many partitions each topic has, or gets when it is made. Topics with another number are refused.
     pub partitions: PartitionCount,
-    /// Replicas of topics that are made; `None`: as the broker is configured.
+    /// Replicas of topics that are made; `None`: 3, or as many as there are brokers.
     pub replication: Option<NonZeroU32>,
+    /// How many of them confirm an append (`min.insync.replicas`); `None`: 2 of 3 or more, else as the brokers are configured.
+    pub min_insync_replicas: Option<NonZeroU32>,
     /// How long topics that are made keep records; topics that exist with a shorter one are warned of.
     pub retention: Duration,
     /// The largest stored record, in bytes. A larger one is refused before anything is sent.
@@ -101,6 +103,7 @@ impl fmt::Debug for KafkaConfig {
             .field("properties", &names)
             .field("partitions", &self.partitions)
             .field("replication", &self.replication)
+            .field("min_insync_replicas", &self.min_insync_replicas)
             .field("retention", &self.retention)
             .field("max_record_bytes", &self.max_record_bytes)
             .field("append_queue_bytes", &self.append_queue_bytes)
@@ -124,6 +127,7 @@ impl KafkaConfig {
             properties: Vec::new(),
             partitions: PartitionCount(NonZeroU32::new(DEFAULT_PARTITIONS).expect("the default is not 0")),
             replication: None,
+            min_insync_replicas: None,
             retention: DEFAULT_RETENTION,
             max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
             append_queue_bytes: DEFAULT_APPEND_QUEUE_BYTES,

@@ -4,6 +4,8 @@
 //! the notes of a commit of partition 0 of the events topic and of the results topic, by a group that nobody joins. A topic that
 //! is made anew alone leaves the other one's word behind, and is noticed by that. A commit of a group without members is forgotten after a while (a week by default); the keeper stores it again long before.
 
+use std::time::Duration;
+
 use nimbus_core::LogEpoch;
 use rdkafka::{
     TopicPartitionList,
@@ -13,7 +15,15 @@ use rdkafka::{
 };
 use ulid::Ulid;
 
-use crate::{KafkaConfig, OpenError, blocking::ASK_LIMIT, client::Asking};
+use crate::{
+    KafkaConfig, OpenError,
+    blocking::{ASK_LIMIT, patiently_for},
+    client::Asking,
+};
+
+/// How long a group may be without a coordinator: until the brokers have made the topic that they keep groups in, or a broker
+/// that was lost has been replaced.
+const COORDINATOR_LIMIT: Duration = Duration::from_secs(15);
 
 /// The group that keeps the epoch.
 pub(crate) fn group(config: &KafkaConfig) -> String {
@@ -51,7 +61,8 @@ pub(crate) fn stored(client: &Asking, config: &KafkaConfig) -> Result<Kept, Open
     for topic in topics {
         list.add_partition(topic, 0);
     }
-    let list = client.committed_offsets(list, ASK_LIMIT).map_err(failed)?;
+    let ask = |left: Duration| client.committed_offsets(list.clone(), left.min(ASK_LIMIT));
+    let list = patiently_for(COORDINATOR_LIMIT, ask).map_err(failed)?;
     let mut kept = [None; 2];
     for (topic, kept) in topics.iter().zip(&mut kept) {
         let Some(place) = list.find_partition(topic, 0) else { continue };
@@ -74,8 +85,7 @@ pub(crate) fn store(client: &Asking, config: &KafkaConfig, epoch: LogEpoch) -> R
         place.set_offset(Offset::Offset(0)).map_err(failed)?;
         place.set_metadata(epoch.to_string());
     }
-    client.commit(&list, CommitMode::Sync).map_err(failed)?;
-    Ok(())
+    patiently_for(COORDINATOR_LIMIT, |_| client.commit(&list, CommitMode::Sync)).map_err(failed)
 }
 
 #[cfg(test)]

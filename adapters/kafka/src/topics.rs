@@ -2,7 +2,7 @@
 //!
 //! Pure: facts in, a verdict out. `admin.rs` gathers the facts.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use crate::{KafkaConfig, OpenError, topic::Topic};
 
@@ -24,6 +24,35 @@ pub struct Finding {
     pub what: String,
     /// What to do about it; empty when it is fine.
     pub remedy: String,
+}
+
+/// What survives the loss of a machine and goes on meanwhile.
+const REPLICAS: u32 = 3;
+/// Then what is accepted is on two machines.
+const IN_SYNC: u32 = 2;
+
+/// How topics that are made are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Copies {
+    pub(crate) replicas: u32,
+    /// `None`: as the brokers are configured.
+    pub(crate) in_sync: Option<u32>,
+}
+
+impl Copies {
+    /// On a cluster of so many brokers.
+    pub(crate) fn choose(config: &KafkaConfig, brokers: usize) -> Result<Self, OpenError> {
+        let brokers = u32::try_from(brokers).unwrap_or(u32::MAX).max(1);
+        let replicas = config.replication.map_or_else(|| REPLICAS.min(brokers), NonZeroU32::get);
+        let asked = config.min_insync_replicas.map(NonZeroU32::get);
+        match asked {
+            Some(least) if least > replicas => Err(OpenError::Config(format!(
+                "topics of {replicas} replicas could never take anything that {least} of them must confirm; there are \
+                 {brokers} brokers just now"
+            ))),
+            asked => Ok(Self { replicas, in_sync: asked.or((replicas >= REPLICAS).then_some(IN_SYNC)) }),
+        }
+    }
 }
 
 /// What the broker says about one topic.
@@ -156,6 +185,23 @@ mod tests {
         let mut facts = [good(), good(), good()];
         change(&mut facts[Topic::Results.index()]);
         judge(&config(), &facts)
+    }
+
+    #[test]
+    fn topics_are_made_to_survive_a_machine_where_there_are_enough() {
+        let number = NonZeroU32::new;
+        let chosen = |replication, min_insync_replicas, brokers| {
+            Copies::choose(&KafkaConfig { replication, min_insync_replicas, ..config() }, brokers)
+                .map(|Copies { replicas, in_sync }| (replicas, in_sync))
+        };
+        assert_eq!(chosen(None, None, 1).unwrap(), (1, None));
+        assert_eq!(chosen(None, None, 2).unwrap(), (2, None), "with 2 of 2 nothing would go on without one");
+        assert_eq!(chosen(None, None, 3).unwrap(), (3, Some(2)));
+        assert_eq!(chosen(None, None, 7).unwrap(), (3, Some(2)));
+        assert_eq!(chosen(number(5), None, 7).unwrap(), (5, Some(2)));
+        assert_eq!(chosen(number(5), number(3), 7).unwrap(), (5, Some(3)));
+        let never = chosen(None, number(2), 1).unwrap_err();
+        assert!(matches!(&never, OpenError::Config(why) if why.contains("1 brokers")), "{never}");
     }
 
     #[test]

@@ -26,8 +26,10 @@ pub(crate) const RESULTS_TOPIC: Setting = distributed("NIMBUS_KAFKA_RESULTS_TOPI
 pub(crate) const DLQ_TOPIC: Setting = distributed("NIMBUS_KAFKA_DLQ_TOPIC", "nimbus-dlq-v1");
 /// The three groups of consumers, and the one that keeps the log's epoch.
 pub(crate) const GROUP_PREFIX: Setting = distributed("NIMBUS_KAFKA_GROUP_PREFIX", "nimbus");
-/// What an operator of the cluster has decided.
+/// As many as survive the loss of a machine, and no more than there are brokers.
 pub(crate) const REPLICATION: Setting = distributed("NIMBUS_KAFKA_REPLICATION", "").example("3");
+/// Durable on two machines, and work goes on while a third is away.
+pub(crate) const MIN_INSYNC: Setting = distributed("NIMBUS_KAFKA_MIN_INSYNC_REPLICAS", "").example("2");
 /// A device that was off for a week still gets everything.
 pub(crate) const RETENTION: Setting = distributed("NIMBUS_KAFKA_RETENTION", "7d");
 /// Long enough for a pause, short enough for a takeover.
@@ -52,6 +54,7 @@ raw_section!(RawKafka, "NIMBUS_KAFKA_", {
     dlq_topic: DLQ_TOPIC,
     group_prefix: GROUP_PREFIX,
     replication: REPLICATION,
+    min_insync_replicas: MIN_INSYNC,
     retention: RETENTION,
     session_timeout: SESSION_TIMEOUT,
     linger: LINGER,
@@ -72,8 +75,10 @@ pub struct KafkaConfig {
     pub dlq_topic: String,
     /// What the name of every consumer group begins with.
     pub group_prefix: String,
-    /// Replicas of topics that have to be made; `None`: as the brokers are configured.
+    /// Replicas of topics that have to be made; `None`: 3, or as many as there are brokers.
     pub replication: Option<NonZeroU32>,
+    /// How many replicas confirm an append to topics that have to be made; `None`: 2 of 3 or more.
+    pub min_insync_replicas: Option<NonZeroU32>,
     /// How long topics that have to be made keep records.
     pub retention: Duration,
     /// After this silence a consumer is taken for dead.
@@ -97,10 +102,8 @@ impl KafkaConfig {
             results_topic: reading.value(&RESULTS_TOPIC, raw.results_topic, value::topic),
             dlq_topic: reading.value(&DLQ_TOPIC, raw.dlq_topic, value::topic),
             group_prefix: reading.value(&GROUP_PREFIX, raw.group_prefix, value::topic),
-            replication: reading.optional(&REPLICATION, raw.replication, |text| {
-                let replicas = value::integer(1..=32_767_u32)(text)?;
-                NonZeroU32::new(replicas).ok_or_else(|| "is zero".to_owned())
-            }),
+            replication: reading.optional(&REPLICATION, raw.replication, replicas),
+            min_insync_replicas: reading.optional(&MIN_INSYNC, raw.min_insync_replicas, replicas),
             retention: reading.value(
                 &RETENTION,
                 raw.retention,
@@ -123,6 +126,11 @@ impl KafkaConfig {
             if topic == other_topic && reading.are_sound(&[setting, other]) {
                 reading.problem(setting, format!("\"{topic}\" is also {}", other.name));
             }
+        }
+        if let (Some(replicas), Some(least)) = (config.replication, config.min_insync_replicas)
+            && least > replicas
+        {
+            reading.problem(&MIN_INSYNC, format!("{least} is more than {} ({replicas})", REPLICATION.name));
         }
         config
     }
@@ -161,6 +169,10 @@ impl RedisConfig {
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
+
+fn replicas(text: &str) -> Result<NonZeroU32, String> {
+    NonZeroU32::new(value::integer(1..=32_767_u32)(text)?).ok_or_else(|| "is zero".to_owned())
+}
 
 /// `name=value`, separated by semicolons. A value may hold anything but a semicolon.
 fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {

@@ -75,6 +75,7 @@ pub(crate) fn kafka(config: &Config, who: &str) -> KafkaConfig {
         properties: properties.collect(),
         partitions: config.storage.partitions,
         replication: kafka.replication,
+        min_insync_replicas: kafka.min_insync_replicas,
         retention: kafka.retention,
         session_timeout: kafka.session_timeout,
         linger: kafka.linger,

@@ -1,8 +1,9 @@
-//! Apache Kafka: one broker that is its own controller (KRaft), on this machine.
+//! Apache Kafka: one broker that is its own controller, or a cluster of them (KRaft), on this machine.
 //!
 //! Its settings are a small cluster's, not the defaults of a large one: topics are not made by accident, groups do not wait
 //! before they begin, sessions may be short, and retention acts at once (`kafka/settings.rs`).
 
+mod cluster;
 mod jars;
 mod settings;
 mod wire;
@@ -16,7 +17,9 @@ use std::{
 
 use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
-pub use self::jars::version;
+use self::settings::Seat;
+
+pub use self::{cluster::KafkaCluster, jars::version};
 
 const NAME: &str = "Kafka";
 
@@ -66,17 +69,11 @@ impl KafkaOptions {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Ports {
-    broker: u16,
-    controller: u16,
-}
-
 /// A broker. Dropping it kills the process, and removes its directory if that is a temporary one.
 #[derive(Debug)]
 pub struct Kafka {
     options: KafkaOptions,
-    ports: Ports,
+    seat: Seat,
     // Before the directory: fields are dropped in this order, and a living broker would write into it again.
     process: Option<Process>,
     home: Home,
@@ -91,15 +88,24 @@ impl Kafka {
         let home = Home::open(options.data_dir.as_deref(), "kafka")?;
         ports::retry(options.port.is_some(), || {
             let [free, controller] = ports::free()?;
-            let ports = Ports { broker: options.port.unwrap_or(free), controller };
-            launch(&options, ports, &home).map(|process| (ports, process))
+            let seat = Seat { own: 0, broker: options.port.unwrap_or(free), controllers: vec![controller] };
+            launch(&options, &seat, &home).map(|process| (seat, process))
         })
-        .map(|(ports, process)| Self { options, ports, process: Some(process), home })
+        .map(|(seat, process)| Self { options, seat, process: Some(process), home })
+    }
+
+    /// Starts a cluster of so many brokers, each of them a controller as well, and waits until every one knows all. From three
+    /// on, topics and Kafka's own state have three replicas, two of which confirm each write: any one node may be lost.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn cluster(nodes: usize) -> Result<KafkaCluster> {
+        KafkaCluster::start(nodes)
     }
 
     /// `host:port`, for a client's list of brokers. The same over restarts.
     pub fn address(&self) -> String {
-        ports::loopback(self.ports.broker).to_string()
+        ports::loopback(self.seat.broker).to_string()
     }
 
     /// The process id; nothing between a kill or stop and the restart.
@@ -134,7 +140,7 @@ impl Kafka {
     /// As for [`start`](Self::start).
     pub fn restart(&mut self) -> Result<()> {
         self.process = None;
-        self.process = Some(launch(&self.options, self.ports, &self.home)?);
+        self.process = Some(launch(&self.options, &self.seat, &self.home)?);
         Ok(())
     }
 
@@ -177,22 +183,32 @@ pub fn prepare() -> Result<()> {
 
 /// Whether a broker answers at this `host:port` within `limit`, and knows itself to be in service.
 pub fn answers(address: &str, limit: Duration) -> bool {
-    wire::brokers(address, limit).is_ok_and(|brokers| brokers > 0)
+    wire::brokers(address, limit).is_ok_and(|brokers| !brokers.is_empty())
 }
 
 fn log(home: &Home) -> PathBuf {
     home.path().join("kafka.log")
 }
 
-fn launch(options: &KafkaOptions, ports: Ports, home: &Home) -> Result<Process> {
+fn launch(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
+    let mut process = spawn(options, seat, home)?;
+    let address = ports::loopback(seat.broker).to_string();
+    let serves = || wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker));
+    process.wait_until_ready(serves)?;
+    Ok(process)
+}
+
+/// Does not wait: the first nodes of a cluster cannot serve without the others.
+fn spawn(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
     let java = tools::java()?;
     let kafka = jars::prepare()?;
     let data = home.path().join("data");
     if !data.exists() {
         copy_flat(&kafka.formatted(), &data)?;
+        write(&data.join(settings::META), &settings::meta(seat.node()))?;
     }
     let properties = home.path().join("server.properties");
-    write(&properties, &settings::server(ports, &data, &options.settings))?;
+    write(&properties, &settings::server(seat, &data, &options.settings))?;
     let mut command = Command::new(java);
     command
         .args(settings::java(options.heap_mib, &kafka.logging()))
@@ -201,10 +217,7 @@ fn launch(options: &KafkaOptions, ports: Ports, home: &Home) -> Result<Process> 
         .arg("kafka.Kafka")
         .arg(&properties)
         .current_dir(home.path());
-    let mut process = Process::spawn(NAME, command, &log(home), home.to_remove())?;
-    let address = ports::loopback(ports.broker).to_string();
-    process.wait_until_ready(|| answers(&address, wire::ANSWER_LIMIT))?;
-    Ok(process)
+    Process::spawn(NAME, command, &log(home), home.to_remove())
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

@@ -21,7 +21,7 @@ mod wait;
 
 pub use self::{
     error::{Error, Result},
-    kafka::{Kafka, KafkaOptions},
+    kafka::{Kafka, KafkaCluster, KafkaOptions},
     process::Detached,
     redis::{Redis, RedisCluster, RedisOptions},
     target::services_dir,

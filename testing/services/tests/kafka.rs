@@ -6,7 +6,8 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::Path,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use nimbus_services::{Kafka, KafkaOptions, kafka, shared};
@@ -16,13 +17,13 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// What a paused broker gets to answer in vain.
 const SHORT: Duration = Duration::from_millis(300);
 
-/// Creates a topic of one partition (CreateTopics, version 2), and returns the error code.
+/// Creates a topic of one partition (CreateTopics, version 4), and returns the error code.
 fn create_topic(address: &str, topic: &str) -> i16 {
-    let mut request = vec![0, 19, 0, 2, 0, 0, 0, 1, 0xff, 0xff];
+    let mut request = vec![0, 19, 0, 4, 0, 0, 0, 1, 0xff, 0xff];
     request.extend([0, 0, 0, 1]);
     text(&mut request, topic);
-    // One partition, one replica; no assignments, no settings; 30 s; for real.
-    request.extend([0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x75, 0x30, 0]);
+    // One partition, replicas as the broker is configured; no assignments, no settings; 30 s; for real.
+    request.extend([0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x75, 0x30, 0]);
     let answer = exchange(address, &request);
     // The number of the request, the throttle time, the count of topics, the name; then the code.
     let at = 4 + 4 + 4 + 2 + topic.len();
@@ -85,4 +86,56 @@ fn a_broker_lives_through_whatever_a_test_does_to_it() {
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     drop(broker);
     assert!(!log.parent().unwrap().exists(), "the temporary directory goes with the broker");
+}
+
+/// The first partition's leader, and how many replicas it has and how many of them are in sync (Metadata, version 1).
+fn leader(address: &str, topic: &str) -> (u32, usize, usize) {
+    let mut request = vec![0, 3, 0, 1, 0, 0, 0, 1, 0xff, 0xff];
+    request.extend([0, 0, 0, 1]);
+    text(&mut request, topic);
+    let answer = exchange(address, &request);
+    let name = answer.windows(topic.len()).rposition(|window| window == topic.as_bytes()).unwrap();
+    // Whether it is internal, the count of partitions; then of the first: its code, its number, and what is asked for.
+    let numbers = answer[name + topic.len() + 1 + 4 + 2 + 4..].chunks_exact(4);
+    let mut numbers = numbers.map(|number| u32::from_be_bytes(number.try_into().unwrap()));
+    let leader = numbers.next().unwrap();
+    let replicas = usize::try_from(numbers.next().unwrap()).unwrap();
+    let in_sync = numbers.nth(replicas).unwrap();
+    (leader, replicas, usize::try_from(in_sync).unwrap())
+}
+
+#[test]
+fn a_cluster_goes_on_without_any_one_node_and_takes_it_back() {
+    if let Err(error) = kafka::prepare() {
+        return shared::skip(&format!("needs Kafka: {error}"));
+    }
+    let mut cluster = Kafka::cluster(3).unwrap();
+    let addresses: Vec<_> = cluster.addresses().split(',').map(str::to_owned).collect();
+    assert_eq!(addresses.len(), 3);
+    assert_eq!(create_topic(&addresses[0], "colours"), 0);
+    for address in &addresses {
+        within("every node to know the topic", || has_topic(address, "colours"));
+        within("three replicas in sync", || matches!(leader(address, "colours"), (1..=3, 3, 3)));
+    }
+    let (first, ..) = leader(&addresses[0], "colours");
+    let victim = usize::try_from(first).unwrap() - 1;
+    let other = &addresses[(victim + 1) % 3];
+    cluster.nodes()[victim].kill().unwrap();
+    within("another leader", || matches!(leader(other, "colours"), (second @ 1..=3, 3, 2) if second != first));
+    cluster.nodes()[victim].restart().unwrap();
+    assert!(kafka::answers(&addresses[victim], LIMIT));
+    within("three replicas in sync again", || matches!(leader(other, "colours"), (_, 3, 3)));
+    cluster.nodes()[victim].pause().unwrap();
+    assert!(!kafka::answers(&addresses[victim], SHORT));
+    cluster.nodes()[victim].resume().unwrap();
+    within("an answer", || kafka::answers(&addresses[victim], LIMIT));
+}
+
+fn within(what: &str, mut reached: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what} within {LIMIT:?}");
+        // sleep: another process has to get on; the loop looks again
+        thread::sleep(Duration::from_millis(10));
+    }
 }

@@ -100,8 +100,8 @@ fn fetch(maven: &Path, dir: &Path) -> Result<()> {
 
 fn format(part: &Jars) -> Result<()> {
     let properties = part.dir.join("format.properties");
-    let ports = super::Ports { broker: 9092, controller: 9093 };
-    write(&properties, &settings::server(ports, &part.formatted(), &[]))?;
+    let seat = settings::Seat { own: 0, broker: 9092, controllers: vec![9093] };
+    write(&properties, &settings::server(&seat, &part.formatted(), &[]))?;
     let mut command = Command::new(tools::java()?);
     command.args(settings::java(128, &part.logging())).arg("-cp").arg(part.classpath()).arg("kafka.tools.StorageTool");
     command.args(["format", "--cluster-id", settings::CLUSTER, "--config"]).arg(&properties);

@@ -2,13 +2,29 @@
 
 use std::{fmt::Write as _, path::Path};
 
-use super::Ports;
+/// Which node of its cluster a broker is. A single broker is a cluster of one.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    /// From 0.
+    pub(super) own: usize,
+    /// Where clients find it.
+    pub(super) broker: u16,
+    /// Where the controllers find one another: every node's, in their order.
+    pub(super) controllers: Vec<u16>,
+}
 
-/// The node's number. It also stands in the formatted directory that every broker begins with.
-pub(super) const NODE: u32 = 1;
+impl Seat {
+    /// The node's number. It also stands in the directory that it begins with.
+    pub(super) fn node(&self) -> usize {
+        self.own + 1
+    }
+}
 
 /// Identifies the cluster; any 16 bytes in base64 do. Brokers of different runs never meet.
 pub(super) const CLUSTER: &str = "bmltYnVzLXNlcnZpY2VzMQ";
+
+/// Where a node keeps who it is.
+pub(super) const META: &str = "meta.properties";
 
 /// What holds for every broker. Later lines win, so that whoever starts one can change any of it.
 const PROPERTIES: &[(&str, &str)] = &[
@@ -17,7 +33,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
     // A topic that a typing error made would hide the error.
     ("auto.create.topics.enable", "false"),
-    // There is one broker, and the internal topics want three.
+    // One broker is the rule, and the internal topics want three.
     ("default.replication.factor", "1"),
     ("min.insync.replicas", "1"),
     ("offsets.topic.replication.factor", "1"),
@@ -43,15 +59,31 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("num.recovery.threads.per.data.dir", "2"),
 ];
 
-pub(super) fn server(ports: Ports, data: &Path, changes: &[(String, String)]) -> String {
-    let Ports { broker, controller } = ports;
+/// What holds for the nodes of a cluster on top: whatever they keep survives the loss of one.
+const IN_A_CLUSTER: &[(&str, &str)] = &[
+    ("default.replication.factor", "3"),
+    ("min.insync.replicas", "2"),
+    ("offsets.topic.replication.factor", "3"),
+    ("transaction.state.log.replication.factor", "3"),
+    ("transaction.state.log.min.isr", "2"),
+];
+
+/// Below so many nodes there is nothing to replicate to.
+const CLUSTER_NODES: usize = 3;
+
+pub(super) fn server(seat: &Seat, data: &Path, changes: &[(String, String)]) -> String {
+    let (broker, controller) = (seat.broker, seat.controllers[seat.own]);
     let mut text = String::new();
     let mut set = |name: &str, value: &str| writeln!(text, "{name}={value}").expect("text takes any text");
     for (name, value) in PROPERTIES {
         set(name, value);
     }
-    set("node.id", &NODE.to_string());
-    set("controller.quorum.voters", &format!("{NODE}@127.0.0.1:{controller}"));
+    if seat.controllers.len() >= CLUSTER_NODES {
+        IN_A_CLUSTER.iter().for_each(|(name, value)| set(name, value));
+    }
+    let voters = seat.controllers.iter().zip(1..).map(|(port, node)| format!("{node}@127.0.0.1:{port}"));
+    set("node.id", &seat.node().to_string());
+    set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(","));
     set("listeners", &format!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"));
     set("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{broker}"));
     set("log.dirs", &data.display().to_string());
@@ -59,6 +91,12 @@ pub(super) fn server(ports: Ports, data: &Path, changes: &[(String, String)]) ->
         set(name, value);
     }
     text
+}
+
+/// Who a node is. Its directory has a name of its own as well, or the controller takes two nodes for one.
+pub(super) fn meta(node: usize) -> String {
+    let directory = format!("bmltYnVz{node:04}cnZpY2VzMQ");
+    format!("version=1\ncluster.id={CLUSTER}\nnode.id={node}\ndirectory.id={directory}\n")
 }
 
 pub(super) fn java(heap_mib: u32, logging: &Path) -> Vec<String> {
@@ -85,8 +123,20 @@ mod tests {
     #[test]
     fn whoever_starts_a_broker_has_the_last_word() {
         let changes = [("min.insync.replicas".to_owned(), "2".to_owned())];
-        let text = server(Ports { broker: 1, controller: 2 }, Path::new("/data"), &changes);
+        let seat = Seat { own: 0, broker: 1, controllers: vec![2] };
+        let text = server(&seat, Path::new("/data"), &changes);
         assert_eq!(text.lines().rfind(|line| line.starts_with("min.insync.replicas=")), Some("min.insync.replicas=2"));
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n"));
+    }
+    #[test]
+    fn nodes_of_a_cluster_know_one_another_and_keep_nothing_alone() {
+        let seat = Seat { own: 1, broker: 5, controllers: vec![7, 8, 9] };
+        let text = server(&seat, Path::new("/data"), &[]);
+        for line in ["node.id=2", "controller.quorum.voters=1@127.0.0.1:7,2@127.0.0.1:8,3@127.0.0.1:9"] {
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
+        let last = |name: &str| text.lines().rfind(|line| line.starts_with(name)).unwrap().to_owned();
+        assert_eq!(last("offsets.topic.replication.factor"), "offsets.topic.replication.factor=3");
+        assert_eq!(last("min.insync.replicas"), "min.insync.replicas=2");
     }
 }

@@ -1,6 +1,7 @@
 //! The same promises over real Kafka and Redis, with many processes. Each test has topics, groups and keys of its own;
 //! those that harm a service start one of their own.
 
+mod brokers;
 mod demo;
 mod faults;
 mod hops;

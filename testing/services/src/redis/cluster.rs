@@ -89,8 +89,8 @@ impl Plan {
     fn make(index: usize, count: usize) -> Result<Self> {
         let id: [u8; 20] = rand::rng().random();
         let id = id.iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
-        let [clients, bus] = ports::free()?;
-        let ports = Ports { clients, bus };
+        let [clients, bus, tls] = ports::free()?;
+        let ports = Ports { clients, bus, tls };
         Ok(Self { id, ports, first: index * SLOTS / count, last: (index + 1) * SLOTS / count - 1 })
     }
 }
@@ -98,7 +98,7 @@ impl Plan {
 /// The file of the node `own`. Each node is of an epoch of its own, or they would have to agree on that first.
 fn nodes(plans: &[Plan], own: usize) -> String {
     let mut text = String::new();
-    for (index, Plan { id, ports: Ports { clients, bus }, first, last }) in plans.iter().enumerate() {
+    for (index, Plan { id, ports: Ports { clients, bus, .. }, first, last }) in plans.iter().enumerate() {
         let myself = if index == own { "myself," } else { "" };
         let epoch = index + 1;
         writeln!(text, "{id} 127.0.0.1:{clients}@{bus} {myself}master - 0 0 {epoch} connected {first}-{last}")

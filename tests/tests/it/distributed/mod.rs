@@ -2,6 +2,7 @@
 //! those that harm a service start one of their own.
 
 mod demo;
+mod encryption;
 mod faults;
 mod hops;
 mod log;

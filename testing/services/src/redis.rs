@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
+use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools, wait};
 
 pub use self::cluster::RedisCluster;
 
@@ -50,6 +50,12 @@ impl RedisOptions {
     pub fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
         self
+    }
+
+    /// Copies this one.
+    #[must_use]
+    pub fn replica_of(self, primary: &Redis) -> Self {
+        self.line(format!("replicaof 127.0.0.1 {}", primary.ports.clients))
     }
 
     /// Speaks TLS on a port of its own besides the plain one, with a certificate of an authority that is made for it.
@@ -104,7 +110,44 @@ impl Redis {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn cluster(nodes: usize) -> Result<RedisCluster> {
-        RedisCluster::start(nodes)
+        RedisCluster::start(nodes, 0)
+    }
+
+    /// The same, where each of the first `replicas` nodes is copied by one more, and waits until these have everything.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn cluster_with_replicas(nodes: usize, replicas: usize) -> Result<RedisCluster> {
+        RedisCluster::start(nodes, replicas)
+    }
+
+    /// Waits until it has everything of the one that it copies.
+    ///
+    /// # Errors
+    /// It did not come so far within [`wait::PATIENCE`], or does not answer.
+    pub fn wait_until_copied(&self) -> Result<()> {
+        let copied = || Ok(self.replication()?.contains("master_link_status:up").then_some(()));
+        let limit = wait::PATIENCE;
+        wait::until(limit, copied)?.ok_or_else(|| Error::TooSlow {
+            name: NAME,
+            what: "copy another",
+            limit,
+            log: fs::read_to_string(self.log()).unwrap_or_default(),
+        })
+    }
+
+    /// One field of INFO replication, such as `master_replid`; empty if there is none of that name.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn replication_field(&self, name: &str) -> Result<String> {
+        let info = self.replication()?;
+        let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Ok(found.unwrap_or_default().trim().to_owned())
+    }
+
+    fn replication(&self) -> Result<String> {
+        self.ask(&["INFO", "replication"])
     }
 
     /// `host:port`. The same over restarts.
@@ -122,8 +165,8 @@ impl Redis {
         self.home.path().join(tls::AUTHORITY)
     }
 
-    /// Asks one question on a connection of its own, by the plain port. The answer is text: a status, a number or a
-    /// string; not a list.
+    /// Asks one question on a connection of its own, by the plain port. The answer is text: a status, a number, a string;
+    /// or a list of them, one a line.
     ///
     /// # Errors
     /// Nobody answers, or the answer is an error, whose text is in the message.

@@ -15,7 +15,7 @@ use fred::{
     interfaces::{ClientLike, LuaInterface},
     types::{
         Builder, Key, RespVersion, Value,
-        config::{Config, ReconnectPolicy, UnresponsiveConfig},
+        config::{Config, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
     },
 };
 
@@ -75,6 +75,8 @@ impl Link {
             connection.max_command_attempts = 1;
             connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
+            // A primary that was made a replica keeps its connections; the address may lead to its successor by now.
+            connection.reconnect_errors = vec![ReconnectError::ReadOnly];
             // A connection that says nothing for this long is dead, however open it looks.
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(config.command_timeout * 2),

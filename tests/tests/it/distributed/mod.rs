@@ -3,6 +3,7 @@
 
 mod demo;
 mod encryption;
+mod failover;
 mod faults;
 mod hops;
 mod log;
@@ -11,6 +12,7 @@ mod ownership;
 mod refusals;
 mod replays;
 mod retention;
+mod slots;
 mod upgrade;
 
 use std::net::SocketAddr;

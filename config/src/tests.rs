@@ -262,6 +262,21 @@ fn secrets_and_passwords_are_hidden_in_what_is_shown() {
 }
 
 #[test]
+fn an_authority_for_a_redis_without_tls_is_a_mistake() {
+    let load_with =
+        |address| load(&pairs(&[("NIMBUS_REDIS_ADDRESS", address), ("NIMBUS_REDIS_CA_FILE", "/etc/ca.pem")]));
+    for address in ["rediss://cache:6379", "rediss-cluster://me:hush@cache:6379"] {
+        let loaded = load_with(address).unwrap();
+        assert_eq!(loaded.config.redis.ca_file.as_deref(), Some(std::path::Path::new("/etc/ca.pem")));
+    }
+    for address in ["cache:6379", "redis://cache:6379", "redis-cluster://cache:6379"] {
+        let error = load_with(address).unwrap_err();
+        assert_eq!(names(&error.problems), ["NIMBUS_REDIS_CA_FILE"]);
+        assert!(error.to_string().contains("rediss://"), "{error}");
+    }
+}
+
+#[test]
 fn a_client_command_is_not_stopped_by_a_servers_mistake() {
     let environment = pairs(&[("NIMBUS_PORT", "x"), ("NIMBUS_CLIENT_ADDR", "gw:1")]);
     assert_eq!(load_client(&environment).unwrap().config.addr, "gw:1");
@@ -346,6 +361,10 @@ fn every_example_is_a_right_value() {
         let tokens = ("NIMBUS_AUTH_TOKENS", "alice 0123456789abcdef *");
         let environment = match setting.name {
             "NIMBUS_AUTH_TOKENS" => pairs(&[(setting.name, example)]),
+            // Only right together.
+            "NIMBUS_REDIS_CA_FILE" => {
+                pairs(&[(setting.name, example), ("NIMBUS_REDIS_ADDRESS", "rediss://cache:6379")])
+            }
             name => pairs(&[tokens, (name, example)]),
         };
         if let Err(error) = load(&environment) {

@@ -26,6 +26,11 @@ impl NodeInfo {
         self.0.get(name).map_or("", String::as_str)
     }
 
+    /// Whether it takes writes.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.get("role") == "master"
+    }
+
     /// Which version it is, and what it does with what it is given.
     pub(crate) fn summary(&self) -> String {
         let maxmemory = match self.get("maxmemory") {
@@ -53,7 +58,7 @@ impl NodeInfo {
         if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < OLDEST {
             add(true, format!("it is version {version}, and 7.0 is the oldest that will do"), "upgrade redis");
         }
-        if self.get("role") != "master" {
+        if !self.is_primary() {
             let message = format!("its role is {}, and only a primary takes writes", self.get("role"));
             add(true, message, "give the address of the primary");
         }

@@ -1,11 +1,11 @@
 //! How to reach Redis, and how much to keep there. Plain values; where they come from is `nimbus-config`'s concern.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use fred::types::config::Config;
 use nimbus_core::mailbox::MailboxLimits;
 
-use crate::{error::RedisError, notifier::QueueLimits};
+use crate::{error::RedisError, notifier::QueueLimits, tls::Trust};
 
 /// Which keys and channels, where.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct RedisConfig {
     pub url: String,
     /// `url` names nodes of a cluster, whatever its scheme says.
     pub cluster: bool,
+    /// With `rediss://`: the only authorities that may vouch for Redis, PEM. Default: those that this machine trusts.
+    pub ca_file: Option<PathBuf>,
     /// What every key begins with. Default [`Self::KEY_PREFIX`].
     pub key_prefix: String,
     /// What every channel begins with. Default [`Self::CHANNEL_PREFIX`].
@@ -45,6 +47,7 @@ impl RedisConfig {
         Self {
             url: url.to_owned(),
             cluster: false,
+            ca_file: None,
             key_prefix: Self::KEY_PREFIX.to_owned(),
             channel_prefix: Self::CHANNEL_PREFIX.to_owned(),
             limits: MailboxLimits::default(),
@@ -61,8 +64,8 @@ impl RedisConfig {
         if scheme.is_empty() { shown } else { format!("{scheme}://{shown}") }
     }
 
-    /// As the Redis library has it.
-    pub(crate) fn connection(&self) -> Result<Config, RedisError> {
+    /// As the Redis library has it, and whom it trusts if it speaks TLS. Reads the file of authorities.
+    pub(crate) fn connection(&self) -> Result<(Config, Option<Trust>), RedisError> {
         let refused = |why: String| RedisError::Address { url: self.shown_url(), why };
         for (what, prefix) in [("key", &self.key_prefix), ("channel", &self.channel_prefix)] {
             // The only braces of a key name the partition: they decide on the node.
@@ -79,8 +82,19 @@ impl RedisConfig {
         if self.cluster && !url.contains("-cluster://") {
             url = url.replacen("://", "-cluster://", 1);
         }
+        let is_encrypted = url.starts_with("rediss");
+        if is_encrypted {
+            // Whom to trust is decided here: the library would trust this machine's authorities, and fail without any.
+            url = url.replacen("rediss", "redis", 1);
+        }
         // The library's own words may repeat the address, password and all.
-        Config::from_url(&url).map_err(|_| refused(what.to_owned()))
+        let mut config = Config::from_url(&url).map_err(|_| refused(what.to_owned()))?;
+        if !is_encrypted {
+            return Ok((config, None));
+        }
+        let trust = Trust::load(self.ca_file.as_deref())?;
+        config.tls = Some(trust.connector().into());
+        Ok((config, Some(trust)))
     }
 }
 
@@ -89,6 +103,7 @@ impl fmt::Debug for RedisConfig {
         f.debug_struct("RedisConfig")
             .field("url", &self.shown_url())
             .field("cluster", &self.cluster)
+            .field("ca_file", &self.ca_file)
             .field("key_prefix", &self.key_prefix)
             .field("channel_prefix", &self.channel_prefix)
             .field("limits", &self.limits)
@@ -118,7 +133,7 @@ mod tests {
 
     #[test]
     fn addresses_are_understood_as_people_write_them() {
-        let server = |url: &str, cluster| RedisConfig { cluster, ..RedisConfig::new(url) }.connection().unwrap();
+        let server = |url: &str, cluster| RedisConfig { cluster, ..RedisConfig::new(url) }.connection().unwrap().0;
         assert!(server("h:6379", false).server.is_centralized());
         assert!(server("redis://h", false).server.is_centralized());
         assert!(server("rediss://u:p@h:7/2", false).uses_tls());
@@ -128,5 +143,17 @@ mod tests {
         let braces = RedisConfig { key_prefix: "a{b}".to_owned(), ..RedisConfig::new("h:1") };
         assert!(braces.connection().unwrap_err().to_string().contains("key prefix"));
         assert!(RedisConfig::new("http://h:1").connection().is_err());
+    }
+
+    #[test]
+    fn a_file_of_authorities_that_is_none_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (missing, empty) = (directory.path().join("missing.pem"), directory.path().join("empty.pem"));
+        std::fs::write(&empty, "not a certificate").unwrap();
+        for file in [missing, empty] {
+            let config = RedisConfig { ca_file: Some(file.clone()), ..RedisConfig::new("rediss://h:1") };
+            let error = config.connection().unwrap_err().to_string();
+            assert!(error.contains(file.to_str().unwrap()), "{error}");
+        }
     }
 }

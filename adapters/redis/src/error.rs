@@ -27,6 +27,32 @@ pub enum RedisError {
         /// What the library says.
         source: Error,
     },
+    /// It does not know the user or the password, or wants one. Not retryable.
+    #[error("redis at {url} does not let us in: {source}; correct the user and the password in the address")]
+    Denied {
+        /// Without a password.
+        url: String,
+        /// What it says.
+        source: Error,
+    },
+    /// One side speaks TLS and the other does not, or its certificate is not trusted. Not retryable.
+    #[error("no connection with redis at {url}: {why}; {remedy}")]
+    Tls {
+        /// Without a password.
+        url: String,
+        /// What is wrong.
+        why: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// Nobody can vouch for a Redis that speaks TLS. Not retryable.
+    #[error("cannot use the certificates of {from}: {why}; name a file with certificates of authorities")]
+    Authorities {
+        /// A file, or this machine.
+        from: String,
+        /// What is wrong.
+        why: String,
+    },
     /// It is there, but cannot be trusted with this. Not retryable before somebody has done what it says.
     #[error("redis cannot be used as it is set up: {0}")]
     Unfit(Finding),
@@ -69,6 +95,12 @@ pub(crate) enum Failure {
 /// How Redis begins the answers that say more than that something is wrong.
 const NO_SCRIPT: &str = "NOSCRIPT";
 const OUT_OF_MEMORY: &str = "OOM";
+
+/// It does not let us in. The last is what a Redis says to a password that it has not asked for.
+pub(crate) fn is_denial(error: &Error) -> bool {
+    let says = |words| error.details().starts_with(words);
+    matches!(error.kind(), ErrorKind::Auth) || says("NOPERM") || says("ERR AUTH")
+}
 
 /// The script has to be sent again.
 pub(crate) fn is_no_script(error: &Error) -> bool {

@@ -19,6 +19,7 @@ mod notifier;
 mod scripts;
 mod store;
 mod timeline;
+mod tls;
 
 pub use config::RedisConfig;
 pub use error::{Finding, RedisError};

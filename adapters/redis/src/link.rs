@@ -11,18 +11,20 @@ use std::{
 use bytes::Bytes;
 use fred::{
     clients::{Client, SubscriberClient},
+    error::Error,
     interfaces::{ClientLike, LuaInterface},
     types::{
         Builder, Key, RespVersion, Value,
-        config::{ReconnectPolicy, UnresponsiveConfig},
+        config::{Config, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
     },
 };
 
 use crate::{
     config::RedisConfig,
-    error::{Failure, RedisError, is_no_script},
+    error::{Failure, RedisError, is_denial, is_no_script},
     metrics::RedisMetrics,
     scripts::{Script, Scripts},
+    tls::{self, Trust},
 };
 
 /// Commands that wait for a connection, or for an answer. Callers bound themselves: a router waits for each batch, sessions
@@ -59,9 +61,9 @@ impl fmt::Debug for Link {
 
 impl Link {
     pub(crate) async fn connect(config: &RedisConfig, metrics: RedisMetrics) -> Result<Self, RedisError> {
-        let connection = config.connection()?;
+        let (connection, trust) = config.connection()?;
         let cluster = connection.server.is_clustered();
-        let mut builder = Builder::from_config(connection);
+        let mut builder = Builder::from_config(connection.clone());
         builder.set_policy(ReconnectPolicy::new_exponential(0, RECONNECT_FIRST, RECONNECT_MOST, 2));
         builder.with_performance_config(|performance| {
             performance.default_command_timeout = config.command_timeout;
@@ -73,6 +75,8 @@ impl Link {
             connection.max_command_attempts = 1;
             connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
+            // A primary that was made a replica keeps its connections; the address may lead to its successor by now.
+            connection.reconnect_errors = vec![ReconnectError::ReadOnly];
             // A connection that says nothing for this long is dead, however open it looks.
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(config.command_timeout * 2),
@@ -83,7 +87,9 @@ impl Link {
         let quick = builder.build().map_err(unreachable)?;
         let bulk = builder.build().map_err(unreachable)?;
         for client in [&quick, &bulk] {
-            client.init().await.map_err(unreachable)?;
+            if let Err(source) = client.init().await {
+                return Err(refusal(config, connection, trust, source).await);
+            }
         }
         Ok(Self {
             builder,
@@ -132,6 +138,21 @@ impl Link {
             // It is going away, and so are we: nothing follows from a failure.
             drop(client.quit().await);
         }
+    }
+}
+
+/// Why no connection came about, as far as that can be told.
+async fn refusal(config: &RedisConfig, connection: Config, trust: Option<Trust>, source: Error) -> RedisError {
+    let url = config.shown_url();
+    if is_denial(&source) {
+        return RedisError::Denied { url, source };
+    }
+    let limit = config.command_timeout;
+    // It blocks, and a task that panicked has found nothing.
+    let looked = tokio::task::spawn_blocking(move || tls::look(&connection, trust.as_ref(), limit)).await;
+    match looked.ok().flatten() {
+        Some(trouble) => RedisError::Tls { url, why: trouble.why, remedy: trouble.remedy },
+        None => RedisError::Unreachable { url, source },
     }
 }
 

@@ -1,7 +1,7 @@
 //! Kafka and Redis. Embedded mode uses neither: the settings are checked and shown, so that an existing environment is
 //! accepted as it is, and `nimbus config` marks them as unused.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
 use super::{auth::Secret, raw_section};
 use crate::{
@@ -42,6 +42,8 @@ pub(crate) const PROPERTIES: Setting = distributed("NIMBUS_KAFKA_PROPERTIES", ""
     .display(Display::Secret);
 /// A Redis on this machine.
 pub(crate) const ADDRESS: Setting = distributed("NIMBUS_REDIS_ADDRESS", "127.0.0.1:6379").display(Display::Address);
+/// Only an installation with an authority of its own has one.
+pub(crate) const CA_FILE: Setting = distributed("NIMBUS_REDIS_CA_FILE", "").example("/etc/nimbus/redis-ca.pem");
 /// Each server adds its id.
 pub(crate) const EVENTS_CHANNEL: Setting = distributed("NIMBUS_REDIS_EVENTS_CHANNEL", "nimbus-events");
 /// Every key begins with it.
@@ -60,7 +62,12 @@ raw_section!(RawKafka, "NIMBUS_KAFKA_", {
     linger: LINGER,
     properties: PROPERTIES,
 });
-raw_section!(RawRedis, "NIMBUS_REDIS_", { address: ADDRESS, events_channel: EVENTS_CHANNEL, key_prefix: KEY_PREFIX });
+raw_section!(RawRedis, "NIMBUS_REDIS_", {
+    address: ADDRESS,
+    ca_file: CA_FILE,
+    events_channel: EVENTS_CHANNEL,
+    key_prefix: KEY_PREFIX,
+});
 
 /// The brokers and topics.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,6 +148,8 @@ impl KafkaConfig {
 pub struct RedisConfig {
     /// host:port or a redis:// or rediss:// URL, which may hold a password.
     pub address: String,
+    /// PEM: who may vouch for a Redis that speaks TLS. `None`: whoever this machine trusts.
+    pub ca_file: Option<PathBuf>,
     /// What the names of the servers' channels begin with.
     pub events_channel: String,
     /// What every key begins with.
@@ -151,6 +160,7 @@ impl std::fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisConfig")
             .field("address", &ADDRESS.shown(&self.address))
+            .field("ca_file", &self.ca_file)
             .field("events_channel", &self.events_channel)
             .field("key_prefix", &self.key_prefix)
             .finish()
@@ -160,11 +170,20 @@ impl std::fmt::Debug for RedisConfig {
 impl RedisConfig {
     pub(crate) fn read(reading: &mut Reading<'_>) -> Self {
         let raw = RawRedis::read(reading.environment());
-        Self {
+        let config = Self {
             address: reading.value(&ADDRESS, raw.address, address),
+            ca_file: reading.optional(&CA_FILE, raw.ca_file, file),
             events_channel: reading.value(&EVENTS_CHANNEL, raw.events_channel, value::topic),
             key_prefix: reading.value(&KEY_PREFIX, raw.key_prefix, value::topic),
+        };
+        let is_plain = !config.address.starts_with("rediss");
+        if config.ca_file.is_some() && is_plain && reading.are_sound(&[&ADDRESS]) {
+            // Whoever names an authority believes that the connection is encrypted.
+            let wrong = format!("is set, and {} does not ask for TLS", ADDRESS.name);
+            let remedy = format!("begin {} with rediss:// (or rediss-cluster://), or unset this", ADDRESS.name);
+            reading.problem_with_remedy(&CA_FILE, wrong, remedy);
         }
+        config
     }
 }
 
@@ -184,6 +203,11 @@ fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
     };
     let pairs = text.split(';').map(str::trim).filter(|pair| !pair.is_empty());
     pairs.map(property).collect::<Option<_>>().ok_or_else(|| "is no list of name=value, separated by `;`".to_owned())
+}
+
+/// Whether it is there is seen when it is read.
+fn file(text: &str) -> Result<PathBuf, String> {
+    if text.contains(char::is_control) { Err("is no path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
 }
 
 fn address(text: &str) -> Result<String, String> {

@@ -89,6 +89,7 @@ pub(crate) fn redis(config: &Config) -> RedisConfig {
     RedisConfig {
         key_prefix: config.redis.key_prefix.clone(),
         channel_prefix: config.redis.events_channel.clone(),
+        ca_file: config.redis.ca_file.clone(),
         limits: mailbox(config, config.kafka.retention),
         ..RedisConfig::new(&config.redis.address)
     }

@@ -1,6 +1,7 @@
 //! Redis: one process, or a cluster of them, on this machine. Nothing is kept on disk unless asked for.
 
 mod cluster;
+mod tls;
 mod wire;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
+use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools, wait};
 
 pub use self::cluster::RedisCluster;
 
@@ -26,6 +27,7 @@ pub struct RedisOptions {
     data_dir: Option<PathBuf>,
     lines: Vec<String>,
     cluster: bool,
+    tls: bool,
 }
 
 impl RedisOptions {
@@ -50,6 +52,19 @@ impl RedisOptions {
         self
     }
 
+    /// Copies this one.
+    #[must_use]
+    pub fn replica_of(self, primary: &Redis) -> Self {
+        self.line(format!("replicaof 127.0.0.1 {}", primary.ports.clients))
+    }
+
+    /// Speaks TLS on a port of its own besides the plain one, with a certificate of an authority that is made for it.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// Writes every change to disk before it is acknowledged, so that a restart finds what was there.
     #[must_use]
     pub fn persistent(self) -> Self {
@@ -62,6 +77,7 @@ struct Ports {
     clients: u16,
     /// Between the nodes of a cluster.
     bus: u16,
+    tls: u16,
 }
 
 /// A Redis. Dropping it kills the process, and removes its directory if that is a temporary one.
@@ -82,8 +98,8 @@ impl Redis {
     pub fn start(options: RedisOptions) -> Result<Self> {
         let home = Home::open(options.data_dir.as_deref(), "redis")?;
         ports::retry(options.port.is_some(), || {
-            let [free, bus] = ports::free()?;
-            let ports = Ports { clients: options.port.unwrap_or(free), bus };
+            let [free, bus, tls] = ports::free()?;
+            let ports = Ports { clients: options.port.unwrap_or(free), bus, tls };
             launch(&options, ports, &home).map(|process| (ports, process))
         })
         .map(|(ports, process)| Self { options, ports, process: Some(process), home })
@@ -94,12 +110,68 @@ impl Redis {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn cluster(nodes: usize) -> Result<RedisCluster> {
-        RedisCluster::start(nodes)
+        RedisCluster::start(nodes, 0)
+    }
+
+    /// The same, where each of the first `replicas` nodes is copied by one more, and waits until these have everything.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn cluster_with_replicas(nodes: usize, replicas: usize) -> Result<RedisCluster> {
+        RedisCluster::start(nodes, replicas)
+    }
+
+    /// Waits until it has everything of the one that it copies.
+    ///
+    /// # Errors
+    /// It did not come so far within [`wait::PATIENCE`], or does not answer.
+    pub fn wait_until_copied(&self) -> Result<()> {
+        let copied = || Ok(self.replication()?.contains("master_link_status:up").then_some(()));
+        let limit = wait::PATIENCE;
+        wait::until(limit, copied)?.ok_or_else(|| Error::TooSlow {
+            name: NAME,
+            what: "copy another",
+            limit,
+            log: fs::read_to_string(self.log()).unwrap_or_default(),
+        })
+    }
+
+    /// One field of INFO replication, such as `master_replid`; empty if there is none of that name.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn replication_field(&self, name: &str) -> Result<String> {
+        let info = self.replication()?;
+        let found = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        Ok(found.unwrap_or_default().trim().to_owned())
+    }
+
+    fn replication(&self) -> Result<String> {
+        self.ask(&["INFO", "replication"])
     }
 
     /// `host:port`. The same over restarts.
     pub fn address(&self) -> String {
         ports::loopback(self.ports.clients).to_string()
+    }
+
+    /// `host:port` of the one that speaks TLS, if [it was asked to](RedisOptions::tls). The same over restarts.
+    pub fn tls_address(&self) -> String {
+        ports::loopback(self.ports.tls).to_string()
+    }
+
+    /// The file with the authority that vouches for it when it speaks TLS. Another one for each Redis.
+    pub fn authority(&self) -> PathBuf {
+        self.home.path().join(tls::AUTHORITY)
+    }
+
+    /// Asks one question on a connection of its own, by the plain port. The answer is text: a status, a number, a string;
+    /// or a list of them, one a line.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer is an error, whose text is in the message.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        wire::ask(&self.address(), words, ANSWER_LIMIT).map_err(Error::io(format!("redis was asked {words:?}")))
     }
 
     /// The process id; nothing between a kill or stop and the restart.
@@ -209,17 +281,24 @@ fn launch(options: &RedisOptions, ports: Ports, home: &Home) -> Result<Process> 
     let data = data(home);
     fs::create_dir_all(&data).map_err(Error::io(format!("{} could not be made", data.display())))?;
     let file = home.path().join("redis.conf");
-    fs::write(&file, configuration(options, ports, &data))
+    if options.tls && !home.path().join(tls::AUTHORITY).exists() {
+        tls::make(home.path())?;
+    }
+    fs::write(&file, configuration(options, ports, home, &data))
         .map_err(Error::io(format!("{} could not be written", file.display())))?;
     let mut command = Command::new(server);
     command.arg(&file).current_dir(home.path());
     let mut process = Process::spawn(NAME, command, &log(home), home.to_remove())?;
     let address = ports::loopback(ports.clients).to_string();
-    process.wait_until_ready(|| wire::ask(&address, &["PING"], ANSWER_LIMIT).is_ok_and(|answer| answer == "PONG"))?;
+    process.wait_until_ready(|| match wire::ask(&address, &["PING"], ANSWER_LIMIT) {
+        Ok(answer) => answer == "PONG",
+        // It wants a password: it serves.
+        Err(error) => error.to_string().starts_with("NOAUTH"),
+    })?;
     Ok(process)
 }
 
-fn configuration(options: &RedisOptions, ports: Ports, data: &Path) -> String {
+fn configuration(options: &RedisOptions, ports: Ports, home: &Home, data: &Path) -> String {
     let mut lines = vec![
         "bind 127.0.0.1".to_owned(),
         format!("port {}", ports.clients),
@@ -233,6 +312,15 @@ fn configuration(options: &RedisOptions, ports: Ports, data: &Path) -> String {
         lines.push(format!("cluster-port {}", ports.bus));
         // Tests do not wait 15 s until a dead node is noticed.
         lines.push("cluster-node-timeout 2000".to_owned());
+    }
+    if options.tls {
+        let file = |name: &str| home.path().join(name).display().to_string();
+        lines.push(format!("tls-port {}", ports.tls));
+        lines.push(format!("tls-cert-file \"{}\"", file(tls::CERTIFICATE)));
+        lines.push(format!("tls-key-file \"{}\"", file(tls::KEY)));
+        lines.push(format!("tls-ca-cert-file \"{}\"", file(tls::AUTHORITY)));
+        // Clients show a password, no certificate.
+        lines.push("tls-auth-clients no".to_owned());
     }
     lines.extend(options.lines.iter().cloned());
     lines.push(String::new());

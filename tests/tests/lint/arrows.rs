@@ -56,6 +56,9 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rdkafka", &["nimbus-kafka"]),
     ("fred", &["nimbus-redis"]),
     ("redis", &[]),
+    // TLS towards Redis; gRPC leaves it to a proxy.
+    ("rustls", &["nimbus-redis"]),
+    ("rcgen", &["nimbus-services"]),
     ("envy", &["nimbus-config"]),
     ("dotenvy", &["nimbus-config"]),
     ("axum", &["nimbus-telemetry"]),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fred::{
-    clients::SubscriberClient,
-    interfaces::{ClientLike, EventInterface, PubsubInterface},
-    types::{ClusterStateChange, Message, Value, config::Server},
+    clients::{Client, SubscriberClient},
+    interfaces::{ClientLike, ClusterInterface, EventInterface, PubsubInterface},
+    types::{ClusterStateChange, InfoKind, Message, Value, cluster::ClusterRouting, config::Server},
 };
 use nimbus_core::ports::notifier::{Notification, Subscription};
 use tokio::{
@@ -19,7 +19,10 @@ use tokio::{
 };
 
 use super::{NotifierMetrics, queue::Queue};
-use crate::{codec::notice, error::Failure, link::Link};
+use crate::{checks::NodeInfo, codec::notice, error::Failure, link::Link};
+
+/// How often is looked whether the slots of channels are still where they were subscribed to.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// Before another attempt to subscribe, while Redis is not itself.
 const RETRY: Duration = Duration::from_millis(200);
@@ -52,6 +55,7 @@ impl RedisSubscription {
             channels,
             sharded: link.cluster,
             keepalive: link.keepalive,
+            quick: link.quick.clone(),
             queue: Arc::clone(&queue),
             metrics: metrics.clone(),
         };
@@ -91,6 +95,8 @@ struct Pump {
     channels: Vec<String>,
     sharded: bool,
     keepalive: Duration,
+    /// Its commands find out where slots are; a subscription hears nothing of it.
+    quick: Client,
     queue: Arc<Queue>,
     metrics: NotifierMetrics,
 }
@@ -106,10 +112,21 @@ impl Pump {
         Ok(())
     }
 
+    /// On which node each channel is, as far as commands have found out; nothing outside a cluster.
+    fn places(&self) -> Vec<Option<Server>> {
+        let routing = if self.sharded { self.quick.cached_cluster_state() } else { None };
+        let Some(routing) = routing else { return Vec::new() };
+        let node = |channel: &String| routing.get_server(ClusterRouting::hash_key(channel.as_bytes())).cloned();
+        self.channels.iter().map(node).collect()
+    }
+
     /// Until it is aborted, with the subscription.
     async fn run(self, mut events: Events) {
         let mut check = interval(self.keepalive);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut places = self.places();
         loop {
             tokio::select! {
                 // First what says that what comes next may have a hole in front of it.
@@ -123,6 +140,15 @@ impl Pump {
                     Err(RecvError::Closed) => break,
                 },
                 _ = check.tick() => self.check().await,
+                _ = look.tick(), if self.sharded => {
+                    let now = self.places();
+                    // The node that a slot leaves ends the subscriptions to it, and the library keeps that to itself.
+                    if now != places {
+                        tracing::info!("slots have moved, subscribing to their channels again");
+                        places = now;
+                        self.again().await;
+                    }
+                }
                 it = events.messages.recv() => match it {
                     Ok(message) => self.take(&message),
                     Err(RecvError::Lagged(lost)) => {
@@ -139,12 +165,23 @@ impl Pump {
 
     /// A connection over which nothing is sent never breaks, however dead it is: so something is sent.
     async fn check(&self) {
-        if self.client.ping::<Value>(None).await.is_err() {
-            self.metrics.silences.inc();
-            tracing::warn!("the channel's connection does not answer, making it again");
-            // It fails when it is being made again already.
-            drop(self.client.force_reconnection().await);
+        let found = if self.sharded {
+            self.client.ping::<Value>(None).await.map(|_| true)
+        } else {
+            // A primary that was made a replica keeps its connections, and hears what is published only from afar.
+            let info = self.client.info::<String>(Some(InfoKind::Replication)).await;
+            info.map(|info| NodeInfo::parse(&info).is_primary())
+        };
+        match found {
+            Ok(true) => return,
+            Ok(false) => tracing::warn!("the channel's connection leads to a replica, making it again"),
+            Err(error) => {
+                self.metrics.silences.inc();
+                tracing::warn!(%error, "the channel's connection does not answer, making it again");
+            }
         }
+        // It fails when it is being made again already.
+        drop(self.client.force_reconnection().await);
     }
 
     async fn again(&self) {

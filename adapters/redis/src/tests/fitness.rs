@@ -43,7 +43,8 @@ async fn nobody_there_and_a_wrong_password_are_told_without_the_password() {
     assert!(!shown.contains("open-sesame"), "{shown}");
     let error = refused(with("hush-hush")).await;
     let shown = format!("{error} {error:?}");
-    assert!(matches!(error, RedisError::Unreachable { .. }) && !shown.contains("hush-hush"), "{shown}");
+    assert!(matches!(error, RedisError::Denied { .. }) && !shown.contains("hush-hush"), "{shown}");
+    assert!(matches!(refused(config(&redis.url())).await, RedisError::Denied { .. }), "it wants a password");
     let error = refused(config("127.0.0.1:1")).await;
     assert!(matches!(error, RedisError::Unreachable { .. }), "{error}");
 }

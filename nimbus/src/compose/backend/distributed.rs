@@ -142,7 +142,15 @@ pub(crate) fn kafka_failure(error: OpenError) -> Failure {
 pub(crate) fn redis_failure(error: RedisError) -> Failure {
     let exit = match &error {
         RedisError::Unreachable { .. } | RedisError::Answer(_) => Exit::Unavailable,
-        RedisError::Address { .. } | RedisError::Unfit(_) => Exit::Usage,
+        RedisError::Address { .. }
+        | RedisError::Denied { .. }
+        | RedisError::Tls { .. }
+        | RedisError::Authorities { .. }
+        | RedisError::Unfit(_) => Exit::Usage,
     };
-    Failure::new(exit, format!("{error} (the setting is NIMBUS_REDIS_ADDRESS)"))
+    let setting = match &error {
+        RedisError::Authorities { .. } => "NIMBUS_REDIS_CA_FILE",
+        _ => "NIMBUS_REDIS_ADDRESS",
+    };
+    Failure::new(exit, format!("{error} (the setting is {setting})"))
 }

@@ -107,6 +107,11 @@ async fn redis(config: &Config) -> (Vec<Check>, Told) {
         Err(error) => {
             let remedy = match &error {
                 RedisError::Address { .. } => "correct NIMBUS_REDIS_ADDRESS, or the prefixes",
+                RedisError::Denied { .. } => "correct the user and the password in NIMBUS_REDIS_ADDRESS",
+                RedisError::Tls { remedy, .. } => remedy,
+                RedisError::Authorities { .. } => {
+                    "name a file with certificates of authorities in NIMBUS_REDIS_CA_FILE"
+                }
                 _ => "see that it runs and lets us in, or correct NIMBUS_REDIS_ADDRESS",
             };
             return (vec![Check::problem("redis", error.to_string(), remedy)], None);

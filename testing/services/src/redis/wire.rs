@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// Asks on a connection of its own. The answer is text: a status, a number or a string; not a list.
+/// Asks on a connection of its own. The answer is text: a status, a number, a string; or a list of them,
+/// one a line.
 ///
 /// # Errors
 /// Nobody answers within `limit`, or the answer is an error, whose text is in the message.
@@ -19,7 +20,10 @@ pub(super) fn ask(address: &str, words: &[&str], limit: Duration) -> io::Result<
         request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
     }
     stream.write_all(request.as_bytes())?;
-    let mut reader = BufReader::new(stream);
+    answer(&mut BufReader::new(stream))
+}
+
+fn answer(reader: &mut BufReader<TcpStream>) -> io::Result<String> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let text = line.trim_end();
@@ -27,10 +31,17 @@ pub(super) fn ask(address: &str, words: &[&str], limit: Duration) -> io::Result<
         Some(("+" | ":", answer)) => Ok(answer.to_owned()),
         Some(("-", error)) => Err(io::Error::other(error.to_owned())),
         Some(("$", length)) => {
-            let mut bytes = vec![0; length.parse().map_err(io::Error::other)?];
+            // With the end of the line behind it.
+            let mut bytes = vec![0; length.parse::<usize>().map_err(io::Error::other)? + 2];
             reader.read_exact(&mut bytes)?;
+            bytes.truncate(bytes.len() - 2);
             String::from_utf8(bytes).map_err(io::Error::other)
         }
-        _ => Err(io::Error::other(format!("what answers is not Redis, or not in one piece: {text:?}"))),
+        Some(("*", count)) => {
+            let count: usize = count.parse().map_err(io::Error::other)?;
+            let items: Vec<_> = (0..count).map(|_| answer(reader)).collect::<io::Result<_>>()?;
+            Ok(items.join("\n"))
+        }
+        _ => Err(io::Error::other(format!("what answers is not Redis: {text:?}"))),
     }
 }

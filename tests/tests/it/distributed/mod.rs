@@ -3,6 +3,8 @@
 
 mod brokers;
 mod demo;
+mod encryption;
+mod failover;
 mod faults;
 mod hops;
 mod jobs;
@@ -12,6 +14,7 @@ mod ownership;
 mod refusals;
 mod replays;
 mod retention;
+mod slots;
 mod upgrade;
 
 use std::net::SocketAddr;

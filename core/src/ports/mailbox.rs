@@ -212,7 +212,8 @@ pub trait Mailbox: Debug + Send + Sync {
 
     /// Retention has passed what is folded in: the results log of the partition now begins at `start`. Folding goes on
     /// there, and the floor rises to it, so that what is gone is a GAP for whoever asks and never silence; servers are told
-    /// that something may have been missed. Does nothing when `start` is not past what is folded in.
+    /// that something may have been missed. That word may be lost; so [`heads`](Self::heads) show every server that owns
+    /// somebody, from that very step on, a notification up to `start` that it never got. Does nothing when `start` is not past what is folded in.
     ///
     /// # Errors
     /// [`MailboxError::Unavailable`] (retryable).

@@ -238,7 +238,7 @@ impl Inner {
     /// Makes room in a full Redis: the older half of what waits in this partition is left to the log, or all of it.
     async fn press(&self, partition: Partition, everything: bool, why: &str) -> Result<(), Failure> {
         let mut head = self.head(partition).await?;
-        let floor = if everything { head.applied } else { head.timeline.press(head.applied) };
+        let floor = if everything { head.applied } else { head.timeline.press(head.floor, head.applied) };
         tracing::warn!(%partition, %floor, why, "redis is full, what waits before this is left to the results log");
         self.metrics.pressed.inc();
         self.trim(partition, floor, PRESS_CLIENTS).await

@@ -190,6 +190,39 @@ async fn rule_10_a_batch_that_is_given_up_half_way_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_change_of_hands_costs_a_router_the_memory_of_no_other_client() {
+    let Some(router) = world("a change of hands and the cache").await else { return };
+    let edge = router.another().await;
+    let others: Vec<_> = (0..20).map(|number| client(&format!("c{number}"))).collect();
+    apply(&router, &batch(0, others.iter().map(|of| answer(of, "alice", 1)).collect())).await;
+    for of in &others[..2] {
+        edge.ports.mailbox.claim(sdk(of, "s1", 1)).await.unwrap();
+    }
+    let loads = || router.metrics.mailbox.loads.get();
+    let before = loads();
+    assert_eq!(apply(&router, &batch(20, vec![answer(&others[0], "alice", 2)])).await, through(21, 1, 0));
+    assert_eq!(loads() - before, 1, "only the one that changed hands is read again");
+    // As one batch with others: all of its clients are, and nobody else.
+    let both = vec![answer(&others[1], "alice", 2), answer(&others[2], "alice", 2)];
+    assert_eq!(apply(&router, &batch(21, both)).await, through(23, 2, 0));
+    assert_eq!(loads() - before, 3);
+    let all = others.iter().map(|of| answer(of, "alice", 2)).collect();
+    assert_eq!(apply(&router, &batch(23, all)).await, through(43, 17, 3));
+    assert_eq!(loads() - before, 3);
+}
+
+#[tokio::test]
+async fn rule_11_a_router_that_gets_its_partition_back_folds_on_what_the_other_one_left() {
+    let Some(one) = world("there and back").await else { return };
+    let (two, c) = (one.another().await, client("c"));
+    apply(&one, &answers(&c, 0, 1..=3)).await;
+    apply(&two, &answers(&c, 3, 4..=5)).await;
+    // It finds the partition further than it left it; so is the client.
+    assert_eq!(apply(&one, &answers(&c, 5, 5..=6)).await, through(7, 1, 1));
+    assert_eq!(waiting(&one, &c, 0).await, Ok(vec![0, 1, 2, 3, 4, 6]));
+}
+
+#[tokio::test]
 async fn rule_11_a_router_without_a_memory_folds_as_the_one_before() {
     let Some(one) = world("a replay").await else { return };
     let c = client("c");

@@ -179,6 +179,10 @@ pub struct MailboxAck {
 pub trait Mailbox: Debug + Send + Sync {
     /// Takes a client over. Newest wins. Durable when it returns.
     ///
+    /// Cancel safe in so far as nobody is left without a client for ever: a claim that is given up may have been made, and
+    /// then the session whose client it took is told, and the client is free, by the next [`heads`](Self::heads) at the
+    /// latest. Whoever gets the answer has to [`release`](Self::release) the client.
+    ///
     /// # Errors
     /// [`ClaimError`].
     async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError>;

@@ -368,6 +368,40 @@ async fn rule_19_a_claim_of_unknown_outcome_leaves_nobody_waiting_for_ever() {
 }
 
 #[tokio::test]
+async fn rule_19_a_claim_that_is_given_up_half_way_leaves_nobody_waiting_for_ever() {
+    let Some(one) = world("a claim given up").await else { return };
+    let (two, mut heard) = (one.another().await, listen(&one, "s1").await);
+    let mut was_made = 0;
+    for waits in 0.. {
+        let c = client(&format!("c{waits}"));
+        one.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+        // Its server drains.
+        let next = Claim { session: session(100 + waits as u128), ..sdk(&c, "s2", 2) };
+        if give_up(two.ports.mailbox.claim(next), waits).await.is_some() {
+            break;
+        }
+        two.ports.mailbox.heads(&server("s2"), &[Partition(0)]).await.unwrap();
+        let view = two.ports.mailbox.inspect(&c).await.unwrap();
+        if view.owner == Some((server("s1"), session(1))) {
+            continue;
+        }
+        // It was made after all: what it took is given up, and the session that lost its client hears of it.
+        assert_eq!(view.owner, None);
+        was_made += 1;
+        loop {
+            match within("the end of the old session", heard.next()).await {
+                Some(Notification::Superseded { client, session: ended }) => {
+                    break assert_eq!((client, ended), (c, session(1)));
+                }
+                Some(_) => {}
+                None => panic!("the subscription ended"),
+            }
+        }
+    }
+    assert!(was_made > 0, "no claim was made");
+}
+
+#[tokio::test]
 async fn rule_19_of_claims_at_the_same_time_the_highest_number_is_remembered() {
     let Some(one) = world("numbers at once").await else { return };
     let (two, c) = (one.another().await, client("c"));

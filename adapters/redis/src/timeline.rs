@@ -42,8 +42,12 @@ impl Timeline {
         through
     }
 
-    /// Where to cut when there is no room: the older half of what is marked, or everything up to `applied`.
-    pub(crate) fn press(&mut self, applied: Position) -> Position {
+    /// Where to cut when there is no room: the older half of what is marked past the floor, or everything up to `applied`.
+    pub(crate) fn press(&mut self, floor: Position, applied: Position) -> Position {
+        // Marks that an earlier shortage cut at are still there, and nothing waits before them any more.
+        while self.0.front().is_some_and(|(_, position)| *position <= floor) {
+            self.0.pop_front();
+        }
         let half = self.0.len() / 2;
         let mut through = applied;
         for _ in 0..half {
@@ -103,7 +107,12 @@ mod tests {
         for mark in 0..4_u64 {
             timeline.note(UnixMillis(mark * 10), Position(mark), WINDOW);
         }
-        let pressed: Vec<_> = (0..4).map(|_| timeline.press(Position(100)).0).collect();
-        assert_eq!(pressed, [1, 2, 100, 100]);
+        // What was pressed is not written back: the floor, which is, says how far it got.
+        let mut floor = Position::START;
+        let pressed = (0..5).map(|_| {
+            floor = timeline.clone().press(floor, Position(100));
+            floor.0
+        });
+        assert_eq!(pressed.collect::<Vec<_>>(), [1, 2, 100, 100, 100]);
     }
 }

@@ -177,8 +177,12 @@ impl PartitionMailbox {
         self.applied = start;
         self.floor = self.floor.max(start);
         let owners = self.clients.values().filter_map(|client| client.owner.as_ref());
-        let servers: HashSet<&ServerId> = owners.map(|owner| &owner.server).collect();
-        servers.into_iter().cloned().collect()
+        let servers: HashSet<ServerId> = owners.map(|owner| owner.server.clone()).collect();
+        // As if the notification of what is gone had been sent and lost: until a server has repaired, its chain is behind
+        // and nobody there is told "you have everything", whether or not the word arrives.
+        self.notified.values_mut().for_each(|notified| *notified = start);
+        self.notified.extend(servers.iter().map(|server| (server.clone(), start)));
+        servers.into_iter().collect()
     }
 
     /// Forgets one client for good, as if it had never been.

@@ -179,6 +179,10 @@ pub struct MailboxAck {
 pub trait Mailbox: Debug + Send + Sync {
     /// Takes a client over. Newest wins. Durable when it returns.
     ///
+    /// Cancel safe in so far as nobody is left without a client for ever: a claim that is given up may have been made, and
+    /// then the session whose client it took is told, and the client is free, by the next [`heads`](Self::heads) at the
+    /// latest. Whoever gets the answer has to [`release`](Self::release) the client.
+    ///
     /// # Errors
     /// [`ClaimError`].
     async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError>;
@@ -212,7 +216,8 @@ pub trait Mailbox: Debug + Send + Sync {
 
     /// Retention has passed what is folded in: the results log of the partition now begins at `start`. Folding goes on
     /// there, and the floor rises to it, so that what is gone is a GAP for whoever asks and never silence; servers are told
-    /// that something may have been missed. Does nothing when `start` is not past what is folded in.
+    /// that something may have been missed. That word may be lost; so [`heads`](Self::heads) show every server that owns
+    /// somebody, from that very step on, a notification up to `start` that it never got. Does nothing when `start` is not past what is folded in.
     ///
     /// # Errors
     /// [`MailboxError::Unavailable`] (retryable).

@@ -57,16 +57,20 @@ impl Entrance {
             let _held = (permit, open);
             // Boxed, so that what opening needs does not stay in the task for as long as the stream is open.
             let opening = Box::pin(async {
-                let (wire, inbound, opening) = begin.await?;
-                Ok((wire, inbound, opening.run(&shared).await?))
+                let prepare = async {
+                    let (wire, inbound, opening) = begin.await?;
+                    Ok::<_, Option<Close>>((wire, inbound, opening.prepare(&shared).await?))
+                };
+                let (wire, inbound, prepared) = tokio::select! {
+                    biased;
+                    // A stream that has not said Hello yet must not hold a shutdown up.
+                    () = shared.draining.cancelled() => return Err(Some(draining())),
+                    prepared = prepare => prepared?,
+                };
+                // From here on it may hold its client: it is seen through, and closed as every open session is.
+                Ok((wire, inbound, prepared.claim(&shared).await?))
             });
-            let opened = tokio::select! {
-                biased;
-                // A stream that has not said Hello yet must not hold a shutdown up.
-                () = shared.draining.cancelled() => Err(Some(draining())),
-                opened = opening => opened,
-            };
-            match opened {
+            match opening.await {
                 Ok((wire, inbound, ready)) => {
                     if let Some(driver) = Driver::open(Arc::clone(&shared), wire, inbound, out, ready).await {
                         driver.run().await;

@@ -8,6 +8,7 @@ use nimbus_core::{
     ClientId, LogEpoch, Origin, OutboxId, Position, PrincipalId, Reason, SessionId,
     ports::{
         authenticator::Credentials,
+        log::Range,
         mailbox::{Claim, ClaimKind, Page},
         notifier::Notification,
     },
@@ -54,12 +55,21 @@ pub(crate) struct ReadySession {
     pub(crate) registration: Registration,
 }
 
+/// A session that holds nothing yet but its place in the registry.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    claim: Claim,
+    range: Range,
+    hello: Hello,
+    registration: Registration,
+}
+
 impl Opening {
-    /// Carries it out.
+    /// All that may be given up half way: nothing of it outlives the future but through what it returns.
     ///
     /// # Errors
     /// The [`Close`] that the client is told.
-    pub(crate) async fn run(self, shared: &Shared) -> Result<ReadySession, Close> {
+    pub(crate) async fn prepare(self, shared: &Shared) -> Result<Prepared, Close> {
         let principal = self.authenticate(shared).await?;
         let Self { client, kind, mut hello, .. } = self;
         let id = SessionId(Ulid::generate());
@@ -73,14 +83,35 @@ impl Opening {
         })?;
 
         let claim = Claim {
-            client: client.clone(),
-            principal: principal.clone(),
+            client,
+            principal,
             server: shared.config.server.clone(),
             session: id,
             kind: claim_kind(kind, &mut hello, results.epoch())?,
             log_end: range.end,
         };
         check_resume(&hello, range)?;
+        Ok(Prepared { claim, range, hello, registration })
+    }
+
+    async fn authenticate(&self, shared: &Shared) -> Result<PrincipalId, Close> {
+        let asked = shared.ports.authenticator.authenticate(&self.credentials, &self.client).await;
+        asked.map_err(|error| {
+            tracing::info!(client = %self.client, %error, "a caller was turned away");
+            status::from_auth(&error)
+        })
+    }
+}
+
+impl Prepared {
+    /// Takes the client over. To be waited for until its end: it waits for the mailbox alone, which answers or fails in
+    /// bounded time, and half way it may hold a client that nobody would release.
+    ///
+    /// # Errors
+    /// The [`Close`] that the client is told.
+    pub(crate) async fn claim(self, shared: &Shared) -> Result<ReadySession, Close> {
+        let Self { claim, range, hello, registration } = self;
+        let (client, principal, id) = (claim.client.clone(), claim.principal.clone(), claim.session);
         let claimed = shared.ports.mailbox.claim(claim).await.map_err(|error| {
             tracing::info!(%client, %error, "a claim was refused");
             status::from_claim(&error)
@@ -105,14 +136,6 @@ impl Opening {
         };
         let origin = Arc::new(Origin { client, principal, outbox: hello.outbox });
         Ok(ReadySession { id, origin, hello, opened: Opened { claimed, range, floor }, registration })
-    }
-
-    async fn authenticate(&self, shared: &Shared) -> Result<PrincipalId, Close> {
-        let asked = shared.ports.authenticator.authenticate(&self.credentials, &self.client).await;
-        asked.map_err(|error| {
-            tracing::info!(client = %self.client, %error, "a caller was turned away");
-            status::from_auth(&error)
-        })
     }
 }
 

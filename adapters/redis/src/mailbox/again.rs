@@ -22,11 +22,11 @@ use crate::error::Failure;
 /// Claims under way at the same time.
 const AT_ONCE: usize = 64;
 
-/// Unsure claims that are remembered. Beyond it they are forgotten: a session that lost its client to one of them is then
-/// served by the check once a second, until it ends.
+/// Unsure claims that are remembered. Beyond it they are forgotten: a session that lost its client to one of them then hears
+/// of no result any more, until it ends or its client connects again.
 const UNSURE: usize = 4_096;
 
-/// Claims whose answer never came: their sessions will never open, but may hold the client.
+/// Claims whose answer never came, or was not waited for: their sessions will never open, but may hold the client.
 #[derive(Debug, Default)]
 pub(super) struct Unsure(Mutex<Vec<UnsureClaim>>);
 
@@ -37,12 +37,38 @@ struct UnsureClaim {
     former: Option<(ServerId, SessionId)>,
 }
 
+/// A claim on its way: noted as unsure when it is dropped before its answer is there.
+#[derive(Debug)]
+pub(super) struct OnItsWay<'a> {
+    unsure: &'a Unsure,
+    claim: Option<UnsureClaim>,
+}
+
+impl OnItsWay<'_> {
+    /// It is known what became of it.
+    pub(super) fn answered(mut self) {
+        self.claim = None;
+    }
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.unsure.note(self.claim.take());
+    }
+}
+
 impl Unsure {
-    pub(super) fn note(&self, claim: &Claim, former: Option<(&ServerId, SessionId)>) {
+    /// To be called before the claim is sent.
+    pub(super) fn send(&self, claim: &Claim, former: Option<(&ServerId, SessionId)>) -> OnItsWay<'_> {
+        let former = former.map(|(server, session)| (server.clone(), session));
+        let claim = UnsureClaim { client: claim.client.clone(), session: claim.session, former };
+        OnItsWay { unsure: self, claim: Some(claim) }
+    }
+
+    fn note(&self, claim: Option<UnsureClaim>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() < UNSURE {
-            let former = former.map(|(server, session)| (server.clone(), session));
-            all.push(UnsureClaim { client: claim.client.clone(), session: claim.session, former });
+            all.extend(claim);
         }
     }
 

@@ -52,7 +52,10 @@ impl Inner {
                         hole @ Applied::Hole { .. } => hole,
                     });
                 }
-                Ok(None) => self.link.metrics.conflicts.inc(),
+                Ok(None) => {
+                    *route = working;
+                    self.link.metrics.conflicts.inc()
+                }
                 Err(Failure::Full(why)) if presses < PRESSES => {
                     presses += 1;
                     self.press(batch.partition, presses == PRESSES, &why).await?;
@@ -64,7 +67,7 @@ impl Inner {
         Err(Failure::Unavailable("the partition is being changed all the time".to_owned()))
     }
 
-    /// One attempt. `None`: something had changed, and the cache was corrected as far as that is known.
+    /// One attempt. `None`: something had changed, and nothing is left in `route` that may not be so any more.
     async fn apply_to(
         &self,
         route: &mut Route,
@@ -77,7 +80,7 @@ impl Inner {
         };
         if batch.from > head.applied && !asked {
             // Another router may have brought it further.
-            *route = route.take();
+            route.clear();
             head = self.head(batch.partition).await?;
         }
         if batch.from > head.applied {
@@ -125,6 +128,7 @@ impl Inner {
         let groups = fold(route, records, now, &self.limits, &mut piece_tally);
         let keys = self.keys.partition(partition);
 
+        let before = head.clone();
         let noted = head.timeline.note(now, next, self.limits.window);
         let expired = head.timeline.expire(now, self.limits.window);
         head.floor = head.floor.max(expired.unwrap_or_default());
@@ -133,7 +137,10 @@ impl Inner {
         let mut trims = Vec::new();
         for (place, group) in (1..).zip(&groups) {
             // It was loaded above, and nothing has been removed since.
-            let Some(known) = route.clients.get_mut(&group.client) else { return Ok(false) };
+            let Some(known) = route.clients.get_mut(&group.client) else {
+                route.clear();
+                return Ok(false);
+            };
             if let Some(through) = known.seen.backlog.trim(&self.limits) {
                 trims.extend([decimal(place), decimal(through.0), decimal(through.0 + 1)]);
             }
@@ -177,12 +184,14 @@ impl Inner {
             }
             // Moved: everything is read again.
             1 => {
-                *route = route.take();
+                route.clear();
                 Ok(false)
             }
-            // Some changed hands. The fold of the others of this piece went on here, and not there.
+            // Some changed hands. The fold of the others of this piece went on here, and not there. The partition is where
+            // it was, so all that is known of other clients still is so.
             _ => {
                 groups.iter().for_each(|group| route.clients.remove(&group.client));
+                route.head = Some(before);
                 Ok(false)
             }
         }
@@ -215,7 +224,7 @@ impl Inner {
         let mut answer = self.link.call(&self.link.bulk, &self.link.scripts.load, all, arguments).await?.list()?;
         let found = read_head(answer.item()?)?;
         if !found.is_some_and(|found| found.applied == head.applied && found.born == head.born) {
-            *route = route.take();
+            route.clear();
             return Ok(false);
         }
         let (mut seen, mut claims) = (answer.item()?.list()?, answer.item()?.list()?);
@@ -238,7 +247,7 @@ impl Inner {
     /// Makes room in a full Redis: the older half of what waits in this partition is left to the log, or all of it.
     async fn press(&self, partition: Partition, everything: bool, why: &str) -> Result<(), Failure> {
         let mut head = self.head(partition).await?;
-        let floor = if everything { head.applied } else { head.timeline.press(head.applied) };
+        let floor = if everything { head.applied } else { head.timeline.press(head.floor, head.applied) };
         tracing::warn!(%partition, %floor, why, "redis is full, what waits before this is left to the results log");
         self.metrics.pressed.inc();
         self.trim(partition, floor, PRESS_CLIENTS).await

@@ -1,7 +1,8 @@
 //! What a router keeps of its partition between two batches, so that it need not read it again.
 //!
 //! It is true only as long as Redis is where this router left it. It is taken out while a batch is applied and put back
-//! when Redis said that it was: a call that failed, was refused or was given up half way leaves nothing behind.
+//! when Redis said that it was: a call that failed or was given up half way leaves nothing behind, and one that was refused
+//! only what the refusal did not touch.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,11 @@ pub(super) struct Route {
 impl Route {
     pub(super) fn new(capacity: usize) -> Self {
         Self { head: None, clients: Clients { capacity, young: HashMap::new(), old: HashMap::new() } }
+    }
+
+    /// Believes nothing of it any more.
+    pub(super) fn clear(&mut self) {
+        drop(self.take());
     }
 
     /// Everything, and leaves nothing.

@@ -81,11 +81,12 @@ impl Inner {
                 return Err(Lost::Superseded);
             }
             let (granted, image) = self.decide(claim, new_token, &holder).map_err(Lost::Refused)?;
-            let written = self.write_claim(claim, &image, &holder).await;
-            if written.is_err() && why == Why::New {
-                self.unsure.note(claim, holder.owner());
+            let on_its_way = (why == Why::New).then(|| self.unsure.send(claim, holder.owner()));
+            let written = self.write_claim(claim, &image, &holder).await?;
+            if let Some(on_its_way) = on_its_way {
+                on_its_way.answered();
             }
-            if let Some(former) = written? {
+            if let Some(former) = written {
                 let previous = match former {
                     Some(Holding::Held { server, session }) if session != claim.session => Some((server, session)),
                     _ => None,
@@ -280,10 +281,9 @@ impl super::RedisMailbox {
         let decided = self.0.decide(&claim, [3; TOKEN_BYTES], &holder);
         let (_, image) = decided.map_err(|error| Failure::Unavailable(error.to_string()))?;
         stop();
-        let written = self.0.write_claim(&claim, &image, &holder).await;
-        if written.is_err() {
-            self.0.unsure.note(&claim, holder.owner());
-        }
-        written.map(drop)
+        let on_its_way = self.0.unsure.send(&claim, holder.owner());
+        self.0.write_claim(&claim, &image, &holder).await?;
+        on_its_way.answered();
+        Ok(())
     }
 }

@@ -81,7 +81,7 @@ pub struct MailboxMetrics {
     pub(super) forgotten: Counter,
     pub(super) unreadable: Counter,
     pub(crate) pressed: Counter,
-    pub(super) loads: Counter,
+    pub(crate) loads: Counter,
     cached: Family<PartitionLabel, Gauge>,
 }
 

@@ -12,4 +12,10 @@ redis.call('HSET', KEYS[1], 'applied', ARGV[1])
 if tonumber(ARGV[1]) > tonumber(head[2]) then
   redis.call('HSET', KEYS[1], 'floor', ARGV[1])
 end
-return {2, redis.call('HKEYS', KEYS[2])}
+-- As if the notification of what is gone had been sent and lost: whether or not the word arrives, a server whose chain is
+-- behind repairs, and tells nobody "you have everything" until then.
+local servers = redis.call('HKEYS', KEYS[2])
+for _, server in ipairs(servers) do
+  redis.call('HSET', KEYS[2], server, ARGV[1])
+end
+return {2, servers}

@@ -139,26 +139,87 @@ pub(super) async fn until_applied(world: &World, batch: &Batch<ResultRecord>) ->
     applied.unwrap()
 }
 
+/// Lets a call wait for Redis so many times, each time until the answer is there, and then drops it while it waits once
+/// more; `Some` when it ended before that.
+async fn give_up<T>(call: impl Future<Output = T>, waits: usize) -> Option<T> {
+    let (mut call, mut waited) = (pin!(call), 0);
+    within(
+        "a call that is given up",
+        std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if waited == waits => Poll::Ready(None),
+            Poll::Pending => {
+                waited += 1;
+                Poll::Pending
+            }
+        }),
+    )
+    .await
+}
+
 #[tokio::test]
 async fn rule_10_a_batch_that_is_given_up_half_way_leaves_nothing_behind() {
     let Some(world) = world("given up half way").await else { return };
-    let c = client("c");
-    for round in 0..30_u64 {
-        let next = answers(&c, round, [round + 1]);
-        {
-            // Given up after so many steps.
-            let mut applying = pin!(world.ports.mailbox.apply(&next));
-            for _ in 0..round {
-                let polled = std::future::poll_fn(|cx| Poll::Ready(applying.as_mut().poll(cx).is_ready())).await;
-                if polled {
-                    break;
-                }
-                tokio::task::yield_now().await;
+    let (c, mut at, mut fresh) = (client("c"), 0, Vec::new());
+    // A router that knows the partition and the client only writes; one that knows neither reads both first.
+    for (has_memory, least) in [(true, 1), (false, 3)] {
+        let mut steps = 0;
+        loop {
+            let router = world.another().await;
+            if has_memory {
+                apply(&router, &answers(&c, at, [at + 1])).await;
+                fresh.push(at);
+                at += 1;
             }
+            let next = answers(&c, at, [at + 1]);
+            let ended = give_up(router.ports.mailbox.apply(&next), steps).await;
+            assert!(matches!(apply(&router, &next).await, Applied::Through { applied, .. } if applied.0 == at + 1));
+            // What it remembers now is what there is: the copy is one.
+            let again = batch(at + 1, vec![answer(&c, "alice", at + 1)]);
+            assert_eq!(apply(&router, &again).await, through(at + 2, 0, 1));
+            fresh.push(at);
+            at += 2;
+            if ended.is_some() {
+                break;
+            }
+            steps += 1;
         }
-        assert!(matches!(apply(&world, &next).await, Applied::Through { applied, .. } if applied.0 == round + 1));
+        assert!(steps >= least, "given up at {steps} places only");
     }
-    assert_eq!(waiting(&world, &c, 0).await, Ok((0..30).collect()));
+    assert_eq!(waiting(&world, &c, 0).await, Ok(fresh));
+}
+
+#[tokio::test]
+async fn a_change_of_hands_costs_a_router_the_memory_of_no_other_client() {
+    let Some(router) = world("a change of hands and the cache").await else { return };
+    let edge = router.another().await;
+    let others: Vec<_> = (0..20).map(|number| client(&format!("c{number}"))).collect();
+    apply(&router, &batch(0, others.iter().map(|of| answer(of, "alice", 1)).collect())).await;
+    for of in &others[..2] {
+        edge.ports.mailbox.claim(sdk(of, "s1", 1)).await.unwrap();
+    }
+    let loads = || router.metrics.mailbox.loads.get();
+    let before = loads();
+    assert_eq!(apply(&router, &batch(20, vec![answer(&others[0], "alice", 2)])).await, through(21, 1, 0));
+    assert_eq!(loads() - before, 1, "only the one that changed hands is read again");
+    // As one batch with others: all of its clients are, and nobody else.
+    let both = vec![answer(&others[1], "alice", 2), answer(&others[2], "alice", 2)];
+    assert_eq!(apply(&router, &batch(21, both)).await, through(23, 2, 0));
+    assert_eq!(loads() - before, 3);
+    let all = others.iter().map(|of| answer(of, "alice", 2)).collect();
+    assert_eq!(apply(&router, &batch(23, all)).await, through(43, 17, 3));
+    assert_eq!(loads() - before, 3);
+}
+
+#[tokio::test]
+async fn rule_11_a_router_that_gets_its_partition_back_folds_on_what_the_other_one_left() {
+    let Some(one) = world("there and back").await else { return };
+    let (two, c) = (one.another().await, client("c"));
+    apply(&one, &answers(&c, 0, 1..=3)).await;
+    apply(&two, &answers(&c, 3, 4..=5)).await;
+    // It finds the partition further than it left it; so is the client.
+    assert_eq!(apply(&one, &answers(&c, 5, 5..=6)).await, through(7, 1, 1));
+    assert_eq!(waiting(&one, &c, 0).await, Ok(vec![0, 1, 2, 3, 4, 6]));
 }
 
 #[tokio::test]
@@ -304,6 +365,40 @@ async fn rule_19_a_claim_of_unknown_outcome_leaves_nobody_waiting_for_ever() {
             None => panic!("the subscription ended"),
         }
     }
+}
+
+#[tokio::test]
+async fn rule_19_a_claim_that_is_given_up_half_way_leaves_nobody_waiting_for_ever() {
+    let Some(one) = world("a claim given up").await else { return };
+    let (two, mut heard) = (one.another().await, listen(&one, "s1").await);
+    let mut was_made = 0;
+    for waits in 0.. {
+        let c = client(&format!("c{waits}"));
+        one.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+        // Its server drains.
+        let next = Claim { session: session(100 + waits as u128), ..sdk(&c, "s2", 2) };
+        if give_up(two.ports.mailbox.claim(next), waits).await.is_some() {
+            break;
+        }
+        two.ports.mailbox.heads(&server("s2"), &[Partition(0)]).await.unwrap();
+        let view = two.ports.mailbox.inspect(&c).await.unwrap();
+        if view.owner == Some((server("s1"), session(1))) {
+            continue;
+        }
+        // It was made after all: what it took is given up, and the session that lost its client hears of it.
+        assert_eq!(view.owner, None);
+        was_made += 1;
+        loop {
+            match within("the end of the old session", heard.next()).await {
+                Some(Notification::Superseded { client, session: ended }) => {
+                    break assert_eq!((client, ended), (c, session(1)));
+                }
+                Some(_) => {}
+                None => panic!("the subscription ended"),
+            }
+        }
+    }
+    assert!(was_made > 0, "no claim was made");
 }
 
 #[tokio::test]

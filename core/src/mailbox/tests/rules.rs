@@ -66,6 +66,8 @@ fn what_retention_took_before_it_was_folded_in_is_below_the_floor() {
     assert!(mailbox.skip_to(Position(3)).is_empty(), "nothing is missing");
     assert_eq!(mailbox.skip_to(Position(10)).len(), 1, "the owner's server hears of it");
     assert_eq!(mailbox.applied(), Position(10));
+    let notified = mailbox.head(&server("s1")).notified;
+    assert_eq!(notified, Position(10), "it must not take itself for one that has everything before that word comes");
     assert_eq!(page(&mailbox, "c", 3), Err(10));
     apply(&mut mailbox, 10, answers("c", "alice", 7..=7));
     assert_eq!(page(&mailbox, "c", 10), Ok((vec![10], 11)));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nimbus_core::{
     Lane, PartKind, PartitionCount, Position,
-    ports::mailbox::{Claim, ClaimError, ClaimKind},
+    ports::mailbox::{Claim, ClaimError, ClaimKind, Head},
 };
 
 use super::{
@@ -133,6 +133,9 @@ pub async fn rule_16_what_retention_took_unread_is_below_a_floor<X: MailboxFixtu
     let first = world.end();
     let later = world.answers(&own, 7..=8);
     world.skip_to(first).await;
+    // Not by the word alone, which may be lost or come late: a server that compares sees that it was told less.
+    let heads = world.mailbox().heads(&server("s1"), &[world.partition()]).await.expect("heads");
+    assert_eq!(heads, [Head { partition: world.partition(), applied: first, notified: first }]);
     assert_eq!((world.applied().await, listener.missed().await), (first, true));
     for from in [start, applied] {
         assert_eq!(world.waiting(from).await, Err(first));

@@ -184,7 +184,8 @@ impl Producer {
         let topic = self.names.of(parcel.topic);
         let partition = parcel.partition.0.cast_signed();
         for (sent, (key, value)) in parcel.records().enumerate() {
-            let record = BaseRecord::with_opaque_to(topic, Arc::clone(append)).partition(partition);
+            let mut record = BaseRecord::with_opaque_to(topic, Arc::clone(append)).partition(partition);
+            record.headers = parcel.headers(sent).cloned();
             if let Err((error, _)) = line.native.send(record.key(key).payload(value)) {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
                 if sent > 0 {

@@ -1,7 +1,8 @@
 //! The three topics, and what makes a domain record fit into one of them.
 
-use nimbus_core::{DeadLetter, Event, ResultRecord, ports::log::LogRecord};
+use nimbus_core::{DeadLetter, Event, MarkKind, ResultRecord, ports::log::LogRecord};
 use nimbus_envelope::Envelope;
+use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::TopicNames;
 
@@ -45,6 +46,11 @@ impl TopicNames {
 /// A record that one of the topics carries.
 pub(crate) trait TopicRecord: LogRecord + Envelope {
     const TOPIC: Topic;
+
+    /// What a reader chooses records by without decoding them. Nimbus itself reads the value alone.
+    fn headers(&self) -> Option<OwnedHeaders> {
+        None
+    }
 }
 
 impl TopicRecord for Event {
@@ -57,4 +63,18 @@ impl TopicRecord for ResultRecord {
 
 impl TopicRecord for DeadLetter {
     const TOPIC: Topic = Topic::DeadLetters;
+
+    fn headers(&self) -> Option<OwnedHeaders> {
+        let insert = |all: OwnedHeaders, key, value: &str| all.insert(Header { key, value: Some(value) });
+        let none = OwnedHeaders::new();
+        Some(match self.mark.as_ref().map(|mark| &mark.kind) {
+            Some(MarkKind::Replayed { .. }) => insert(none, "nimbus-mark", "replayed"),
+            Some(MarkKind::Purged) => insert(none, "nimbus-mark", "purged"),
+            None => {
+                let with_reason = insert(none, "nimbus-reason", &self.failure.reason);
+                let with_event = insert(with_reason, "nimbus-event", self.event.name.as_str());
+                insert(with_event, "nimbus-attempts", &self.attempts.to_string())
+            }
+        })
+    }
 }

@@ -4,13 +4,15 @@ use std::{num::NonZeroU32, time::Duration};
 
 use nimbus_contracts::{Sample, within};
 use nimbus_core::{
-    ClientId, Event, GroupId, Partition, PartitionCount, Position,
+    ClientId, DeadLetter, Event, GroupId, Partition, PartitionCount, Position,
     ports::log::{Committed, Consumer, ConsumerEvent, EventLog, LogError},
 };
 use rdkafka::{
-    ClientConfig, TopicPartitionList,
+    ClientConfig, Message as _, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+    message::Headers as _,
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
@@ -119,6 +121,35 @@ async fn alone(log: &EventLog) -> (Box<dyn Consumer<Event>>, Committed) {
         ConsumerEvent::Assigned { committed, .. } => (consumer, committed),
         other => panic!("{other:?}"),
     }
+}
+
+/// Whoever reads the topic chooses by them, without decoding.
+#[tokio::test]
+async fn a_dead_letter_says_in_its_headers_why_it_failed() {
+    let Some(brokers) = broker() else { return };
+    let config = config(&brokers, partitions(1));
+    let kafka = open(&config, epoch()).await;
+    let client = ClientId::try_new("client").unwrap();
+    let (letter, purged) = (DeadLetter::sample(&client, 2), DeadLetter::sample(&client, 4));
+    within("an append", kafka.dead_letters().append(P0, vec![letter.clone(), purged])).await.unwrap();
+    let reader: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", &brokers).set("group.id", "nobody").create().unwrap();
+    let mut place = TopicPartitionList::new();
+    place.add_partition_offset(&config.topics.dead_letters, 0, rdkafka::Offset::Beginning).unwrap();
+    reader.assign(&place).unwrap();
+    let read = || {
+        let message = reader.poll(LIMIT).expect("a record").unwrap().detach();
+        let headers = message.headers().expect("headers");
+        let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap().to_vec()).unwrap();
+        headers.iter().map(|header| (header.key.to_owned(), text(header.value))).collect::<Vec<_>>()
+    };
+    let expected = [
+        ("nimbus-reason", letter.failure.reason.as_str()),
+        ("nimbus-event", letter.event.name.as_str()),
+        ("nimbus-attempts", &letter.attempts.to_string()),
+    ];
+    assert_eq!(read(), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    assert_eq!(read(), [("nimbus-mark".to_owned(), "purged".to_owned())]);
 }
 
 /// Transactions leave records behind that nobody sees: offsets have holes.

@@ -110,7 +110,10 @@ impl Inner {
     /// Every client that a session of this process holds is claimed for that session again. A session that lost its client
     /// to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
     pub(super) async fn claim_again(&self) -> Result<(), Failure> {
-        let all = self.held.all();
+        self.claim_all_again(self.held.all()).await
+    }
+
+    pub(super) async fn claim_all_again(&self, all: Vec<HeldClaim>) -> Result<(), Failure> {
         let mut outcomes = stream::iter(all).map(|held| self.claim_one_again(held)).buffer_unordered(AT_ONCE);
         while let Some(outcome) = outcomes.next().await {
             outcome?;
@@ -120,7 +123,14 @@ impl Inner {
 
     async fn claim_one_again(&self, held: HeldClaim) -> Result<(), Failure> {
         let HeldClaim { claim, token } = held;
-        match self.claim_as(&claim, token, Why::Again).await {
+        let outcome = self.claim_as(&claim, token, Why::Again).await;
+        if !self.held.has(&claim.client, claim.session) {
+            // The session ended meanwhile, and its release may have come before this. From here on the order is certain:
+            // whoever ends later finds what was written.
+            self.release(&claim.client, claim.session).await?;
+            return Ok(());
+        }
+        match outcome {
             Ok((claimed, _)) => {
                 if let Some((server, session)) = claimed.previous {
                     let note = Notification::Superseded { client: claim.client.clone(), session };

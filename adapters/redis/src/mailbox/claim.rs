@@ -275,6 +275,13 @@ impl From<Failure> for Lost {
 
 #[cfg(test)]
 impl super::RedisMailbox {
+    /// Claims all again; `between` happens once it is known whom.
+    pub(crate) async fn claim_again_after(&self, between: impl AsyncFnOnce()) -> Result<(), Failure> {
+        let all = self.0.held.all();
+        between().await;
+        self.0.claim_all_again(all).await
+    }
+
     /// A claim for which Redis stops between its decision and its writing.
     pub(crate) async fn claim_on_a_stopped_redis(&self, claim: Claim, stop: impl Fn()) -> Result<(), Failure> {
         let holder = self.0.holder(&claim.client).await?.ok_or_else(|| Failure::Unavailable(String::new()))?;

@@ -93,6 +93,18 @@ async fn rule_16_of_two_servers_that_claim_again_the_newer_session_stays() {
 }
 
 #[tokio::test]
+async fn rule_16_a_session_that_ends_while_all_are_claimed_again_holds_nothing() {
+    let Some(redis) = OwnRedis::start("an end while claiming again", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    world.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    redis.command(&["FLUSHALL"]).await;
+    // Its release finds nothing in the emptied Redis, and nobody will release it a second time.
+    let ending = async || world.ports.mailbox.release(&c, session(1)).await.unwrap();
+    world.ports.mailbox.claim_again_after(ending).await.unwrap();
+    assert_eq!(world.ports.mailbox.inspect(&c).await.unwrap().owner, None);
+}
+
+#[tokio::test]
 async fn rule_16_a_lost_tail_is_applied_again_and_counts_once() {
     let Some(mut redis) = OwnRedis::start("a lost tail", &[]).await else { return };
     let (world, c) = (world(&redis).await, client("c"));

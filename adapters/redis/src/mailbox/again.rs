@@ -115,10 +115,15 @@ impl Inner {
 
     pub(super) async fn claim_all_again(&self, all: Vec<HeldClaim>) -> Result<(), Failure> {
         let mut outcomes = stream::iter(all).map(|held| self.claim_one_again(held)).buffer_unordered(AT_ONCE);
+        let mut unreadable = None;
         while let Some(outcome) = outcomes.next().await {
-            outcome?;
+            match outcome {
+                // Of this client alone: the others are claimed first.
+                Err(failure @ Failure::Unreadable(_)) => unreadable = Some(failure),
+                outcome => outcome?,
+            }
         }
-        Ok(())
+        unreadable.map_or(Ok(()), Err)
     }
 
     async fn claim_one_again(&self, held: HeldClaim) -> Result<(), Failure> {
@@ -145,6 +150,7 @@ impl Inner {
                 Ok(())
             }
             Err(Lost::Refused(ClaimError::Unavailable(why))) => Err(Failure::Unavailable(why)),
+            Err(Lost::Failed(failure)) => Err(failure),
         }
     }
 }

@@ -144,5 +144,9 @@ pub(crate) fn redis_failure(error: RedisError) -> Failure {
         RedisError::Unreachable { .. } | RedisError::Answer(_) => Exit::Unavailable,
         RedisError::Address { .. } | RedisError::Unfit(_) => Exit::Usage,
     };
-    Failure::new(exit, format!("{error} (the setting is NIMBUS_REDIS_ADDRESS)"))
+    let advice = match &error {
+        RedisError::Address { .. } | RedisError::Unreachable { .. } => " (the setting is NIMBUS_REDIS_ADDRESS)",
+        RedisError::Answer(_) | RedisError::Unfit(_) => "",
+    };
+    Failure::new(exit, format!("{error}{advice}"))
 }

@@ -28,7 +28,8 @@ impl Inner {
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.holder, all, arguments).await?.list()?;
         answer.item()?;
         let (claims, seen) = (answer.item()?.bytes(), answer.item()?.bytes());
-        (answer.item()?, answer.item()?);
+        answer.item()?;
+        answer.item()?;
         let owner = answer.item()?.bytes();
         let claims = claims.filter(|blob| claims::decode(client, blob).is_err_and(|error| is_damage(&error)));
         let seen = seen.filter(|blob| seen::decode(blob).is_err_and(|error| is_damage(&error)));

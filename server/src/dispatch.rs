@@ -3,13 +3,20 @@
 //! Every notification names the end of the one before it; a break in that chain, an overflow or a reconnect makes the
 //! sessions of the partition read their mailbox. The last message before a silence leaves no break behind it: so once a
 //! second the mailbox is asked how far it is (rule 20). Nothing polls per client.
+//!
+//! A mailbox that does not answer holds nothing up: notifications are handed out while it is asked. What it answers is from
+//! before them, so a chain that has come further in the meantime shows no less than it would have shown then.
 
 use std::sync::Arc;
 
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Fuse, FusedFuture as _},
+};
 use nimbus_core::{
     Partition, Position,
     ports::{
-        mailbox::Head,
+        mailbox::{Head, MailboxError},
         notifier::{Notification, NotifierError, Subscription},
     },
 };
@@ -37,8 +44,12 @@ struct Chain {
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), NotifierError> {
     let subscription = shared.ports.notifier.subscribe(&shared.config.server).await?;
     let partitions = shared.ports.results.partitions();
-    let dispatcher =
-        Dispatcher { chains: vec![Chain::default(); partitions.len()], partitions: partitions.all().collect(), shared };
+    let dispatcher = Dispatcher {
+        chains: vec![Chain::default(); partitions.len()],
+        partitions: partitions.all().collect(),
+        is_silent: false,
+        shared,
+    };
     tokio::select! {
         () = stop.cancelled() => {}
         () = dispatcher.run(subscription) => {}
@@ -48,9 +59,13 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
 
 struct Dispatcher {
     shared: Arc<Shared>,
-    partitions: Vec<Partition>,
+    partitions: Arc<[Partition]>,
     chains: Vec<Chain>,
+    /// The mailbox did not answer the last time.
+    is_silent: bool,
 }
+
+type Heads = Result<Vec<Head>, MailboxError>;
 
 impl Dispatcher {
     async fn run(mut self, mut subscription: Box<dyn Subscription>) {
@@ -58,18 +73,25 @@ impl Dispatcher {
         let mut check = interval(period);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rounds = 0_u32;
+        let mut asking: Fuse<BoxFuture<'static, Heads>> = Fuse::terminated();
+        let mut flushing: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
         loop {
             tokio::select! {
                 biased;
                 // The check comes first when it is due, or a steady stream of notifications would starve it.
-                _ = check.tick() => {
-                    self.check().await;
-                    self.shared.acks.flush(&self.shared).await;
+                _ = check.tick(), if asking.is_terminated() => {
+                    asking = self.ask().fuse();
+                    if flushing.is_terminated() {
+                        let shared = Arc::clone(&self.shared);
+                        flushing = async move { shared.acks.flush(&shared).await }.boxed().fuse();
+                    }
                     rounds = rounds.wrapping_add(1);
                     if rounds.is_multiple_of(SWEEP_EVERY) {
                         self.shared.rate.sweep();
                     }
                 }
+                heads = &mut asking, if !asking.is_terminated() => self.check(heads),
+                () = &mut flushing, if !flushing.is_terminated() => {}
                 notification = subscription.next() => match notification {
                     Some(notification) => self.notified(notification),
                     None => return,
@@ -105,15 +127,25 @@ impl Dispatcher {
         }
     }
 
+    fn ask(&self) -> BoxFuture<'static, Heads> {
+        let (shared, partitions) = (Arc::clone(&self.shared), Arc::clone(&self.partitions));
+        async move { shared.ports.mailbox.heads(&shared.config.server, &partitions).await }.boxed()
+    }
+
     /// Compares the chain with the mailbox. What is ahead may still be on its way, so it gets until the next check.
-    async fn check(&mut self) {
-        let heads = match self.shared.ports.mailbox.heads(&self.shared.config.server, &self.partitions).await {
+    fn check(&mut self, heads: Heads) {
+        let heads = match heads {
             Ok(heads) => heads,
+            // Said once for as long as it lasts.
+            Err(error) if self.is_silent => return tracing::debug!(%error, "the mailbox still cannot be asked"),
             Err(error) => {
-                tracing::warn!(%error, "the mailbox cannot be asked how far it is");
-                return;
+                self.is_silent = true;
+                return tracing::warn!(%error, "the mailbox cannot be asked how far it is");
             }
         };
+        if std::mem::take(&mut self.is_silent) {
+            tracing::info!("the mailbox says again how far it is");
+        }
         for head in heads {
             let chain = &mut self.chains[head.partition.0 as usize];
             let known = chain.last.unwrap_or_default();

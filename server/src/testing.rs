@@ -88,6 +88,8 @@ pub(crate) fn answer(id: &str, seq: u64) -> ResultRecord {
 pub(crate) struct Heads {
     pub(crate) heads: Mutex<Vec<Head>>,
     pub(crate) acks: Mutex<Vec<Vec<MailboxAck>>>,
+    /// While it is held, no call is answered.
+    pub(crate) answers: tokio::sync::Mutex<()>,
 }
 
 impl Heads {
@@ -128,12 +130,16 @@ impl Mailbox for Heads {
     }
 
     async fn ack(&self, acks: &[MailboxAck]) -> Result<(), MailboxError> {
+        drop(self.answers.lock().await);
         self.acks.lock().unwrap().push(acks.to_vec());
         Ok(())
     }
 
     async fn heads(&self, _: &ServerId, _: &[Partition]) -> Result<Vec<Head>, MailboxError> {
-        Ok(self.heads.lock().unwrap().clone())
+        // As they are when it is asked; the answer may be late.
+        let heads = self.heads.lock().unwrap().clone();
+        drop(self.answers.lock().await);
+        Ok(heads)
     }
 }
 

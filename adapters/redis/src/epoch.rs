@@ -49,12 +49,17 @@ impl EpochKey {
 
     /// As [`hold`](Self::hold); another one is a failure.
     pub(crate) async fn insist(&self, link: &Link) -> Result<(), Failure> {
-        let found = self.get_or_put(link).await?;
+        self.expect(self.get_or_put(link).await?)
+    }
+
+    /// What was found has to be this one.
+    pub(crate) fn expect(&self, found: LogEpoch) -> Result<(), Failure> {
         if found == self.epoch {
             return Ok(());
         }
-        tracing::error!(own = %self.epoch, %found, "another log epoch is in use, this process has to be started again");
-        Err(Failure::Unavailable(format!("log epoch {found} is in use, and this process works with {}", self.epoch)))
+        let own = self.epoch;
+        let why = format!("log epoch {found} is in use, and this process works with {own}: it has to be started again");
+        Err(Failure::Unavailable(why))
     }
 
     /// Puts another epoch in the place of this one, unless somebody else did; returns the one that is there then.

@@ -6,7 +6,7 @@
 //! |---|---|---|---|---|
 //! | `<prefix>:epoch` | string | the log epoch in use | the first process; a newer epoch replaces it | replaced |
 //! | `P head` | hash | `applied`, `floor`, `born` (which memory this is), `marks` (timeline), `fp` (fingerprint of the last record) | router; whoever comes first | the epoch ends |
-//! | `P notified` | hash | server → `last` of its newest notification | router; a claim puts 0 | the server owns nobody (sweep) |
+//! | `P notified` | hash | server → `last` of its newest notification | router; a claim puts 0 | nobody listens for the server any more (sweep) |
 //! | `P seen` | hash | client → answered events, backlog | router | the client is forgotten (sweep) |
 //! | `P claim` | hash | client → claims | claim | as above |
 //! | `P owner` | hash | client → hands, session, server | claim, release | as above |

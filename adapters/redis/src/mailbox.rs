@@ -14,6 +14,7 @@ mod fold;
 mod heads;
 mod held;
 mod inspect;
+mod mend;
 mod metrics;
 mod read;
 mod sweep;

@@ -12,7 +12,10 @@ mod subscription;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
-use fred::interfaces::PubsubInterface;
+use fred::{
+    interfaces::{ClientLike as _, PubsubInterface},
+    types::{ClusterHash, CustomCommand, Value},
+};
 use nimbus_core::{
     Partition, PartitionCount, ServerId,
     ports::notifier::{Notification, Notifier, NotifierError, Subscription},
@@ -103,6 +106,18 @@ impl RedisNotifier {
         };
         if heard == 0 { &self.metrics.unheard } else { &self.metrics.sent }.inc();
         Ok(())
+    }
+}
+
+impl RedisNotifier {
+    /// How many connections listen for a server, as to one partition.
+    pub(crate) async fn listeners(&self, partition: Partition, server: &ServerId) -> Result<u64, Failure> {
+        let word = if self.link.cluster { "SHARDNUMSUB" } else { "NUMSUB" };
+        // To the node that has the channel.
+        let command = CustomCommand::new_static("PUBSUB", ClusterHash::Offset(1), false);
+        let arguments: Vec<Value> = vec![word.into(), self.keys.channel(partition, server).into()];
+        let (_, count): (String, u64) = self.link.bulk.custom(command, arguments).await?;
+        Ok(count)
     }
 }
 

@@ -39,4 +39,4 @@ macro_rules! scripts {
     };
 }
 
-scripts! { ack apply begin claim forget holder load read release skip trim }
+scripts! { ack apply begin claim forget holder load mend read release skip trim }

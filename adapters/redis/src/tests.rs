@@ -3,6 +3,7 @@
 mod cluster;
 mod contracts;
 mod cost;
+mod damage;
 mod fitness;
 mod losses;
 mod races;

@@ -239,13 +239,14 @@ pub trait Mailbox: Debug + Send + Sync {
     /// Takes acknowledgements: a trim hint for SDK clients, the kept position of original clients. Batched by callers.
     ///
     /// # Errors
-    /// [`MailboxError::Unavailable`] (retryable, or drop it: it is a hint).
+    /// [`MailboxError::Unavailable`]: some did not count, all others did (retryable, or drop it: it is a hint).
     async fn ack(&self, acks: &[MailboxAck]) -> Result<(), MailboxError>;
 
-    /// How far these partitions are, for the repair that runs once a second.
+    /// How far these partitions are, for the repair that runs once a second. A partition that cannot be asked just now is left
+    /// out: nothing may be concluded of it.
     ///
     /// # Errors
-    /// [`MailboxError::Unavailable`] (retryable).
+    /// [`MailboxError::Unavailable`]: of no partition is anything known (retryable).
     async fn heads(&self, server: &ServerId, partitions: &[Partition]) -> Result<Vec<Head>, MailboxError>;
 }
 

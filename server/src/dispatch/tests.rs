@@ -161,3 +161,50 @@ async fn rule_22_acks_reach_the_mailbox_once_a_second() {
     tokio::time::sleep(period * 10).await;
     assert_eq!(fixture.heads.acks.lock().unwrap().len(), 1, "silence is no call");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_does_not_answer_holds_no_notification_up() {
+    let fixture = Fixture::new().await;
+    let (heads, period) = (Arc::clone(&fixture.heads), fixture.shared.config.repair_interval);
+    tokio::time::sleep(period / 2).await;
+    let held = heads.answers.lock().await;
+    fixture.heads.set(fixture.partition.0, 6, 6);
+    fixture.shared.acks.note(MailboxAck {
+        client: client("phone"),
+        session: SessionId(Ulid(1)),
+        position: Position(1),
+    });
+    // It is asked, and does not answer.
+    tokio::time::sleep(period).await;
+    for seq in 5..=20 {
+        fixture.results(if seq == 5 { 0 } else { seq }, seq);
+        let asked = tokio::time::Instant::now();
+        assert!(!fixture.mail().await.missed);
+        assert!(asked.elapsed() < period / 10, "{:?}", asked.elapsed());
+        tokio::time::sleep(period / 4).await;
+    }
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(0), "nothing is known of the others");
+    drop(held);
+    // The late answer counts for what was true when it was asked for.
+    tokio::time::sleep(period / 10).await;
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(6));
+    assert_eq!(fixture.heads.acks.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_late_answer_of_the_mailbox_raises_no_bookmark_past_a_repair() {
+    let fixture = Fixture::new().await;
+    let (heads, period) = (Arc::clone(&fixture.heads), fixture.shared.config.repair_interval);
+    tokio::time::sleep(period / 2).await;
+    fixture.results(0, 5);
+    assert!(!fixture.mail().await.missed);
+    let held = heads.answers.lock().await;
+    fixture.heads.set(fixture.partition.0, 6, 6);
+    tokio::time::sleep(period).await;
+    // It was asked before; whatever came after that may not have come here.
+    fixture.notify.send(Notification::MayHaveMissed).unwrap();
+    assert!(fixture.mail().await.missed);
+    drop(held);
+    tokio::time::sleep(period / 10).await;
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(0));
+}

@@ -1,11 +1,14 @@
 //! Claiming everything again after Redis was emptied or replaced; and undoing claims of which nobody knows whether they were
 //! made.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use nimbus_core::{
-    ClientId, ServerId, SessionId,
+    ClientId, Partition, ServerId, SessionId,
     ports::{
         mailbox::{Claim, ClaimError},
         notifier::Notification,
@@ -35,6 +38,8 @@ struct UnsureClaim {
     client: ClientId,
     session: SessionId,
     former: Option<(ServerId, SessionId)>,
+    /// It was, and is undone; the session that lost its client may not have been told yet.
+    was_made: bool,
 }
 
 /// A claim on its way: noted as unsure when it is dropped before its answer is there.
@@ -61,7 +66,7 @@ impl Unsure {
     /// To be called before the claim is sent.
     pub(super) fn send(&self, claim: &Claim, former: Option<(&ServerId, SessionId)>) -> OnItsWay<'_> {
         let former = former.map(|(server, session)| (server.clone(), session));
-        let claim = UnsureClaim { client: claim.client.clone(), session: claim.session, former };
+        let claim = UnsureClaim { client: claim.client.clone(), session: claim.session, former, was_made: false };
         OnItsWay { unsure: self, claim: Some(claim) }
     }
 
@@ -84,21 +89,40 @@ impl Unsure {
 impl Inner {
     /// Gives up what unsure claims took after all, and tells the sessions that lost their clients to them: they would wait
     /// for notifications for ever.
-    pub(super) async fn settle_unsure(&self) -> Result<(), Failure> {
-        let mut left = self.unsure.take();
-        while let Some(claim) = left.pop() {
-            let settled = self.settle(&claim).await;
-            if let Err(failure) = settled {
-                left.push(claim);
-                self.unsure.put_back(left);
-                return Err(failure);
-            }
+    ///
+    /// Returns the partitions in which some are left, and why.
+    pub(super) async fn settle_unsure(&self) -> (HashSet<Partition>, Option<Failure>) {
+        let mut by_partition: HashMap<Partition, Vec<UnsureClaim>> = HashMap::new();
+        for claim in self.unsure.take() {
+            by_partition.entry(self.partitions.partition_of(&claim.client)).or_default().push(claim);
         }
-        Ok(())
+        let settled = by_partition.into_iter().map(|(partition, claims)| async move {
+            let failure = self.settle_all(claims).await?;
+            Some((partition, failure))
+        });
+        let (mut left, mut why) = (HashSet::new(), None);
+        for (partition, failure) in join_all(settled).await.into_iter().flatten() {
+            left.insert(partition);
+            why = Some(failure);
+        }
+        (left, why)
     }
 
-    async fn settle(&self, claim: &UnsureClaim) -> Result<(), Failure> {
-        if self.release(&claim.client, claim.session).await?
+    /// Those of one partition; why some are left.
+    async fn settle_all(&self, mut claims: Vec<UnsureClaim>) -> Option<Failure> {
+        while let Some(claim) = claims.last_mut() {
+            if let Err(failure) = self.settle(claim).await {
+                self.unsure.put_back(claims);
+                return Some(failure);
+            }
+            claims.pop();
+        }
+        None
+    }
+
+    async fn settle(&self, claim: &mut UnsureClaim) -> Result<(), Failure> {
+        claim.was_made |= self.release(&claim.client, claim.session).await?;
+        if claim.was_made
             && let Some((server, session)) = &claim.former
         {
             let note = Notification::Superseded { client: claim.client.clone(), session: *session };
@@ -107,20 +131,37 @@ impl Inner {
         Ok(())
     }
 
-    /// Every client that a session of this process holds is claimed for that session again. A session that lost its client
-    /// to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
-    pub(super) async fn claim_again(&self) -> Result<(), Failure> {
-        let all = self.held.all();
+    /// Every client of these partitions that a session of this process holds is claimed for that session again. A session
+    /// that lost its client to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
+    pub(super) async fn claim_again(&self, is_asked: impl Fn(Partition) -> bool) -> Result<(), Failure> {
+        let mut all = self.held.all();
+        all.retain(|held| is_asked(self.partitions.partition_of(&held.claim.client)));
+        self.claim_all_again(all).await
+    }
+
+    pub(super) async fn claim_all_again(&self, all: Vec<HeldClaim>) -> Result<(), Failure> {
         let mut outcomes = stream::iter(all).map(|held| self.claim_one_again(held)).buffer_unordered(AT_ONCE);
+        let mut unreadable = None;
         while let Some(outcome) = outcomes.next().await {
-            outcome?;
+            match outcome {
+                // Of this client alone: the others are claimed first.
+                Err(failure @ Failure::Unreadable(_)) => unreadable = Some(failure),
+                outcome => outcome?,
+            }
         }
-        Ok(())
+        unreadable.map_or(Ok(()), Err)
     }
 
     async fn claim_one_again(&self, held: HeldClaim) -> Result<(), Failure> {
         let HeldClaim { claim, token } = held;
-        match self.claim_as(&claim, token, Why::Again).await {
+        let outcome = self.claim_as(&claim, token, Why::Again).await;
+        if !self.held.has(&claim.client, claim.session) {
+            // The session ended meanwhile, and its release may have come before this. From here on the order is certain:
+            // whoever ends later finds what was written.
+            self.release(&claim.client, claim.session).await?;
+            return Ok(());
+        }
+        match outcome {
             Ok((claimed, _)) => {
                 if let Some((server, session)) = claimed.previous {
                     let note = Notification::Superseded { client: claim.client.clone(), session };
@@ -135,6 +176,7 @@ impl Inner {
                 Ok(())
             }
             Err(Lost::Refused(ClaimError::Unavailable(why))) => Err(Failure::Unavailable(why)),
+            Err(Lost::Failed(failure)) => Err(failure),
         }
     }
 }

@@ -17,9 +17,10 @@ use super::{
     beginning::read_head,
     cache::{Known, Route},
     fold::{Tally, fold, piece_len},
+    mend::is_damage,
 };
 use crate::{
-    codec::{claims, notice, seen},
+    codec::{Unreadable, claims, notice, seen},
     error::Failure,
     link::{decimal, text},
 };
@@ -228,20 +229,22 @@ impl Inner {
             return Ok(false);
         }
         let (mut seen, mut claims) = (answer.item()?.list()?, answer.item()?.list()?);
+        let mut mended = false;
         for client in missing {
-            let mut known = Known {
-                seen: seen.item()?.bytes().map(|bytes| seen::decode(&bytes)).transpose()?.unwrap_or_default(),
-                ..Known::default()
-            };
-            if let Some(bytes) = claims.item()?.bytes() {
-                let stored = claims::decode(client, &bytes)?;
-                known.hands = stored.hands;
-                known.principal = stored.image.principal;
-                known.floor = stored.image.floor;
+            match known(client, seen.item()?.bytes(), claims.item()?.bytes()) {
+                Ok(known) => route.clients.insert(client.clone(), known),
+                // The partition must not stand still for one client.
+                Err(error) if is_damage(&error) => {
+                    self.mend(client, None).await?;
+                    mended = true;
+                }
+                Err(newer) => return Err(newer.into()),
             }
-            route.clients.insert(client.clone(), known);
         }
-        Ok(true)
+        if mended {
+            route.clear();
+        }
+        Ok(!mended)
     }
 
     /// Makes room in a full Redis: the older half of what waits in this partition is left to the log, or all of it.
@@ -265,6 +268,19 @@ impl Inner {
             }
         }
     }
+}
+
+/// What Redis knows of a client.
+fn known(client: &ClientId, seen: Option<Bytes>, claims: Option<Bytes>) -> Result<Known, Unreadable> {
+    let seen = seen.map(|bytes| seen::decode(&bytes)).transpose()?.unwrap_or_default();
+    let mut known = Known { seen, ..Known::default() };
+    if let Some(bytes) = claims {
+        let stored = claims::decode(client, &bytes)?;
+        known.hands = stored.hands;
+        known.principal = stored.image.principal;
+        known.floor = stored.image.floor;
+    }
+    Ok(known)
 }
 
 /// The position past a record, and what it is.

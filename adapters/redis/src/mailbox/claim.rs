@@ -7,7 +7,7 @@ use nimbus_core::{
     ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
 };
 
-use super::{ATTEMPTS, Inner, held::HeldClaim};
+use super::{ATTEMPTS, Inner, held::HeldClaim, mend::is_damage};
 use crate::{
     codec::{
         claims::{self, StoredClaims},
@@ -49,6 +49,8 @@ pub(super) enum Lost {
     Superseded,
     /// As a claim ends.
     Refused(ClaimError),
+    /// Redis did not do it.
+    Failed(Failure),
 }
 
 impl Inner {
@@ -60,6 +62,7 @@ impl Inner {
                 Ok(claimed)
             }
             Err(Lost::Refused(error)) => Err(error),
+            Err(Lost::Failed(failure)) => Err(failure.into()),
             // Only said to claims that are made again.
             Err(Lost::Superseded) => Err(ClaimError::Unavailable("a newer session holds the client".to_owned())),
         }
@@ -73,9 +76,17 @@ impl Inner {
         why: Why,
     ) -> Result<(Claimed, [u8; TOKEN_BYTES]), Lost> {
         for _ in 0..ATTEMPTS {
-            let Some(holder) = self.holder(&claim.client).await? else {
-                self.begin(self.partitions.partition_of(&claim.client)).await?;
-                continue;
+            let holder = match self.holder(&claim.client).await {
+                Ok(Some(holder)) => holder,
+                Ok(None) => {
+                    self.begin(self.partitions.partition_of(&claim.client)).await?;
+                    continue;
+                }
+                Err(Failure::Unreadable(error)) if is_damage(&error) => {
+                    self.mend(&claim.client, Some(claim.session)).await?;
+                    continue;
+                }
+                Err(failure) => return Err(failure.into()),
             };
             if why == Why::Again && holder.is_held_by_a_newer(claim) {
                 return Err(Lost::Superseded);
@@ -269,12 +280,19 @@ fn new_hands() -> Hands {
 
 impl From<Failure> for Lost {
     fn from(failure: Failure) -> Self {
-        Self::Refused(failure.into())
+        Self::Failed(failure)
     }
 }
 
 #[cfg(test)]
 impl super::RedisMailbox {
+    /// Claims all again; `between` happens once it is known whom.
+    pub(crate) async fn claim_again_after(&self, between: impl AsyncFnOnce()) -> Result<(), Failure> {
+        let all = self.0.held.all();
+        between().await;
+        self.0.claim_all_again(all).await
+    }
+
     /// A claim for which Redis stops between its decision and its writing.
     pub(crate) async fn claim_on_a_stopped_redis(&self, claim: Claim, stop: impl Fn()) -> Result<(), Failure> {
         let holder = self.0.holder(&claim.client).await?.ok_or_else(|| Failure::Unavailable(String::new()))?;

@@ -8,9 +8,10 @@ use std::{
 use bytes::Bytes;
 use fred::{
     interfaces::{ClientLike as _, ClusterInterface as _, HashesInterface as _},
-    types::{InfoKind, Value},
+    types::{InfoKind, Value, cluster::ClusterRouting},
+    util::redis_keyslot,
 };
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use nimbus_core::{
     Partition, Position, ServerId,
     ports::{mailbox::Head, notifier::Notification},
@@ -28,7 +29,27 @@ struct Remembered {
     /// By partition: which memory it was.
     born: HashMap<Partition, Bytes>,
     /// By node: whom it copies, or who copies it.
-    replication: Option<Vec<String>>,
+    replication: HashMap<String, String>,
+    /// Some partitions could not be asked the last time.
+    is_partial: bool,
+}
+
+/// The nodes that say who they are.
+struct Nodes {
+    /// Where partitions are; `None` where there is only one node.
+    routing: Option<ClusterRouting>,
+    replication: HashMap<String, String>,
+    /// Why some do not.
+    failure: Option<Failure>,
+}
+
+impl Nodes {
+    /// Whether it is known who the node of this key is. If it is not, it may be another one than before.
+    fn know(&self, key: &str) -> bool {
+        let Some(routing) = &self.routing else { return !self.replication.is_empty() };
+        let node = routing.get_server(redis_keyslot(key.as_bytes()));
+        node.is_some_and(|node| self.replication.contains_key(&node.to_string()))
+    }
 }
 
 impl Memories {
@@ -42,12 +63,14 @@ impl Memories {
     }
 
     /// Whether this is another Redis, or another memory in it, than before.
-    fn differ(&self, born: &[(Partition, Bytes)], replication: &[String]) -> bool {
+    fn differ(&self, born: &[(Partition, Bytes)], replication: &HashMap<String, String>) -> bool {
         let mut known = self.lock();
-        let replaced = known.replication.as_ref().is_some_and(|known| known != replication);
+        // A node that was not there before has taken over from one that was. One that does not answer has said nothing.
+        let is_other = |(node, id): (&String, &String)| known.replication.get(node) != Some(id);
+        let replaced = !known.replication.is_empty() && replication.iter().any(is_other);
         let emptied = born.iter().any(|(partition, born)| known.born.get(partition).is_some_and(|known| known != born));
         if !replaced && !emptied {
-            known.replication.get_or_insert_with(|| replication.to_vec());
+            known.replication.extend(replication.clone());
             for (partition, born) in born {
                 known.born.entry(*partition).or_insert_with(|| born.clone());
             }
@@ -55,27 +78,60 @@ impl Memories {
         replaced || emptied
     }
 
-    fn accept(&self, born: Vec<(Partition, Bytes)>, replication: Vec<String>) {
+    fn accept(&self, born: Vec<(Partition, Bytes)>, replication: HashMap<String, String>) {
         let mut known = self.lock();
         known.born.extend(born);
-        known.replication = Some(replication);
+        known.replication.extend(replication);
+    }
+
+    /// Whether that is news.
+    fn set_partial(&self, is_partial: bool) -> bool {
+        std::mem::replace(&mut self.lock().is_partial, is_partial) != is_partial
     }
 }
 
 impl Inner {
+    /// What one node does not say keeps nobody from what the others say: a partition is left out when it cannot be asked,
+    /// when it is not known whether its node still is the one it was, or while an unsure claim may hold a client of it.
     pub(super) async fn heads(&self, server: &ServerId, partitions: &[Partition]) -> Result<Vec<Head>, Failure> {
-        self.epoch.insist(&self.link).await?;
-        self.settle_unsure().await?;
-        // First: whoever replaces the node from here on is found the next time.
-        let replication = self.replication().await?;
-        let found = try_join_all(partitions.iter().map(|partition| self.look(server, *partition))).await?;
+        // Before the heads: whoever replaces a node from here on is found the next time.
+        let (epoch, (unsettled, settling), nodes) =
+            futures_util::join!(self.epoch.get_or_put(&self.link), self.settle_unsure(), self.nodes());
+        let mut failure = settling.or_else(|| nodes.failure.clone());
+        match epoch {
+            Ok(found) => self.epoch.expect(found)?,
+            Err(error) => failure = Some(error),
+        }
+        let looked = join_all(partitions.iter().map(|partition| self.look(server, *partition))).await;
+        let mut found = Vec::with_capacity(looked.len());
+        for (partition, looked) in partitions.iter().zip(looked) {
+            match looked {
+                Ok(_) if unsettled.contains(partition) => {}
+                Ok(_) if !nodes.know(&self.keys.partition(*partition).head()) => {}
+                Ok(head) => found.push(head),
+                Err(error) => failure = Some(error),
+            }
+        }
+        let missing = partitions.len() - found.len();
+        if found.is_empty() && missing > 0 {
+            return Err(failure.unwrap_or_else(|| Failure::Unavailable("no partition can be asked".to_owned())));
+        }
+        if self.memories.set_partial(missing > 0) {
+            match failure.filter(|_| missing > 0) {
+                Some(error) => {
+                    tracing::warn!(%error, missing, of = partitions.len(), "some partitions cannot be asked how far they are")
+                }
+                None => tracing::info!("all partitions say again how far they are"),
+            }
+        }
         let born: Vec<_> = found.iter().map(|(head, born)| (head.partition, born.clone())).collect();
-        if self.memories.differ(&born, &replication) {
+        if self.memories.differ(&born, &nodes.replication) {
             self.link.metrics.losses.inc();
             tracing::error!("redis was emptied or replaced, claiming all clients of this process again");
-            // Claim first, then read (rule 18): what is applied from now on is told, what was before is read.
-            self.claim_again().await?;
-            self.memories.accept(born, replication);
+            // Claim first, then read (rule 18): what is applied from now on is told, what was before is read. What is in
+            // partitions that cannot be asked is claimed when they can, if they have lost anything.
+            self.claim_again(|partition| born.iter().any(|(answered, _)| *answered == partition)).await?;
+            self.memories.accept(born, nodes.replication);
             self.bus.missed();
             // Until the sessions have read, nobody may be told "you have everything".
             return Err(Failure::Unavailable("redis had lost its memory; it is being repaired".to_owned()));
@@ -103,20 +159,36 @@ impl Inner {
         Ok((Head { partition, applied, notified: Position(notified.unwrap_or(0)) }, born))
     }
 
-    async fn replication(&self) -> Result<Vec<String>, Failure> {
+    async fn nodes(&self) -> Nodes {
         let client = &self.link.quick;
         if !self.link.cluster {
-            let info: String = client.info(Some(InfoKind::Replication)).await?;
-            return Ok(vec![NodeInfo::parse(&info).replication_id()]);
+            let info = client.info::<String>(Some(InfoKind::Replication)).await;
+            let (replication, failure) = match info {
+                Ok(info) => (HashMap::from([(String::new(), NodeInfo::parse(&info).replication_id())]), None),
+                Err(error) => (HashMap::new(), Some(error.into())),
+            };
+            return Nodes { routing: None, replication, failure };
         }
         let routing = client.cached_cluster_state();
-        let mut primaries = routing.map(|routing| routing.unique_primary_nodes()).unwrap_or_default();
-        primaries.sort();
+        let primaries = routing.as_ref().map(ClusterRouting::unique_primary_nodes).unwrap_or_default();
         let infos = primaries.into_iter().map(|primary| async move {
-            let info: String = client.with_cluster_node(&primary).info(Some(InfoKind::Replication)).await?;
-            Ok::<_, Failure>(NodeInfo::parse(&info).replication_id())
+            let info = client.with_cluster_node(&primary).info::<String>(Some(InfoKind::Replication)).await;
+            (primary, info)
         });
-        try_join_all(infos).await
+        let mut nodes = Nodes {
+            routing: Some(routing.unwrap_or_else(ClusterRouting::new)),
+            replication: HashMap::new(),
+            failure: None,
+        };
+        for (primary, info) in join_all(infos).await {
+            match info {
+                Ok(info) => {
+                    drop(nodes.replication.insert(primary.to_string(), NodeInfo::parse(&info).replication_id()))
+                }
+                Err(error) => nodes.failure = Some(error.into()),
+            }
+        }
+        nodes
     }
 
     pub(super) async fn skip_to(&self, partition: Partition, start: Position) -> Result<(), Failure> {

@@ -58,6 +58,11 @@ impl Held {
         }
     }
 
+    /// Whether the session has not been given up.
+    pub(super) fn has(&self, client: &ClientId, session: SessionId) -> bool {
+        self.lock().get(client).is_some_and(|held| held.claim.session == session)
+    }
+
     /// A client of the original protocol has everything before this.
     pub(super) fn acked(&self, client: &ClientId, session: SessionId, position: Position) {
         if let Some(held) = self.lock().get_mut(client)

@@ -79,7 +79,7 @@ pub struct MailboxMetrics {
     pub(super) holes: Counter,
     pub(super) below_floor: Counter,
     pub(super) forgotten: Counter,
-    pub(super) unreadable: Counter,
+    pub(crate) unreadable: Counter,
     pub(crate) pressed: Counter,
     pub(crate) loads: Counter,
     cached: Family<PartitionLabel, Gauge>,
@@ -119,7 +119,7 @@ impl MailboxMetrics {
         );
         registry.register(
             "nimbus_mailbox_unreadable",
-            "Reads of what a newer build wrote, to be served from the results log",
+            "Pieces that a newer build wrote or that are damaged: skipped, or served from the results log",
             metrics.unreadable.clone(),
         );
         registry.register(

@@ -105,8 +105,9 @@ impl Inner {
             by_partition.entry(self.partitions.partition_of(&ack.client)).or_default().push(ack);
         }
         let calls = by_partition.iter().flat_map(|(partition, acks)| acks.chunks(ACKS).map(|some| (*partition, some)));
-        futures_util::future::try_join_all(calls.map(|(partition, some)| self.ack_some(partition, some))).await?;
-        Ok(())
+        // Each for itself: a node that does not answer takes away only what is on it.
+        let done = futures_util::future::join_all(calls.map(|(partition, some)| self.ack_some(partition, some))).await;
+        done.into_iter().collect()
     }
 
     async fn ack_some(&self, partition: Partition, acks: &[&MailboxAck]) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -12,12 +13,12 @@ use fred::{
 };
 use nimbus_core::{
     ClientId, Partition, ServerId,
+    clock::UnixMillis,
     mailbox::{LogStarts, PartitionMailbox, PartitionSnapshot},
 };
 
 use super::Inner;
 use crate::{
-    codec::owner::{self, Holding},
     error::Failure,
     link::{decimal, text},
 };
@@ -29,6 +30,9 @@ const PAGES: usize = 8;
 /// Clients trimmed by one call.
 const TRIM: u64 = 256;
 
+/// Without a listener for so long, a server is gone. Far longer than a connection takes to be made again.
+const GONE: Duration = Duration::from_secs(600);
+
 /// How far earlier sweeps got.
 #[derive(Debug, Default)]
 pub(super) struct Sweeps(Mutex<HashMap<Partition, Progress>>);
@@ -37,29 +41,52 @@ pub(super) struct Sweeps(Mutex<HashMap<Partition, Progress>>);
 struct Progress {
     claims: String,
     seen: String,
-    owners: String,
-    /// Servers that own somebody, as far as this pass over the owners got.
-    servers: HashSet<ServerId>,
+    listeners: Listeners,
+}
+
+/// Which servers listen for a partition. One that has crashed releases nobody, and never comes back under its name.
+#[derive(Debug, Default)]
+struct Listeners {
+    /// In this sweep.
+    asked: HashSet<ServerId>,
+    /// Since when nobody has been found to listen, at each look. Those of a retention ago are looked at anew: bounded by the
+    /// servers that end in that time.
+    absent: HashMap<ServerId, UnixMillis>,
 }
 
 impl Inner {
     pub(super) async fn sweep(&self, logs: impl Fn(Partition) -> LogStarts + Send) -> Result<usize, Failure> {
-        let mut forgotten = 0;
+        let (mut forgotten, mut failed) = (0, None);
         for partition in self.partitions.all() {
             let mut progress = {
                 let mut all = self.sweeps.0.lock().unwrap_or_else(PoisonError::into_inner);
                 all.remove(&partition).unwrap_or_default()
             };
-            let starts = logs(partition);
-            self.expire(partition).await?;
-            let keys = self.keys.partition(partition);
-            forgotten += self.sweep_clients(keys.claim(), &mut progress.claims, partition, starts).await?;
-            forgotten += self.sweep_clients(keys.seen(), &mut progress.seen, partition, starts).await?;
-            self.sweep_servers(partition, &mut progress).await?;
+            // A partition that does not answer keeps its place, and no other from its turn.
+            if let Err(failure) = self.sweep_partition(partition, logs(partition), &mut progress, &mut forgotten).await
+            {
+                failed.get_or_insert(failure);
+            }
             self.sweeps.0.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, progress);
         }
         self.metrics.forgotten.inc_by(forgotten as u64);
-        Ok(forgotten)
+        failed.map_or(Ok(forgotten), Err)
+    }
+
+    async fn sweep_partition(
+        &self,
+        partition: Partition,
+        starts: LogStarts,
+        progress: &mut Progress,
+        forgotten: &mut usize,
+    ) -> Result<(), Failure> {
+        let Progress { claims, seen, listeners } = progress;
+        listeners.asked.clear();
+        self.expire(partition).await?;
+        let keys = self.keys.partition(partition);
+        *forgotten += self.sweep_clients(keys.claim(), claims, partition, starts, listeners).await?;
+        *forgotten += self.sweep_clients(keys.seen(), seen, partition, starts, listeners).await?;
+        self.sweep_servers(partition, listeners).await
     }
 
     /// Lets go of records past their window, also where no batch comes any more.
@@ -78,13 +105,21 @@ impl Inner {
         cursor: &mut String,
         partition: Partition,
         starts: LogStarts,
+        listeners: &mut Listeners,
     ) -> Result<usize, Failure> {
         let mut forgotten = 0;
         for _ in 0..PAGES {
             for (client, _) in self.page_of(&hash, cursor).await? {
                 let client = std::str::from_utf8(&client).ok().and_then(|client| ClientId::try_new(client).ok());
-                if let Some(client) = client {
-                    forgotten += usize::from(self.forget(&client, partition, starts).await?);
+                let Some(client) = client else { continue };
+                match self.forget(&client, partition, starts, listeners).await {
+                    Ok(is_forgotten) => forgotten += usize::from(is_forgotten),
+                    // It stays; the others must not stay with it.
+                    Err(Failure::Unreadable(error)) => {
+                        self.metrics.unreadable.inc();
+                        tracing::debug!(%client, %error, "a client cannot be read, and is not forgotten");
+                    }
+                    Err(failure) => return Err(failure),
                 }
             }
             if cursor == "0" {
@@ -95,9 +130,18 @@ impl Inner {
     }
 
     /// Whether the client was forgotten: the rules say so, and nothing about it changed meanwhile.
-    async fn forget(&self, client: &ClientId, partition: Partition, starts: LogStarts) -> Result<bool, Failure> {
+    async fn forget(
+        &self,
+        client: &ClientId,
+        partition: Partition,
+        starts: LogStarts,
+        listeners: &mut Listeners,
+    ) -> Result<bool, Failure> {
         let Some(holder) = self.holder(client).await? else { return Ok(false) };
-        if holder.owner().is_some() {
+        // The rules look at when it was claimed; they take it for one that nobody holds.
+        if let Some((server, _)) = holder.owner()
+            && !self.is_gone(partition, server, listeners).await?
+        {
             return Ok(false);
         }
         let Some(snapshot) = holder.snapshot(client) else { return Ok(false) };
@@ -130,28 +174,45 @@ impl Inner {
         Ok(answer.number()? == 1)
     }
 
-    /// Forgets the chains of servers that own nobody. One that owns somebody all the same finds its chain broken, which
-    /// makes it repair: the safe side.
-    async fn sweep_servers(&self, partition: Partition, progress: &mut Progress) -> Result<(), Failure> {
-        let keys = self.keys.partition(partition);
-        for _ in 0..PAGES {
-            for (_, entry) in self.page_of(&keys.owner(), &mut progress.owners).await? {
-                if let Some(Holding::Held { server, .. }) = owner::decode(&entry) {
-                    progress.servers.insert(server);
-                }
-            }
-            if progress.owners == "0" {
-                let alive = std::mem::take(&mut progress.servers);
-                let known: Vec<String> = self.link.bulk.hkeys(keys.notified()).await?;
-                let gone = known.into_iter().filter(|name| !alive.iter().any(|server| server.as_str() == name));
-                let gone: Vec<_> = gone.collect();
-                if !gone.is_empty() {
-                    self.link.bulk.hdel::<(), _, _>(keys.notified(), gone).await?;
-                }
-                break;
+    /// Forgets the chains of servers that are gone. One that comes back all the same finds its chain broken, which makes it
+    /// repair: the safe side.
+    async fn sweep_servers(&self, partition: Partition, listeners: &mut Listeners) -> Result<(), Failure> {
+        let key = self.keys.partition(partition).notified();
+        let known: Vec<String> = self.link.bulk.hkeys(key.as_str()).await?;
+        let mut gone = Vec::new();
+        for name in known {
+            let server = ServerId::try_new(name.as_str());
+            if let Ok(server) = server
+                && self.is_gone(partition, &server, listeners).await?
+            {
+                gone.push(name);
             }
         }
+        if !gone.is_empty() {
+            self.link.bulk.hdel::<(), _, _>(key, gone).await?;
+        }
         Ok(())
+    }
+
+    /// Whether nobody has listened for a server for long enough that it cannot be a connection that is being made again.
+    async fn is_gone(
+        &self,
+        partition: Partition,
+        server: &ServerId,
+        listeners: &mut Listeners,
+    ) -> Result<bool, Failure> {
+        let now = self.clock.now();
+        if !listeners.asked.contains(server) {
+            let count = self.notifier.listeners(partition, server).await?;
+            listeners.absent.retain(|_, since| now.since(*since) <= self.limits.retention * 2);
+            if count > 0 {
+                listeners.absent.remove(server);
+            } else {
+                listeners.absent.entry(server.clone()).or_insert(now);
+            }
+            listeners.asked.insert(server.clone());
+        }
+        Ok(listeners.absent.get(server).is_some_and(|since| now.since(*since) >= GONE))
     }
 
     /// One page of a hash. The cursor is empty before the first page and "0" behind the last.

@@ -73,3 +73,47 @@ async fn rule_29_a_batch_and_its_notification_are_one_step_on_the_node_of_their_
         assert!(node.command(&["KEYS", "*:head"]).await.contains("head"));
     }
 }
+
+#[tokio::test]
+async fn rule_20_a_node_that_does_not_answer_takes_nothing_from_the_partitions_of_the_others() {
+    let Some(nodes) = cluster("a node that does not answer").await else { return };
+    let config = RedisConfig {
+        cluster: true,
+        command_timeout: std::time::Duration::from_millis(500),
+        ..config(&nodes[0].url())
+    };
+    let world = World::new(config, 8).await;
+    let all: Vec<_> = world.partitions.all().collect();
+    let one_of = |partition| {
+        let here = |client: &nimbus_core::ClientId| world.partitions.partition_of(client) == partition;
+        (0..).map(|number| client(&format!("c{number}"))).find(here).unwrap()
+    };
+    for partition in &all {
+        let c = one_of(*partition);
+        world.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+        world.ports.mailbox.apply(&answers_in(*partition, &c, 0, 4)).await.unwrap();
+    }
+    let heads = async || world.ports.mailbox.heads(&server("s1"), &all).await;
+    assert_eq!(heads().await.unwrap().len(), 8);
+    let on_first = nodes[0].command(&["KEYS", "*:head"]).await;
+    let is_healthy = |partition: &Partition| on_first.contains(&format!("{{{partition}}}:head"));
+    let healthy: Vec<_> = all.iter().copied().filter(is_healthy).collect();
+    assert!(!healthy.is_empty() && healthy.len() < 8, "both nodes have a share, or this proves nothing");
+    let acks: Vec<_> = all
+        .iter()
+        .map(|partition| MailboxAck { client: one_of(*partition), session: session(1), position: Position(4) })
+        .collect();
+    // Its connections stand, and nothing comes.
+    nodes[1].signal("-STOP");
+    let (found, counted) = futures_util::join!(heads(), world.ports.mailbox.ack(&acks));
+    let found: Vec<_> = found.unwrap().iter().map(|head| (head.partition, head.applied, head.notified)).collect();
+    let expected: Vec<_> = healthy.iter().map(|partition| (*partition, Position(4), Position(4))).collect();
+    assert_eq!(found, expected, "of the others nothing is said");
+    assert!(counted.is_err(), "some did not count");
+    nodes[1].signal("-CONT");
+    until("all are there again", async || heads().await.is_ok_and(|found| found.len() == 8)).await;
+    for partition in &healthy {
+        let view = world.ports.mailbox.inspect(&one_of(*partition)).await.unwrap();
+        assert_eq!((view.waiting, view.owner), (0, Some((server("s1"), session(1)))));
+    }
+}

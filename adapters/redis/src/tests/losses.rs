@@ -93,6 +93,18 @@ async fn rule_16_of_two_servers_that_claim_again_the_newer_session_stays() {
 }
 
 #[tokio::test]
+async fn rule_16_a_session_that_ends_while_all_are_claimed_again_holds_nothing() {
+    let Some(redis) = OwnRedis::start("an end while claiming again", &[]).await else { return };
+    let (world, c) = (world(&redis).await, client("c"));
+    world.ports.mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+    redis.command(&["FLUSHALL"]).await;
+    // Its release finds nothing in the emptied Redis, and nobody will release it a second time.
+    let ending = async || world.ports.mailbox.release(&c, session(1)).await.unwrap();
+    world.ports.mailbox.claim_again_after(ending).await.unwrap();
+    assert_eq!(world.ports.mailbox.inspect(&c).await.unwrap().owner, None);
+}
+
+#[tokio::test]
 async fn rule_16_a_lost_tail_is_applied_again_and_counts_once() {
     let Some(mut redis) = OwnRedis::start("a lost tail", &[]).await else { return };
     let (world, c) = (world(&redis).await, client("c"));
@@ -261,6 +273,7 @@ async fn rule_14_the_window_moves_the_floor_of_everybody_and_leaves_no_stream_be
 async fn rule_13_only_what_no_log_can_bring_back_is_forgotten() {
     let Some(redis) = OwnRedis::start("the sweep", &[]).await else { return };
     let (world, idle, held) = (world(&redis).await, client("idle"), client("held"));
+    let _listens = listen(&world, "s1").await;
     for of in [&idle, &held] {
         world.ports.mailbox.claim(sdk(of, "s1", 1)).await.unwrap();
     }
@@ -278,6 +291,45 @@ async fn rule_13_only_what_no_log_can_bring_back_is_forgotten() {
     let view = world.ports.mailbox.inspect(&idle).await.unwrap();
     assert_eq!((view.principal, view.answered), (None, vec![]));
     assert!(world.ports.mailbox.inspect(&held).await.unwrap().owner.is_some());
+}
+
+#[tokio::test]
+async fn rule_13_what_a_server_that_crashed_held_is_forgotten_with_it() {
+    let Some(redis) = OwnRedis::start("a crashed server", &[]).await else { return };
+    let (world, c, d) = (world(&redis).await, client("c"), client("d"));
+    let (crashed, lives) = (listen(&world, "crashed").await, listen(&world, "lives").await);
+    world.ports.mailbox.claim(sdk(&c, "crashed", 1)).await.unwrap();
+    world.ports.mailbox.claim(sdk(&d, "lives", 1)).await.unwrap();
+    apply(&world, &batch(0, vec![answer(&c, "alice", 1), answer(&d, "alice", 1)])).await;
+    let sweep = async || {
+        let starts = LogStarts { events: Position(100), results: Position(100) };
+        world.ports.mailbox.sweep(|_| starts).await.unwrap()
+    };
+    let notified = async || {
+        let key =
+            crate::keys::Keys::new(&world.config.key_prefix, "", world.epoch, false).partition(Partition(0)).notified();
+        redis.command(&["HKEYS", &key]).await
+    };
+    let retention = crate::testing::LIMITS.retention;
+    world.clock.advance(retention * 2);
+    assert_eq!(sweep().await, 0, "both servers listen");
+    // It releases nobody, and nobody comes back.
+    drop(crashed);
+    until("redis has noticed", async || {
+        let channel = crate::keys::Keys::new("", &world.config.channel_prefix, world.epoch, false)
+            .channel(Partition(0), &server("crashed"));
+        redis.command(&["PUBSUB", "NUMSUB", &channel]).await.ends_with(":0\r\n")
+    })
+    .await;
+    assert_eq!(sweep().await, 0, "it may be a connection that is made again");
+    assert!(notified().await.contains("crashed"));
+    world.clock.advance(std::time::Duration::from_secs(3_600));
+    assert_eq!(sweep().await, 1);
+    assert_eq!(world.ports.mailbox.inspect(&c).await.unwrap().owner, None);
+    assert!(world.ports.mailbox.inspect(&d).await.unwrap().owner.is_some());
+    let left = notified().await;
+    assert!(left.contains("lives") && !left.contains("crashed"), "{left}");
+    drop(lives);
 }
 
 #[tokio::test]

@@ -148,9 +148,10 @@ pub(crate) fn redis_failure(error: RedisError) -> Failure {
         | RedisError::Authorities { .. }
         | RedisError::Unfit(_) => Exit::Usage,
     };
-    let setting = match &error {
-        RedisError::Authorities { .. } => "NIMBUS_REDIS_CA_FILE",
-        _ => "NIMBUS_REDIS_ADDRESS",
+    let advice = match &error {
+        RedisError::Authorities { .. } => " (the setting is NIMBUS_REDIS_CA_FILE)",
+        RedisError::Answer(_) | RedisError::Unfit(_) => "",
+        _ => " (the setting is NIMBUS_REDIS_ADDRESS)",
     };
-    Failure::new(exit, format!("{error} (the setting is {setting})"))
+    Failure::new(exit, format!("{error}{advice}"))
 }

@@ -9,6 +9,7 @@ use rdkafka::{
         AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
         TopicReplication,
     },
+    config::RDKafkaLogLevel,
     consumer::Consumer,
     error::KafkaError,
     metadata::MetadataTopic,
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use crate::{
     Finding, KafkaConfig, OpenError,
     blocking::ASK_LIMIT,
-    client::{Asking, Observer},
+    client::{Asking, Observer, why},
     epoch, fault,
     metrics::Metrics,
     topic::Topic,
@@ -44,8 +45,8 @@ impl std::fmt::Debug for KafkaAdmin {
     }
 }
 
-fn asked<T>(doing: impl Into<String>, outcome: Result<T, KafkaError>) -> Result<T, OpenError> {
-    outcome.map_err(|source| OpenError::Unreachable { doing: doing.into(), source })
+fn asked<T>(client: &Asking, doing: impl Into<String>, outcome: Result<T, KafkaError>) -> Result<T, OpenError> {
+    outcome.map_err(|source| why(client, doing.into(), source))
 }
 
 /// Runs what blocks on a blocking thread.
@@ -68,11 +69,13 @@ impl KafkaAdmin {
         config.check()?;
         // What goes wrong here is told by the errors.
         let metrics = Metrics::register(&mut Registry::default());
-        let settings = config.asking(&epoch::group(&config));
+        let mut settings = config.asking(&epoch::group(&config));
+        // What it says of connections tells why a broker does not let it in.
+        settings.set_log_level(RDKafkaLogLevel::Info);
         let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
-        let observer = || Observer::new(metrics.clone());
-        let admin = settings.create_with_context(observer()).map_err(wrong)?;
-        let client = settings.create_with_context(observer()).map_err(wrong)?;
+        let observer = Observer::new(metrics);
+        let admin = settings.create_with_context(observer.clone()).map_err(wrong)?;
+        let client = settings.create_with_context(observer).map_err(wrong)?;
         Ok(Self { config, admin, client: Arc::new(client) })
     }
 
@@ -172,7 +175,7 @@ impl KafkaAdmin {
         };
         let topics: Vec<_> = missing.iter().map(new).collect();
         let options = AdminOptions::new().operation_timeout(Some(CREATE_LIMIT)).request_timeout(Some(CREATE_LIMIT));
-        let created = asked("make the topics", self.admin.create_topics(&topics, &options).await)?;
+        let created = asked(&self.client, "make the topics", self.admin.create_topics(&topics, &options).await)?;
         for outcome in created {
             match outcome {
                 // Another process was quicker.
@@ -188,7 +191,7 @@ impl KafkaAdmin {
     /// How many brokers are in service.
     async fn brokers(&self) -> Result<usize, OpenError> {
         let (client, name) = (Arc::clone(&self.client), self.config.topics.events.clone());
-        let look = move || asked("count the brokers", client.fetch_metadata(Some(&name), ASK_LIMIT));
+        let look = move || asked(&client, "count the brokers", client.fetch_metadata(Some(&name), ASK_LIMIT));
         Ok(off("count the brokers", look).await?.brokers().len())
     }
 
@@ -199,8 +202,8 @@ impl KafkaAdmin {
             let mut shapes = [None, None, None];
             for topic in Topic::ALL {
                 let name = names.of(topic);
-                let metadata =
-                    asked(format!("look at the topic {name}"), client.fetch_metadata(Some(name), ASK_LIMIT))?;
+                let doing = format!("look at the topic {name}");
+                let metadata = asked(&client, doing, client.fetch_metadata(Some(name), ASK_LIMIT))?;
                 let found = metadata.topics().iter().find(|found| found.name() == name);
                 shapes[topic.index()] = found.map(|found| Shape::of(name, found)).transpose()?.flatten();
             }
@@ -217,7 +220,8 @@ impl KafkaAdmin {
         }
         let resources = names.map(ResourceSpecifier::Topic);
         let options = AdminOptions::new().request_timeout(Some(ASK_LIMIT));
-        let described = asked("read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;
+        let described =
+            asked(&self.client, "read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;
         let mut settings = HashMap::new();
         for resource in described {
             let refused = |why: RDKafkaErrorCode| OpenError::Refused {

@@ -36,7 +36,7 @@ pub use config::{
     Compression, DEFAULT_APPEND_QUEUE_BYTES, DEFAULT_LINGER, DEFAULT_MAX_RECORD_BYTES, DEFAULT_PARTITIONS,
     DEFAULT_RELEASE_LIMIT, DEFAULT_RETENTION, DEFAULT_SESSION_TIMEOUT, KafkaConfig, TopicNames,
 };
-pub use error::OpenError;
+pub use error::{OpenError, Refusal};
 pub use kafka::Kafka;
 pub use topics::{Finding, Severity};
 

@@ -160,7 +160,7 @@ pub(crate) fn kafka_failure(error: OpenError) -> Failure {
     let advice = match &error {
         OpenError::Partitions { .. } => " (the setting is NIMBUS_PARTITIONS)",
         OpenError::Unreachable { .. } => " (the setting is NIMBUS_KAFKA_BROKERS)",
-        OpenError::Property { .. } => " (the setting is NIMBUS_KAFKA_PROPERTIES)",
+        OpenError::Property { .. } | OpenError::NotLetIn { .. } => " (the setting is NIMBUS_KAFKA_PROPERTIES)",
         _ => "",
     };
     Failure::new(exit, format!("{error}{advice}"))

@@ -93,6 +93,7 @@ fn kafka_problem(name: &'static str, error: &OpenError) -> Check {
     let remedy = match error {
         OpenError::Partitions { .. } => format!("{remedy}; the setting is NIMBUS_PARTITIONS"),
         OpenError::Property { .. } => format!("{remedy} from NIMBUS_KAFKA_PROPERTIES"),
+        OpenError::NotLetIn { .. } => format!("{remedy}; the setting is NIMBUS_KAFKA_PROPERTIES"),
         _ => remedy.to_owned(),
     };
     let found = text.rsplit_once("; ").map_or(text.as_str(), |(found, _)| found);

@@ -11,6 +11,7 @@ mod ownership;
 mod refusals;
 mod replays;
 mod retention;
+mod secured;
 mod upgrade;
 
 use std::net::SocketAddr;

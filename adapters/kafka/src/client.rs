@@ -121,11 +121,12 @@ impl KafkaConfig {
         config
     }
 
-    pub(crate) fn producer(&self, max_record_bytes: usize) -> ClientConfig {
+    pub(crate) fn producer(&self, most: [usize; 3]) -> ClientConfig {
         let mut config = self.base();
-        config.set("message.max.bytes", max_record_bytes.to_string());
-        // A batch may be no larger than the topic's largest record, or the broker refuses it.
-        config.set("batch.size", max_record_bytes.min(1 << 20).to_string());
+        let [events, results, dead_letters] = most;
+        config.set("message.max.bytes", events.max(results).max(dead_letters).to_string());
+        // A batch may be no larger than its topic's largest record, or the broker refuses it.
+        config.set("batch.size", events.min(results).min(dead_letters).min(1 << 20).to_string());
         config.set("acks", "all").set("enable.idempotence", "true");
         // After a record that cannot be stored nothing behind it is.
         config.set("enable.gapless.guarantee", "true");

@@ -31,19 +31,21 @@ pub(crate) fn group(config: &KafkaConfig) -> String {
 
 /// What is kept with each of the two topics that an epoch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub struct Kept {
     events: Option<LogEpoch>,
     results: Option<LogEpoch>,
 }
 
 impl Kept {
-    /// The epoch, if both topics have it.
-    pub(crate) fn epoch(self) -> Option<LogEpoch> {
+    /// The epoch, if both topics have it. `None`: nobody stored one since both were made. It is deleted with the topic, so that a
+    /// topic that was made anew has none.
+    pub fn epoch(self) -> Option<LogEpoch> {
         self.results.filter(|_| self.events == self.results)
     }
 
-    /// One of the topics is another one than when the epoch was stored: it was made anew, alone.
-    pub(crate) fn is_torn(self) -> bool {
+    /// One of the topics is another one than when the epoch was stored: it was made anew, alone, and what the other one
+    /// holds belongs to another log.
+    pub fn is_torn(self) -> bool {
         self.events != self.results
     }
 }

@@ -15,7 +15,7 @@ use rdkafka::{
 };
 
 use super::broker::{broker, config, epoch, open};
-use crate::{KafkaAdmin, KafkaConfig, OpenError, Severity};
+use crate::{KafkaAdmin, KafkaConfig, Kept, OpenError, Severity};
 
 const P0: Partition = Partition(0);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -57,13 +57,15 @@ async fn topics_are_made_as_configured_and_what_is_unsafe_is_told() {
     let config = config(&brokers, partitions(3));
     let admin = KafkaAdmin::try_new(config.clone()).unwrap();
     assert!(matches!(admin.inspect().await, Err(OpenError::Missing { topic }) if topic == config.topics.events));
-    let findings = admin.prepare().await.unwrap();
-    assert_eq!(findings, admin.inspect().await.unwrap());
+    let prepared = admin.prepare().await.unwrap();
+    let findings = prepared.findings();
+    assert_eq!(findings, admin.inspect().await.unwrap().findings());
     // One broker has room for one replica.
     assert_eq!(findings.len(), 3, "{findings:?}");
     assert!(findings.iter().all(|found| found.severity == Severity::Warning && found.what.contains("1 replica")));
     let longer = KafkaConfig { retention: config.retention * 2, max_record_bytes: 4 << 20, ..config };
-    let findings = KafkaAdmin::try_new(longer).unwrap().inspect().await.unwrap();
+    let prepared = KafkaAdmin::try_new(longer).unwrap().inspect().await.unwrap();
+    let findings = prepared.findings();
     for word in ["retention.ms", "max.message.bytes"] {
         assert_eq!(findings.iter().filter(|found| found.what.contains(word)).count(), 3, "{findings:?}");
     }
@@ -94,23 +96,23 @@ async fn the_epoch_goes_with_its_topic() {
     let config = config(&brokers, partitions(1));
     let admin = KafkaAdmin::try_new(config.clone()).unwrap();
     admin.prepare().await.unwrap();
-    assert_eq!(admin.stored_epoch().await.unwrap(), None);
+    assert_eq!(admin.kept().await.unwrap().epoch(), None);
     for epoch in [epoch(), epoch()] {
         admin.store_epoch(epoch).await.unwrap();
-        assert_eq!(admin.stored_epoch().await.unwrap(), Some(epoch));
-        assert_eq!(KafkaAdmin::try_new(config.clone()).unwrap().stored_epoch().await.unwrap(), Some(epoch));
+        assert_eq!(admin.kept().await.unwrap().epoch(), Some(epoch));
+        assert_eq!(KafkaAdmin::try_new(config.clone()).unwrap().kept().await.unwrap().epoch(), Some(epoch));
     }
     let deleted = self::admin(&config).delete_topics(&[&config.topics.results], &options()).await.unwrap();
     deleted.into_iter().for_each(|outcome| drop(outcome.unwrap()));
-    let gone = async { while admin.stored_epoch().await.ok() != Some(None) {} };
+    let gone = async { while admin.kept().await.ok().map(Kept::epoch) != Some(None) {} };
     within("the epoch to be forgotten", gone).await;
     // The broker deletes in the background: until then the name is taken.
     let made = async { while admin.prepare().await.is_err() {} };
     within("the topic to be made anew", made).await;
-    assert_eq!(admin.stored_epoch().await.unwrap(), None);
-    assert!(admin.is_torn().await.unwrap(), "the events topic still has it");
+    assert_eq!(admin.kept().await.unwrap().epoch(), None);
+    assert!(admin.kept().await.unwrap().is_torn(), "the events topic still has it");
     admin.store_epoch(epoch()).await.unwrap();
-    assert!(!admin.is_torn().await.unwrap());
+    assert!(!admin.kept().await.unwrap().is_torn());
 }
 
 async fn alone(log: &EventLog) -> (Box<dyn Consumer<Event>>, Committed) {

@@ -4,18 +4,18 @@ use std::{num::NonZeroU32, time::Duration};
 
 use nimbus_contracts::{Sample, within};
 use nimbus_core::{
-    ClientId, Event, GroupId, Partition, PartitionCount, Position,
+    ClientId, Event, GroupId, Partition, PartitionCount, Position, ResultRecord,
     ports::log::{Committed, Consumer, ConsumerEvent, EventLog, LogError},
 };
 use rdkafka::{
     ClientConfig, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     producer::{BaseProducer, BaseRecord, Producer},
 };
 
 use super::broker::{broker, config, epoch, open};
-use crate::{KafkaAdmin, KafkaConfig, Kept, OpenError, Severity};
+use crate::{Compression, KafkaAdmin, KafkaConfig, Kept, OpenError, Severity};
 
 const P0: Partition = Partition(0);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -238,4 +238,28 @@ async fn a_partition_that_is_not_released_is_taken_away() {
     within("a flush", one.flush()).await.unwrap();
     assert!(log.committed(partition).await.unwrap().is_empty(), "it is not its own any more");
     one.release(partition);
+}
+
+/// The append that meets the new limit was attempted, and ends as such; what comes then is refused before it is.
+#[tokio::test]
+async fn a_limit_that_was_lowered_is_learned_from_the_first_refusal() {
+    let Some(brokers) = broker() else { return };
+    let config = KafkaConfig { compression: Compression::None, ..config(&brokers, partitions(1)) };
+    let kafka = open(&config, epoch()).await;
+    let log = kafka.events();
+    let large = Event { payload: vec![7; 8_000].into(), ..event(1) };
+    log.fits(&large).unwrap();
+    within("an append", log.append(P0, vec![large.clone()])).await.unwrap();
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(&config.topics.events)).set("max.message.bytes", "4000");
+    admin(&config).alter_configs([&lower], &options()).await.unwrap().into_iter().for_each(|set| drop(set.unwrap()));
+    let error = loop {
+        // Until the broker has heard of it.
+        if let Err(error) = within("an append", log.append(P0, vec![large.clone()])).await {
+            break error;
+        }
+    };
+    assert!(matches!(&error, LogError::Ambiguous(why) if why.contains("max.message.bytes")), "{error}");
+    assert!(log.fits(&large).is_err_and(|found| found.most == 4_000));
+    assert!(kafka.results().fits(&ResultRecord::sample(&large.origin.client, 1)).is_ok());
+    within("an append", log.append(P0, vec![event(2)])).await.unwrap();
 }

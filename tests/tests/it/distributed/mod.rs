@@ -12,6 +12,7 @@ mod refusals;
 mod replays;
 mod retention;
 mod secured;
+mod sizes;
 mod upgrade;
 
 use std::net::SocketAddr;

@@ -72,3 +72,19 @@ pub struct Event {
     /// Opaque to everything but the edge that wrote it; returned with each result.
     pub edge_context: Bytes,
 }
+
+impl Event {
+    /// The same event, refused for good: nothing is kept of it but what its answer needs.
+    #[must_use]
+    pub fn refuse(self, failure: Failure) -> Self {
+        Self {
+            payload: Bytes::new(),
+            content_type: ContentType::default(),
+            attributes: Attributes::default(),
+            deadline: None,
+            traceparent: String::new(),
+            refused: Some(failure),
+            ..self
+        }
+    }
+}

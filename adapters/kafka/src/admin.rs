@@ -9,6 +9,7 @@ use rdkafka::{
         AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
         TopicReplication,
     },
+    config::RDKafkaLogLevel,
     consumer::Consumer,
     error::KafkaError,
     metadata::MetadataTopic,
@@ -17,9 +18,9 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use crate::{
-    Finding, KafkaConfig, OpenError,
+    Finding, KafkaConfig, Kept, OpenError,
     blocking::ASK_LIMIT,
-    client::{Asking, Observer},
+    client::{Asking, Observer, why},
     epoch, fault,
     metrics::Metrics,
     topic::Topic,
@@ -31,11 +32,27 @@ const CREATE_LIMIT: Duration = Duration::from_secs(15);
 /// How often the brokers are asked whether new topics have leaders.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// A connection for looking after the topics, before the logs are opened and for `doctor`.
+/// A connection for looking after the topics, before the logs are opened and for `doctor`. A cheap handle.
+#[derive(Clone)]
 pub struct KafkaAdmin {
     config: KafkaConfig,
-    admin: AdminClient<Observer>,
+    admin: Arc<AdminClient<Observer>>,
     client: Arc<Asking>,
+}
+
+/// Topics that are there and were judged: what [`Kafka::open_on`](crate::Kafka::open_on) needs.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) config: KafkaConfig,
+    pub(crate) admin: KafkaAdmin,
+    pub(crate) verdict: Verdict,
+}
+
+impl Prepared {
+    /// What was found of the topics.
+    pub fn findings(&self) -> &[Finding] {
+        &self.verdict.findings
+    }
 }
 
 impl std::fmt::Debug for KafkaAdmin {
@@ -44,8 +61,8 @@ impl std::fmt::Debug for KafkaAdmin {
     }
 }
 
-fn asked<T>(doing: impl Into<String>, outcome: Result<T, KafkaError>) -> Result<T, OpenError> {
-    outcome.map_err(|source| OpenError::Unreachable { doing: doing.into(), source })
+fn asked<T>(client: &Asking, doing: impl Into<String>, outcome: Result<T, KafkaError>) -> Result<T, OpenError> {
+    outcome.map_err(|source| why(client, doing.into(), source))
 }
 
 /// Runs what blocks on a blocking thread.
@@ -68,11 +85,13 @@ impl KafkaAdmin {
         config.check()?;
         // What goes wrong here is told by the errors.
         let metrics = Metrics::register(&mut Registry::default());
-        let settings = config.asking(&epoch::group(&config));
+        let mut settings = config.asking(&epoch::group(&config));
+        // What it says of connections tells why a broker does not let it in.
+        settings.set_log_level(RDKafkaLogLevel::Info);
         let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
-        let observer = || Observer::new(metrics.clone());
-        let admin = settings.create_with_context(observer()).map_err(wrong)?;
-        let client = settings.create_with_context(observer()).map_err(wrong)?;
+        let observer = Observer::new(metrics);
+        let admin = Arc::new(settings.create_with_context(observer.clone()).map_err(wrong)?);
+        let client = settings.create_with_context(observer).map_err(wrong)?;
         Ok(Self { config, admin, client: Arc::new(client) })
     }
 
@@ -80,17 +99,18 @@ impl KafkaAdmin {
     ///
     /// # Errors
     /// [`OpenError`]; only [`OpenError::Unreachable`] is retryable.
-    pub async fn prepare(&self) -> Result<Vec<Finding>, OpenError> {
-        Ok(self.prepared().await?.findings)
+    pub async fn prepare(&self) -> Result<Prepared, OpenError> {
+        let verdict = self.verdict().await?;
+        Ok(Prepared { config: self.config.clone(), admin: self.clone(), verdict })
     }
 
     /// Judges the topics; makes none.
     ///
     /// # Errors
     /// As [`prepare`](Self::prepare), and [`OpenError::Missing`].
-    pub async fn inspect(&self) -> Result<Vec<Finding>, OpenError> {
-        let shapes = self.shapes().await?;
-        Ok(self.judged(shapes).await?.findings)
+    pub async fn inspect(&self) -> Result<Prepared, OpenError> {
+        let verdict = self.judged(self.shapes().await?).await?;
+        Ok(Prepared { config: self.config.clone(), admin: self.clone(), verdict })
     }
 
     /// Which of the topics are not there.
@@ -103,24 +123,13 @@ impl KafkaAdmin {
         Ok(missing.map(|topic| self.config.topics.of(topic).to_owned()).collect())
     }
 
-    /// The epoch that is kept with the topics of events and of results. `None`: nobody stored one since both were made. It is
-    /// deleted with the topic, so that a topic that was made anew has none.
+    /// What is kept of the epoch with the topics of events and of results.
     ///
     /// # Errors
     /// [`OpenError::Unreachable`] (retryable) and [`OpenError::Epoch`].
-    pub async fn stored_epoch(&self) -> Result<Option<LogEpoch>, OpenError> {
+    pub async fn kept(&self) -> Result<Kept, OpenError> {
         let (client, config) = (Arc::clone(&self.client), self.config.clone());
-        off("read the epoch", move || Ok(epoch::stored(&client, &config)?.epoch())).await
-    }
-
-    /// Whether one of the two topics was made anew alone since the epoch was stored: then [`stored_epoch`](Self::stored_epoch)
-    /// finds none, and what the other topic holds belongs to another log.
-    ///
-    /// # Errors
-    /// As [`stored_epoch`](Self::stored_epoch).
-    pub async fn is_torn(&self) -> Result<bool, OpenError> {
-        let (client, config) = (Arc::clone(&self.client), self.config.clone());
-        off("read the epoch", move || Ok(epoch::stored(&client, &config)?.is_torn())).await
+        off("read the epoch", move || epoch::stored(&client, &config)).await
     }
 
     /// Keeps the epoch with both topics, whatever was there before. Durable when it returns.
@@ -132,7 +141,7 @@ impl KafkaAdmin {
         off("store the epoch", move || epoch::store(&client, &config, epoch)).await
     }
 
-    pub(crate) async fn prepared(&self) -> Result<Verdict, OpenError> {
+    async fn verdict(&self) -> Result<Verdict, OpenError> {
         let shapes = self.shapes().await?;
         let missing: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| shapes[topic.index()].is_none()).collect();
         if missing.is_empty() {
@@ -172,7 +181,7 @@ impl KafkaAdmin {
         };
         let topics: Vec<_> = missing.iter().map(new).collect();
         let options = AdminOptions::new().operation_timeout(Some(CREATE_LIMIT)).request_timeout(Some(CREATE_LIMIT));
-        let created = asked("make the topics", self.admin.create_topics(&topics, &options).await)?;
+        let created = asked(&self.client, "make the topics", self.admin.create_topics(&topics, &options).await)?;
         for outcome in created {
             match outcome {
                 // Another process was quicker.
@@ -188,7 +197,7 @@ impl KafkaAdmin {
     /// How many brokers are in service.
     async fn brokers(&self) -> Result<usize, OpenError> {
         let (client, name) = (Arc::clone(&self.client), self.config.topics.events.clone());
-        let look = move || asked("count the brokers", client.fetch_metadata(Some(&name), ASK_LIMIT));
+        let look = move || asked(&client, "count the brokers", client.fetch_metadata(Some(&name), ASK_LIMIT));
         Ok(off("count the brokers", look).await?.brokers().len())
     }
 
@@ -199,8 +208,8 @@ impl KafkaAdmin {
             let mut shapes = [None, None, None];
             for topic in Topic::ALL {
                 let name = names.of(topic);
-                let metadata =
-                    asked(format!("look at the topic {name}"), client.fetch_metadata(Some(name), ASK_LIMIT))?;
+                let doing = format!("look at the topic {name}");
+                let metadata = asked(&client, doing, client.fetch_metadata(Some(name), ASK_LIMIT))?;
                 let found = metadata.topics().iter().find(|found| found.name() == name);
                 shapes[topic.index()] = found.map(|found| Shape::of(name, found)).transpose()?.flatten();
             }
@@ -210,14 +219,40 @@ impl KafkaAdmin {
     }
 
     async fn judged(&self, shapes: [Option<Shape>; 3]) -> Result<Verdict, OpenError> {
-        let names = Topic::ALL.map(|topic| self.config.topics.of(topic));
+        let names = self.names();
         // Before its settings are asked for, or the broker's word for it would be all that is said.
         if let Some((name, _)) = names.iter().zip(&shapes).find(|(_, shape)| shape.is_none()) {
             return Err(OpenError::Missing { topic: (*name).to_owned() });
         }
-        let resources = names.map(ResourceSpecifier::Topic);
+        let settings = self.settings().await?;
+        let mut facts = Vec::with_capacity(names.len());
+        for (name, shape) in names.into_iter().zip(shapes) {
+            let missing = || OpenError::Missing { topic: name.to_owned() };
+            let shape = shape.ok_or_else(missing)?;
+            facts.push(shape.facts(settings.get(name).ok_or_else(missing)?));
+        }
+        let facts: [Facts; 3] =
+            facts.try_into().map_err(|_| OpenError::Config("three topics are needed".to_owned()))?;
+        judge(&self.config, &facts)
+    }
+
+    fn names(&self) -> [&str; 3] {
+        Topic::ALL.map(|topic| self.config.topics.of(topic))
+    }
+
+    /// The largest record that each topic takes now, by [`Topic::index`]. Needs no runtime.
+    pub(crate) async fn max_record_bytes(&self) -> Result<[usize; 3], OpenError> {
+        let settings = self.settings().await?;
+        let of = |name: &str| settings.get(name).map_or(usize::MAX, max_message_bytes);
+        Ok(self.names().map(|name| of(name).min(self.config.max_record_bytes)))
+    }
+
+    /// What the topics are set to, by their names.
+    async fn settings(&self) -> Result<HashMap<String, ConfigResource>, OpenError> {
+        let resources = self.names().map(ResourceSpecifier::Topic);
         let options = AdminOptions::new().request_timeout(Some(ASK_LIMIT));
-        let described = asked("read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;
+        let described =
+            asked(&self.client, "read the topics' settings", self.admin.describe_configs(&resources, &options).await)?;
         let mut settings = HashMap::new();
         for resource in described {
             let refused = |why: RDKafkaErrorCode| OpenError::Refused {
@@ -229,16 +264,13 @@ impl KafkaAdmin {
                 settings.insert(name.clone(), resource);
             }
         }
-        let mut facts = Vec::with_capacity(names.len());
-        for (name, shape) in names.into_iter().zip(shapes) {
-            let missing = || OpenError::Missing { topic: name.to_owned() };
-            let shape = shape.ok_or_else(missing)?;
-            facts.push(shape.facts(settings.get(name).ok_or_else(missing)?));
-        }
-        let facts: [Facts; 3] =
-            facts.try_into().map_err(|_| OpenError::Config("three topics are needed".to_owned()))?;
-        judge(&self.config, &facts)
+        Ok(settings)
     }
+}
+
+fn max_message_bytes(settings: &ConfigResource) -> usize {
+    let text = settings.get("max.message.bytes").and_then(|entry| entry.value.as_deref());
+    text.and_then(|value| value.parse().ok()).unwrap_or(1 << 20)
 }
 
 /// What the metadata say about a topic.
@@ -281,8 +313,7 @@ impl Shape {
             retention_bytes: limit("retention.bytes"),
             min_insync_replicas: limit("min.insync.replicas")
                 .map_or(1, |least| u32::try_from(least).unwrap_or(u32::MAX)),
-            max_message_bytes: limit("max.message.bytes")
-                .map_or(1 << 20, |most| usize::try_from(most).unwrap_or(usize::MAX)),
+            max_message_bytes: max_message_bytes(settings),
         }
     }
 }

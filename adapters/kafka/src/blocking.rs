@@ -1,7 +1,10 @@
 //! Questions to the broker, which librdkafka answers to whoever blocks: on blocking threads, so many at a time.
 
 use std::{
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::Thread,
     time::{Duration, Instant},
 };
 
@@ -41,6 +44,26 @@ pub(crate) fn patiently_for<T>(
             return Err(error);
         }
         std::thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// Waits for a future that needs no runtime, on a thread that may block.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }
 

@@ -1,15 +1,21 @@
 //! What all clients of the broker have in common: settings, and where their log lines and errors go.
 
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
 use nimbus_core::ports::log::LogError;
 use rdkafka::{
     ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
+    types::RDKafkaErrorCode,
 };
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use crate::{Compression, KafkaConfig, fault, metrics::Metrics};
+use crate::{Compression, KafkaConfig, OpenError, Refusal, fault, metrics::Metrics};
 
 /// How far a fetch may run ahead of who reads, per partition, in KiB; one fetch may come on top of it.
 const READ_AHEAD_KIB: usize = 1024;
@@ -18,15 +24,43 @@ const FETCH_BYTES: usize = 1 << 20;
 /// How soon a fetch is tried again after the one before filled the read-ahead: librdkafka's second would be felt.
 const FETCH_BACKOFF_MS: u64 = 5;
 
-/// Hands log lines of librdkafka on, and counts its errors.
+/// How long after a failed question its reason may come: the connection's failure is told by another thread.
+const HEAR_LIMIT: Duration = Duration::from_millis(200);
+
+/// Hands log lines of librdkafka on, counts its errors, and remembers why brokers do not let it in.
 #[derive(Debug, Clone)]
 pub(crate) struct Observer {
     metrics: Metrics,
+    refusal: Arc<Mutex<Option<(Refusal, String)>>>,
 }
 
 impl Observer {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics }
+        Self { metrics, refusal: Arc::default() }
+    }
+
+    fn note(&self, refusal: Refusal, why: &str) {
+        *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((refusal, why.to_owned()));
+    }
+
+    /// The last refusal since this was asked before.
+    fn take_refusal(&self) -> Option<(Refusal, String)> {
+        self.refusal.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Why a question failed: what the client has heard of its connections meanwhile says more than the time that it took.
+pub(crate) fn why(client: &Asking, doing: String, source: KafkaError) -> OpenError {
+    let deadline = Instant::now() + HEAR_LIMIT;
+    loop {
+        if let Some((refusal, why)) = client.context().take_refusal() {
+            return OpenError::NotLetIn { doing, refusal, why };
+        }
+        if Instant::now() > deadline {
+            return OpenError::Unreachable { doing, source };
+        }
+        // Errors are told to whoever polls. What it returns was told as well.
+        drop(client.poll(HEAR_LIMIT / 10));
     }
 }
 
@@ -40,21 +74,31 @@ pub(crate) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
         | RDKafkaLogLevel::Critical
         | RDKafkaLogLevel::Error
         | RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, line, "librdkafka warns"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-            info!(target: "librdkafka", facility, line, "librdkafka informs");
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            debug!(target: "librdkafka", facility, line, "librdkafka says")
         }
-        RDKafkaLogLevel::Debug => debug!(target: "librdkafka", facility, line, "librdkafka says"),
     }
 }
 
 impl ClientContext for Observer {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if Refusal::is_silence(facility, line) {
+            self.note(Refusal::Protocol, line);
+        }
         log_line(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.metrics.broker_errors.inc();
-        warn!(%error, reason, "trouble with a broker");
+        if let Some(refusal) = error.rdkafka_error_code().and_then(|code| Refusal::of(code, reason)) {
+            self.note(refusal, reason);
+        }
+        // Comes with every other error again, and says less.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            debug!(reason, "no broker can be reached");
+        } else {
+            warn!(%error, reason, "trouble with a broker");
+        }
     }
 }
 
@@ -77,11 +121,12 @@ impl KafkaConfig {
         config
     }
 
-    pub(crate) fn producer(&self, max_record_bytes: usize) -> ClientConfig {
+    pub(crate) fn producer(&self, most: [usize; 3]) -> ClientConfig {
         let mut config = self.base();
-        config.set("message.max.bytes", max_record_bytes.to_string());
-        // A batch may be no larger than the topic's largest record, or the broker refuses it.
-        config.set("batch.size", max_record_bytes.min(1 << 20).to_string());
+        let [events, results, dead_letters] = most;
+        config.set("message.max.bytes", events.max(results).max(dead_letters).to_string());
+        // A batch may be no larger than its topic's largest record, or the broker refuses it.
+        config.set("batch.size", events.min(results).min(dead_letters).min(1 << 20).to_string());
         config.set("acks", "all").set("enable.idempotence", "true");
         // After a record that cannot be stored nothing behind it is.
         config.set("enable.gapless.guarantee", "true");

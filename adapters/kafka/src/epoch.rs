@@ -10,7 +10,6 @@ use nimbus_core::LogEpoch;
 use rdkafka::{
     TopicPartitionList,
     consumer::{CommitMode, Consumer},
-    error::KafkaError,
     topic_partition_list::Offset,
 };
 use ulid::Ulid;
@@ -18,7 +17,7 @@ use ulid::Ulid;
 use crate::{
     KafkaConfig, OpenError,
     blocking::{ASK_LIMIT, patiently_for},
-    client::Asking,
+    client::{Asking, why},
 };
 
 /// How long a group may be without a coordinator: until the brokers have made the topic that they keep groups in, or a broker
@@ -30,32 +29,30 @@ pub(crate) fn group(config: &KafkaConfig) -> String {
     format!("{}-epoch", config.group_prefix)
 }
 
-fn unreachable(doing: &str, source: KafkaError) -> OpenError {
-    OpenError::Unreachable { doing: doing.to_owned(), source }
-}
-
 /// What is kept with each of the two topics that an epoch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub struct Kept {
     events: Option<LogEpoch>,
     results: Option<LogEpoch>,
 }
 
 impl Kept {
-    /// The epoch, if both topics have it.
-    pub(crate) fn epoch(self) -> Option<LogEpoch> {
+    /// The epoch, if both topics have it. `None`: nobody stored one since both were made. It is deleted with the topic, so that a
+    /// topic that was made anew has none.
+    pub fn epoch(self) -> Option<LogEpoch> {
         self.results.filter(|_| self.events == self.results)
     }
 
-    /// One of the topics is another one than when the epoch was stored: it was made anew, alone.
-    pub(crate) fn is_torn(self) -> bool {
+    /// One of the topics is another one than when the epoch was stored: it was made anew, alone, and what the other one
+    /// holds belongs to another log.
+    pub fn is_torn(self) -> bool {
         self.events != self.results
     }
 }
 
 /// What is kept. Blocks.
 pub(crate) fn stored(client: &Asking, config: &KafkaConfig) -> Result<Kept, OpenError> {
-    let failed = |source| unreachable("read the epoch", source);
+    let failed = |source| why(client, "read the epoch".to_owned(), source);
     let topics = [&config.topics.events, &config.topics.results];
     let mut list = TopicPartitionList::with_capacity(topics.len());
     for topic in topics {
@@ -78,7 +75,7 @@ pub(crate) fn stored(client: &Asking, config: &KafkaConfig) -> Result<Kept, Open
 
 /// Keeps the epoch with both topics, in one commit. Blocks until it is durable.
 pub(crate) fn store(client: &Asking, config: &KafkaConfig, epoch: LogEpoch) -> Result<(), OpenError> {
-    let failed = |source| unreachable("store the epoch", source);
+    let failed = |source| why(client, "store the epoch".to_owned(), source);
     let mut list = TopicPartitionList::with_capacity(2);
     for topic in [&config.topics.events, &config.topics.results] {
         let mut place = list.add_partition(topic, 0);

@@ -25,9 +25,23 @@ pub(crate) const fn trace(code: RDKafkaErrorCode) -> Trace {
     }
 }
 
+/// Whether the broker takes no records of that size (any more).
+pub(crate) const fn is_too_large(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidMessageSize
+            | RDKafkaErrorCode::MessageBatchTooLarge
+    )
+}
+
 /// The error of an append of which nothing was stored.
 pub(crate) fn refused(code: RDKafkaErrorCode) -> LogError {
     match trace(code) {
+        // It was attempted, so it is too late for a refusal. What is appended anew is looked at with the topic's new limit.
+        Trace::None if is_too_large(code) => {
+            LogError::Ambiguous(format!("the topic's max.message.bytes is lower than it was: {code}"))
+        }
         Trace::None => LogError::Full(format!("the broker does not take a record like that: {code}")),
         Trace::Perhaps => LogError::Unavailable(code.to_string()),
     }
@@ -100,10 +114,9 @@ mod tests {
     #[test]
     fn only_what_is_refused_for_what_it_is_left_nothing_behind() {
         use RDKafkaErrorCode as Code;
-        for code in [Code::MessageSizeTooLarge, Code::InvalidRecord] {
-            assert!(matches!(refused(code), LogError::Full(_)));
-            assert_eq!(trace(code), Trace::None);
-        }
+        assert!(matches!(refused(Code::InvalidRecord), LogError::Full(_)));
+        assert!(matches!(refused(Code::MessageSizeTooLarge), LogError::Ambiguous(_)), "it was attempted");
+        assert!([Code::InvalidRecord, Code::MessageSizeTooLarge].into_iter().all(|code| trace(code) == Trace::None));
         // A timeout, a purge and a lost leader say nothing about what the broker did with it.
         let unknown = [
             Code::MessageTimedOut,

@@ -14,13 +14,14 @@ use rdkafka::error::KafkaError;
 use tracing::{info, warn};
 
 use crate::{
-    Finding, KafkaAdmin, KafkaConfig, OpenError, Severity,
+    Finding, KafkaAdmin, KafkaConfig, OpenError, Prepared, Severity,
     client::{Asking, Observer},
     epoch, fault,
     log::TopicLog,
     metrics::Metrics,
     producer::Producer,
     shared::Shared,
+    sizes::Sizes,
     topics::Verdict,
 };
 
@@ -81,23 +82,31 @@ impl Kafka {
     /// # Errors
     /// [`OpenError`]; each says what to do. Only [`OpenError::Unreachable`] is retryable.
     pub async fn open(config: KafkaConfig, epoch: LogEpoch, registry: &mut Registry) -> Result<Self, OpenError> {
+        Self::open_on(KafkaAdmin::try_new(config)?.prepare().await?, epoch, registry)
+    }
+
+    /// Opens the logs on topics that were looked at just now, as those of this epoch. Asks no broker.
+    ///
+    /// # Errors
+    /// [`OpenError::Config`] and [`OpenError::Thread`].
+    pub fn open_on(prepared: Prepared, epoch: LogEpoch, registry: &mut Registry) -> Result<Self, OpenError> {
         let metrics = Metrics::register(registry);
-        let admin = KafkaAdmin::try_new(config.clone())?;
-        let verdict = admin.prepared().await?;
+        let Prepared { config, admin, verdict } = prepared;
         for finding in verdict.findings.iter().filter(|finding| finding.severity > Severity::Fine) {
             warn!(what = finding.what, remedy = finding.remedy, "the topics could be safer");
         }
-        Self::start(config, epoch, verdict, metrics)
+        Self::start(config, admin, epoch, verdict, metrics)
     }
 
     /// On topics that were judged.
     pub(crate) fn start(
         config: KafkaConfig,
+        admin: KafkaAdmin,
         epoch: LogEpoch,
         verdict: Verdict,
         metrics: Metrics,
     ) -> Result<Self, OpenError> {
-        let shared = Self::share(config, epoch, verdict.max_record_bytes, metrics)?;
+        let shared = Self::share(config, admin, epoch, Sizes::new(verdict.max_record_bytes), metrics)?;
         let keeper = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("kafka-keeper".to_owned()).spawn(move || keep(&keeper))?;
         shared.add_thread(thread);
@@ -113,20 +122,15 @@ impl Kafka {
 
     fn share(
         config: KafkaConfig,
+        admin: KafkaAdmin,
         epoch: LogEpoch,
-        max_record_bytes: usize,
+        sizes: Sizes,
         metrics: Metrics,
     ) -> Result<Arc<Shared>, OpenError> {
         let wrong = |error: KafkaError| OpenError::Config(fault::settings(&error));
         let observer = Observer::new(metrics.clone());
         let client: Asking = config.asking(&epoch::group(&config)).create_with_context(observer).map_err(wrong)?;
-        let producer = Producer::open(
-            config.topics.clone(),
-            config.producer(max_record_bytes),
-            max_record_bytes,
-            config.append_queue_bytes,
-            metrics.clone(),
-        )?;
+        let producer = Producer::open(config.clone(), sizes, admin, metrics.clone())?;
         Ok(Arc::new(Shared::new(config, epoch, metrics, producer, client)))
     }
 

@@ -28,15 +28,17 @@ mod producer;
 mod reader;
 mod reports;
 mod shared;
+mod sizes;
 mod topic;
 mod topics;
 
-pub use admin::KafkaAdmin;
+pub use admin::{KafkaAdmin, Prepared};
 pub use config::{
     Compression, DEFAULT_APPEND_QUEUE_BYTES, DEFAULT_LINGER, DEFAULT_MAX_RECORD_BYTES, DEFAULT_PARTITIONS,
     DEFAULT_RELEASE_LIMIT, DEFAULT_RETENTION, DEFAULT_SESSION_TIMEOUT, KafkaConfig, TopicNames,
 };
-pub use error::OpenError;
+pub use epoch::Kept;
+pub use error::{OpenError, Refusal};
 pub use kafka::Kafka;
 pub use topics::{Finding, Severity};
 

@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use async_trait::async_trait;
 use nimbus_core::{
     GroupId, LogEpoch, Partition, PartitionCount, Position,
-    ports::log::{Appender, Appending, Batch, Consumer, Log, LogError, Range},
+    ports::log::{Appender, Appending, Batch, Consumer, Log, LogError, Range, TooLarge},
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     blocking::blocking,
     group::GroupConsumer,
     kafka::Running,
-    parcel::Parcel,
+    parcel::{Parcel, size_of},
     producer::Producer,
     reader,
     topic::{Topic, TopicRecord},
@@ -82,6 +82,10 @@ impl<R: TopicRecord> Log<R> for TopicLog<R> {
 
     fn partitions(&self) -> PartitionCount {
         self.running.shared.config.partitions
+    }
+
+    fn fits(&self, record: &R) -> Result<(), TooLarge> {
+        self.producer().sizes().check(R::TOPIC, size_of(record))
     }
 
     async fn ready(&self) {

@@ -10,6 +10,11 @@ const OVERHEAD: usize = 256;
 /// What the broker adds to a record, at most: lengths, deltas, and the header of a batch of one.
 const FRAMING: usize = 128;
 
+/// How large a record is, as the broker counts it.
+pub(crate) fn size_of<R: TopicRecord>(record: &R) -> usize {
+    record.origin().client.as_str().len() + record.encoded_len() + FRAMING
+}
+
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) topic: Topic,

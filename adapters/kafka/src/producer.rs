@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nimbus_core::ports::log::{Appending, LogError};
+use nimbus_core::ports::log::{Appending, LogError, TooLarge};
 use rdkafka::{
     ClientConfig, ClientContext, Message as _,
     config::RDKafkaLogLevel,
@@ -25,8 +25,8 @@ use rdkafka::{
 use tracing::{error, warn};
 
 use crate::{
-    TopicNames, append::Append, appender::Fence, budget::Budget, client::log_line, fault, metrics::Metrics,
-    parcel::Parcel, reports::Accounts,
+    KafkaAdmin, KafkaConfig, append::Append, appender::Fence, blocking, budget::Budget, client::log_line, fault,
+    metrics::Metrics, parcel::Parcel, reports::Accounts, sizes::Sizes,
 };
 
 /// How long the thread waits for answers before it looks around: for a failed producer, or the end.
@@ -39,6 +39,7 @@ const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 /// Takes the broker's answers.
 struct Answers {
     failed: Arc<AtomicBool>,
+    too_large: Arc<AtomicBool>,
     metrics: Metrics,
 }
 
@@ -63,9 +64,13 @@ impl ProducerContext for Answers {
         match result {
             Ok(message) => append.record_stored(message.offset()),
             Err((error, _)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                if fault::is_too_large(code) {
+                    self.too_large.store(true, Ordering::Release);
+                }
                 // Before anybody hears of it: nothing that is appended from now on lands.
                 self.failed.store(true, Ordering::Release);
-                append.record_failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail));
+                append.record_failed(code);
             }
         }
     }
@@ -75,13 +80,17 @@ impl ProducerContext for Answers {
 struct Line {
     native: BaseProducer<Answers>,
     failed: Arc<AtomicBool>,
+    /// A topic takes less than it did.
+    too_large: Arc<AtomicBool>,
 }
 
 impl Line {
     fn open(config: &ClientConfig, metrics: &Metrics) -> Result<Self, KafkaError> {
         let failed = Arc::new(AtomicBool::new(false));
-        let answers = Answers { failed: Arc::clone(&failed), metrics: metrics.clone() };
-        Ok(Self { native: config.create_with_context(answers)?, failed })
+        let too_large = Arc::new(AtomicBool::new(false));
+        let (also_failed, also_too_large) = (Arc::clone(&failed), Arc::clone(&too_large));
+        let answers = Answers { failed: also_failed, too_large: also_too_large, metrics: metrics.clone() };
+        Ok(Self { native: config.create_with_context(answers)?, failed, too_large })
     }
 
     fn failed(&self) -> bool {
@@ -100,9 +109,10 @@ impl Line {
 
 /// The producer of the process.
 pub(crate) struct Producer {
-    names: TopicNames,
-    max_record_bytes: usize,
-    config: ClientConfig,
+    config: KafkaConfig,
+    sizes: Sizes,
+    /// To ask the topics for their limits again.
+    admin: KafkaAdmin,
     /// `None`: being made again, or closed.
     line: RwLock<Option<Arc<Line>>>,
     accounts: Arc<Accounts>,
@@ -119,18 +129,18 @@ impl std::fmt::Debug for Producer {
 
 impl Producer {
     pub(crate) fn open(
-        names: TopicNames,
-        config: ClientConfig,
-        max_record_bytes: usize,
-        queue_bytes: usize,
+        config: KafkaConfig,
+        sizes: Sizes,
+        admin: KafkaAdmin,
         metrics: Metrics,
     ) -> Result<Arc<Self>, crate::OpenError> {
         let refused = |error: KafkaError| crate::OpenError::Config(fault::settings(&error));
-        let line = Line::open(&config, &metrics).map_err(refused)?;
+        let line = Line::open(&config.producer(sizes.get()), &metrics).map_err(refused)?;
+        let queue_bytes = config.append_queue_bytes;
         let producer = Arc::new(Self {
-            names,
-            max_record_bytes,
             config,
+            sizes,
+            admin,
             line: RwLock::new(Some(Arc::new(line))),
             accounts: Arc::new(Accounts::new(Budget::new(queue_bytes, metrics.queue_bytes.clone()), metrics)),
             closing: AtomicBool::new(false),
@@ -147,18 +157,18 @@ impl Producer {
         &self.accounts.metrics
     }
 
+    pub(crate) fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
     pub(crate) async fn ready(&self) {
         self.accounts.budget.ready().await;
     }
 
     /// Whether a record of this append could never be stored.
     pub(crate) fn check(&self, parcel: &Parcel) -> Result<(), LogError> {
-        let bytes = parcel.largest();
-        if bytes > self.max_record_bytes {
-            let most = self.max_record_bytes;
-            return Err(LogError::Full(format!("a record takes {bytes} bytes, the topic takes {most}")));
-        }
-        Ok(())
+        let too_large = |found: TooLarge| LogError::Full(format!("a record cannot be stored: {found}"));
+        self.sizes.check(parcel.topic, parcel.largest()).map_err(too_large)
     }
 
     /// Enqueues an append of its own.
@@ -181,7 +191,7 @@ impl Producer {
         let line = self.line.read().unwrap_or_else(PoisonError::into_inner);
         let usable = line.as_ref().filter(|line| !line.failed());
         let Some(line) = usable else { return Err((parcel.len(), self.not_now())) };
-        let topic = self.names.of(parcel.topic);
+        let topic = self.config.topics.of(parcel.topic);
         let partition = parcel.partition.0.cast_signed();
         for (sent, (key, value)) in parcel.records().enumerate() {
             let mut record = BaseRecord::with_opaque_to(topic, Arc::clone(append)).partition(partition);
@@ -235,12 +245,15 @@ impl Producer {
             let fatal = line.native.client().fatal_error().map(|(_, reason)| reason);
             warn!(reason = fatal.as_deref().unwrap_or("an append failed"), "the producer is given up and made again");
             line.purge();
+            if line.too_large.load(Ordering::Acquire) {
+                self.ask_for_sizes();
+            }
         }
         if self.closing.load(Ordering::Acquire) {
             std::thread::sleep(TURN);
             return;
         }
-        match Line::open(&self.config, self.metrics()) {
+        match Line::open(&self.config.producer(self.sizes.get()), self.metrics()) {
             Ok(line) => {
                 self.metrics().producer_rebuilds.inc();
                 self.exchange(Some(Arc::new(line)));
@@ -249,6 +262,17 @@ impl Producer {
                 error!(%error, "cannot make a producer, trying again");
                 std::thread::sleep(REBUILD_PAUSE);
             }
+        }
+    }
+
+    /// Before the failure is told: whoever comes again is to be refused by the new limit, and not to fail once more.
+    fn ask_for_sizes(&self) {
+        match blocking::wait(self.admin.max_record_bytes()) {
+            Ok(most) => {
+                warn!(?most, "a topic takes smaller records than before; larger ones are refused from now on");
+                self.sizes.set(most);
+            }
+            Err(error) => warn!(%error, "the topics cannot be asked for the largest record that they take"),
         }
     }
 

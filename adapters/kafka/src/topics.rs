@@ -73,7 +73,8 @@ pub(crate) struct Facts {
 /// What all three topics allow, and what there is to say about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    pub(crate) max_record_bytes: usize,
+    /// By [`Topic::index`].
+    pub(crate) max_record_bytes: [usize; 3],
     /// Of the events topic; `None`: for ever.
     pub(crate) events_retention: Option<Duration>,
     pub(crate) findings: Vec<Finding>,
@@ -90,13 +91,11 @@ pub(crate) fn judge(config: &KafkaConfig, facts: &[Facts; 3]) -> Result<Verdict,
         return Err(OpenError::Partitions { found: events, wanted });
     }
     let mut findings = Vec::new();
-    let mut max_record_bytes = config.max_record_bytes;
     for topic in Topic::ALL {
         let (name, facts) = (config.topics.of(topic), &facts[topic.index()]);
         if facts.cleanup_policy.contains("compact") {
             return Err(OpenError::Compacted { topic: name.to_owned(), policy: facts.cleanup_policy.clone() });
         }
-        max_record_bytes = max_record_bytes.min(facts.max_message_bytes);
         let before = findings.len();
         findings.extend(warnings(config, name, facts));
         if findings.len() == before {
@@ -104,6 +103,7 @@ pub(crate) fn judge(config: &KafkaConfig, facts: &[Facts; 3]) -> Result<Verdict,
             findings.push(Finding { severity: Severity::Fine, what, remedy: String::new() });
         }
     }
+    let max_record_bytes = [0, 1, 2].map(|index: usize| facts[index].max_message_bytes.min(config.max_record_bytes));
     let events_retention = facts[Topic::Events.index()].retention;
     Ok(Verdict { max_record_bytes, events_retention, findings })
 }
@@ -208,7 +208,7 @@ mod tests {
     fn good_topics_are_fine() {
         let verdict = with(|_| ()).unwrap();
         assert!(verdict.findings.iter().all(|finding| finding.severity == Severity::Fine));
-        assert_eq!((verdict.findings.len(), verdict.max_record_bytes), (3, config().max_record_bytes));
+        assert_eq!((verdict.findings.len(), verdict.max_record_bytes), (3, [config().max_record_bytes; 3]));
         with(|facts| facts.retention = None).unwrap();
     }
 
@@ -242,6 +242,7 @@ mod tests {
             assert_eq!(warnings.len(), 1, "{findings:?}");
             assert!(warnings[0].what.contains(expected) && !warnings[0].remedy.is_empty(), "{findings:?}");
         }
-        assert_eq!(with(|facts| facts.max_message_bytes = 1000).unwrap().max_record_bytes, 1000);
+        let own = config().max_record_bytes;
+        assert_eq!(with(|facts| facts.max_message_bytes = 1000).unwrap().max_record_bytes, [own, 1000, own]);
     }
 }

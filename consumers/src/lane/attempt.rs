@@ -9,7 +9,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use nimbus_core::{
     Failure, Reason,
-    ports::executor::{ExecutorError, Job, Outcome, Output, Run},
+    ports::{
+        executor::{ExecutorError, Job, Outcome, Output, Run},
+        log::TooLarge,
+    },
 };
 
 use super::parts::fits;
@@ -115,8 +118,16 @@ pub(super) fn decide(ended: Ended, attempt: u32, attempts: u32, max_bytes: usize
 }
 
 fn too_large(what: &str, max_bytes: usize) -> Decision {
-    let message = format!("{what} is larger than the {max_bytes} bytes that can be delivered");
+    let message =
+        format!("{what} is larger than can be delivered ({max_bytes} bytes), or than the log of results takes");
     dead(metrics::Outcome::ResultTooLarge, Reason::ResultTooLarge, &message, message.clone())
+}
+
+/// What follows from an answer that the log of results does not take.
+pub(super) fn not_stored(too_large: TooLarge) -> Death {
+    let message = format!("the result cannot be stored: {too_large}");
+    let failure = failure(Reason::ResultTooLarge, &message);
+    Death { outcome: metrics::Outcome::ResultTooLarge, failure, detail: message }
 }
 
 fn dead(outcome: metrics::Outcome, reason: Reason, message: &str, detail: String) -> Decision {

@@ -8,7 +8,7 @@ use nimbus_core::{
     clock::UnixMillis,
     ports::{
         executor::Output,
-        log::{LogRecord, Stored},
+        log::{LogRecord, Stored, TooLarge},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -127,6 +127,32 @@ impl PartitionCx {
 
     /// Puts out the one terminal answer to an event.
     pub(super) fn answer(&self, stored: &Stored<Event>, numbers: Numbers, answer: Result<Output, Failure>) {
+        self.put_out(stored, self.answering(stored, numbers, answer));
+    }
+
+    /// The same, unless it is larger than the log of results takes.
+    ///
+    /// # Errors
+    /// By how much. Nothing was put out.
+    pub(super) fn try_answer(
+        &self,
+        stored: &Stored<Event>,
+        numbers: Numbers,
+        answer: Result<Output, Failure>,
+    ) -> Result<(), TooLarge> {
+        let record = self.answering(stored, numbers, answer);
+        self.runtime.ports.results.fits(&record)?;
+        self.put_out(stored, record);
+        Ok(())
+    }
+
+    /// Whether the log of results takes a part like that.
+    pub(super) fn fits(&self, stored: &Stored<Event>, numbers: Numbers, output: &Output) -> bool {
+        let record = self.answering(stored, numbers, Ok(output.clone()));
+        self.runtime.ports.results.fits(&record).is_ok()
+    }
+
+    fn answering(&self, stored: &Stored<Event>, numbers: Numbers, answer: Result<Output, Failure>) -> ResultRecord {
         let kind = if answer.is_ok() { PartKind::Final } else { PartKind::Error };
         let event = &stored.record;
         let mut record = ResultRecord::answering(event, stored.offset, self.lane, kind, numbers.now);
@@ -135,6 +161,11 @@ impl PartitionCx {
             Ok(output) => fill(&mut record, output),
             Err(failure) => record.failure = Some(failure),
         }
+        record
+    }
+
+    fn put_out(&self, stored: &Stored<Event>, record: ResultRecord) {
+        let event = &stored.record;
         let settle = Settle { offset: stored.offset, received: event.received, weight: event.weight() };
         let mut out = self.out();
         out.push(record);

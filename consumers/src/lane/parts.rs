@@ -58,7 +58,10 @@ impl<'a> Parts<'a> {
 impl PartSink for Parts<'_> {
     fn emit(&self, kind: InterimKind, output: Output) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if !fits(&output, self.cx.runtime.config.max_result_bytes) {
+            let numbers = |part_no| Numbers { attempt: self.attempt, part_no, now: self.cx.now() };
+            let is_small_enough = fits(&output, self.cx.runtime.config.max_result_bytes)
+                && self.cx.fits(self.stored, numbers(self.emitted()), &output);
+            if !is_small_enough {
                 self.too_large.store(true, Ordering::Relaxed);
             }
             if self.too_large() {
@@ -67,8 +70,7 @@ impl PartSink for Parts<'_> {
             // The semaphore is never closed; were it, the part would only go unbudgeted.
             let permit = self.budget().acquire_owned().await.ok();
             let part_no = self.emitted.fetch_add(1, Ordering::Relaxed);
-            let numbers = Numbers { attempt: self.attempt, part_no, now: self.cx.now() };
-            self.cx.part(self.stored, numbers, kind.into(), output, permit);
+            self.cx.part(self.stored, numbers(part_no), kind.into(), output, permit);
         })
     }
 }

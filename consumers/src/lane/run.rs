@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use nimbus_core::{
     ClientId, Event, Failure, Reason,
     clock::UnixMillis,
@@ -23,7 +24,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use tracing::{debug, warn};
 
 use super::{
-    attempt::{Begun, Death, Decision, Ended, begin, decide, failure, finish},
+    attempt::{Begun, Death, Decision, Ended, begin, decide, failure, finish, not_stored},
     cx::{Numbers, PartitionCx},
     parts::Parts,
     work::{Route, Work},
@@ -54,6 +55,9 @@ pub(super) enum Halt {
 
 /// How long a run may go on without letting the others have a turn. Executors that answer at once take far less each.
 const TURN: Duration = Duration::from_millis(1);
+
+/// How much is kept of what an executor said, in a letter that is too large.
+const KEPT_CHARACTERS: usize = 256;
 
 /// How many events lie between two looks at the clock.
 const LOOK_EVERY: usize = 16;
@@ -182,7 +186,11 @@ impl Execution<'_> {
             match decide(ended, attempt, attempts, config.max_result_bytes, parts.too_large()) {
                 Decision::Answer(answer) => {
                     let outcome = if answer.is_ok() { Outcome::Final } else { Outcome::Rejected };
-                    self.answer(numbers, answer, outcome);
+                    // Appended, it would fail each time, and everything behind it would wait for ever.
+                    match self.cx.try_answer(self.stored, numbers, answer) {
+                        Ok(()) => self.cx.meters_of(self.entry).ended(outcome),
+                        Err(too_large) => return self.bury(numbers, not_stored(too_large), behind).await,
+                    }
                     return Ok(());
                 }
                 Decision::Dead(death) => return self.bury(numbers, death, behind).await,
@@ -253,9 +261,21 @@ impl Execution<'_> {
             failed: numbers.now,
             mark: None,
         };
-        self.keep(letter).await?;
+        self.keep(self.fitting(letter)).await?;
         self.answer(Numbers { now: self.cx.now(), ..numbers }, Err(death.failure), death.outcome);
         Ok(())
+    }
+
+    /// A letter that its log does not take is kept without what the client sent, rather than not at all.
+    fn fitting(&self, mut letter: DeadLetter) -> DeadLetter {
+        if let Err(too_large) = self.cx.runtime.ports.dead_letters.fits(&letter) {
+            let bytes = letter.event.payload.len();
+            letter.event.payload = Bytes::new();
+            let words: String = letter.failure.message.chars().take(KEPT_CHARACTERS).collect();
+            letter.failure.message = format!("{words} (without its payload of {bytes} bytes: {too_large})");
+            warn!(partition = %self.cx.partition, %too_large, bytes, "a dead letter is kept without its payload");
+        }
+        letter
     }
 
     async fn keep(&self, letter: DeadLetter) -> Result<(), Halt> {

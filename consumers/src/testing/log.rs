@@ -14,6 +14,7 @@ use nimbus_core::{
     GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
     ports::log::{
         Appender, Appending, Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord, Range, Stored,
+        TooLarge,
     },
 };
 use tokio::sync::Notify;
@@ -56,6 +57,8 @@ struct Inner<R> {
     members: u64,
     appends: usize,
     batch_records: usize,
+    /// The largest weight of a record.
+    most: usize,
 }
 
 /// A handle; clones name the same log.
@@ -89,6 +92,7 @@ impl<R: LogRecord> MemoryLog<R> {
             members: 0,
             appends: 0,
             batch_records: 100,
+            most: usize::MAX,
         };
         Self(Arc::new(Shared { inner: Mutex::new(inner), changed: Notify::new() }))
     }
@@ -120,6 +124,11 @@ impl<R: LogRecord> Shared<R> {
     /// The next append meets this fate, the one after it the next.
     pub(crate) fn doom(&self, fates: impl IntoIterator<Item = Fate>) {
         self.change(|inner| inner.fates.extend(fates));
+    }
+
+    /// Takes no record that weighs more.
+    pub(crate) fn limit(&self, most: usize) {
+        self.change(|inner| inner.most = most);
     }
 
     /// From now on appends become durable only at [`sync`](Self::sync).
@@ -267,6 +276,11 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
 
     fn partitions(&self) -> PartitionCount {
         PartitionCount(NonZeroU32::new(self.lock().partitions.len() as u32).unwrap())
+    }
+
+    fn fits(&self, record: &R) -> Result<(), TooLarge> {
+        let (bytes, most) = (record.weight(), self.lock().most);
+        if bytes > most { Err(TooLarge { bytes, most }) } else { Ok(()) }
     }
 
     async fn ready(&self) {}

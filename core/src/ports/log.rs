@@ -156,6 +156,16 @@ pub enum LogError {
     Closed,
 }
 
+/// A record is larger than its log takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it takes {bytes} bytes with everything around it, and the log takes {most}")]
+pub struct TooLarge {
+    /// How large it is, as the log counts.
+    pub bytes: usize,
+    /// How large it may be.
+    pub most: usize,
+}
+
 impl LogError {
     /// What the client is told.
     pub const fn reason(&self) -> Reason {
@@ -188,6 +198,16 @@ pub trait Log<R: LogRecord>: Debug + Send + Sync {
 
     /// How many partitions there are. Constant for the life of the handle.
     fn partitions(&self) -> PartitionCount;
+
+    /// Whether a record is small enough to be stored. Asks nobody; the answer may change while the log is open, when the log has
+    /// learned of another limit. Whoever appends a record for the first time asks this first: one that does not fit
+    /// would fail each time.
+    ///
+    /// # Errors
+    /// How large it is, and how large it may be.
+    fn fits(&self, _record: &R) -> Result<(), TooLarge> {
+        Ok(())
+    }
 
     /// Waits until the append queue has room. Callers wait for this before they gather more records, so the queue
     /// exceeds its budget by at most one batch of each caller. Cancel safe.

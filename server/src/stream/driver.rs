@@ -8,7 +8,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesOrdered};
 use nimbus_core::{
-    Origin, Partition, Reason, SessionId,
+    Failure, Origin, Partition, Reason, SessionId,
     ports::{
         log::{Appender, Appending, EventLog, LogError},
         mailbox::MailboxAck,
@@ -99,6 +99,18 @@ enum Event<T> {
     Mail,
     Taken,
     Tick,
+}
+
+/// What the log could never take is refused for good, in its place in the log, before anything of it is appended (rule 3).
+fn refuse_what_does_not_fit(log: &EventLog, events: &mut [nimbus_core::Event]) {
+    for event in events {
+        if let Err(too_large) = log.fits(event) {
+            let reason = Reason::EventTooLarge;
+            let message = format!("the event cannot be stored: {too_large}");
+            let failure = Failure { code: reason.class().code(), reason: reason.as_str().to_owned(), message };
+            *event = event.clone().refuse(failure);
+        }
+    }
 }
 
 impl<W: Wire> Driver<W> {
@@ -322,7 +334,10 @@ impl<W: Wire> Driver<W> {
         for action in actions.drain(..) {
             match action {
                 Action::Send(frame) => self.send(frame),
-                Action::Append(events) => self.appends.push_back(self.appender.append(self.partition, events)),
+                Action::Append(mut events) => {
+                    refuse_what_does_not_fit(&*self.shared.ports.events, &mut events);
+                    self.appends.push_back(self.appender.append(self.partition, events));
+                }
                 Action::Fetch(request) => {
                     self.fetching = Some(fetch(Arc::clone(&self.shared), Arc::clone(&self.origin), request));
                 }

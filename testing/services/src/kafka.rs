@@ -5,6 +5,7 @@
 
 mod cluster;
 mod jars;
+mod secured;
 mod settings;
 mod wire;
 
@@ -17,7 +18,7 @@ use std::{
 
 use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
-use self::settings::Seat;
+use self::{secured::User, settings::Seat};
 
 pub use self::{cluster::KafkaCluster, jars::version};
 
@@ -30,12 +31,13 @@ pub struct KafkaOptions {
     data_dir: Option<PathBuf>,
     heap_mib: u32,
     settings: Vec<(String, String)>,
+    user: Option<User>,
 }
 
 impl Default for KafkaOptions {
     /// Free ports, a temporary directory, a heap of 384 MiB.
     fn default() -> Self {
-        Self { port: None, data_dir: None, heap_mib: 384, settings: Vec::new() }
+        Self { port: None, data_dir: None, heap_mib: 384, settings: Vec::new(), user: None }
     }
 }
 
@@ -58,6 +60,14 @@ impl KafkaOptions {
     #[must_use]
     pub fn heap_mib(mut self, heap_mib: u32) -> Self {
         self.heap_mib = heap_mib;
+        self
+    }
+
+    /// Also listens where only this user gets in: with TLS, and by SASL (SCRAM-SHA-256). Both are plain words. The plain listener
+    /// stays, for whoever looks after the broker.
+    #[must_use]
+    pub fn secured(mut self, user: &str, password: &str) -> Self {
+        self.user = Some(User { name: user.to_owned(), password: password.to_owned() });
         self
     }
 
@@ -87,8 +97,13 @@ impl Kafka {
     pub fn start(options: KafkaOptions) -> Result<Self> {
         let home = Home::open(options.data_dir.as_deref(), "kafka")?;
         ports::retry(options.port.is_some(), || {
-            let [free, controller] = ports::free()?;
-            let seat = Seat { own: 0, broker: options.port.unwrap_or(free), controllers: vec![controller] };
+            let [free, controller, secured] = ports::free()?;
+            let seat = Seat {
+                own: 0,
+                broker: options.port.unwrap_or(free),
+                secured: options.user.is_some().then_some(secured),
+                controllers: vec![controller],
+            };
             launch(&options, &seat, &home).map(|process| (seat, process))
         })
         .map(|(seat, process)| Self { options, seat, process: Some(process), home })
@@ -106,6 +121,17 @@ impl Kafka {
     /// `host:port`, for a client's list of brokers. The same over restarts.
     pub fn address(&self) -> String {
         ports::loopback(self.seat.broker).to_string()
+    }
+
+    /// `host:port` of the listener with TLS and SASL; nothing if it was not asked for. The same over restarts.
+    pub fn secured_address(&self) -> Option<String> {
+        self.seat.secured.map(|port| ports::loopback(port).to_string())
+    }
+
+    /// The certificate of the authority that signed this broker's, in PEM. It is there if the broker is
+    /// [`secured`](KafkaOptions::secured).
+    pub fn authority(&self) -> PathBuf {
+        secured::authority(self.home.path())
     }
 
     /// The process id; nothing between a kill or stop and the restart.
@@ -202,13 +228,18 @@ fn launch(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
 fn spawn(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
     let java = tools::java()?;
     let kafka = jars::prepare()?;
-    let data = home.path().join("data");
-    if !data.exists() {
+    if options.user.is_some() {
+        secured::certify(home.path())?;
+    }
+    let properties = home.path().join("server.properties");
+    write(&properties, &settings::server(seat, home.path(), &options.settings))?;
+    let data = settings::data(home.path());
+    if !data.exists() && options.user.is_some() {
+        jars::format(&kafka, &properties, options.user.as_ref())?;
+    } else if !data.exists() {
         copy_flat(&kafka.formatted(), &data)?;
         write(&data.join(settings::META), &settings::meta(seat.node()))?;
     }
-    let properties = home.path().join("server.properties");
-    write(&properties, &settings::server(seat, &data, &options.settings))?;
     let mut command = Command::new(java);
     command
         .args(settings::java(options.heap_mib, &kafka.logging()))

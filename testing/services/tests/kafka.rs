@@ -63,9 +63,12 @@ fn a_broker_lives_through_whatever_a_test_does_to_it() {
     if let Err(error) = kafka::prepare() {
         return shared::skip(&format!("needs Kafka: {error}"));
     }
-    let mut broker = Kafka::start(KafkaOptions::default().set("message.max.bytes", 2_000_000)).unwrap();
+    let options = KafkaOptions::default().set("message.max.bytes", 2_000_000).secured("nimbus", "secret");
+    let mut broker = Kafka::start(options).unwrap();
     let (address, log, pid) = (broker.address(), broker.log(), broker.pid().unwrap());
     assert!(kafka::answers(&address, LIMIT));
+    assert!(broker.authority().exists());
+    assert!(!kafka::answers(&broker.secured_address().unwrap(), LIMIT), "who speaks no TLS gets no answer there");
     assert!(!has_topic(&address, "colours"), "no topic is made by asking for it");
     assert_eq!(create_topic(&address, "colours"), 0);
 

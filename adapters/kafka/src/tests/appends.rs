@@ -80,7 +80,7 @@ async fn what_does_not_pass_ends_the_producer_and_the_next_one_goes_on() {
     let log = setting.kafka.events();
     let lasting: [Expectation; 6] = [
         (Code::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, |error| matches!(error, LogError::Ambiguous(_))),
-        (Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, |error| matches!(error, LogError::Full(_))),
+        (Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, |error| matches!(error, LogError::Ambiguous(_))),
         (Code::RD_KAFKA_RESP_ERR_INVALID_RECORD, |error| matches!(error, LogError::Full(_))),
         (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, |error| matches!(error, LogError::Ambiguous(_))),
         (Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, |error| matches!(error, LogError::Ambiguous(_))),
@@ -104,6 +104,8 @@ async fn a_record_that_is_too_large_is_refused_before_anything_is_sent() {
     let setting = setting(|config| config.max_record_bytes = 2048);
     let log = setting.kafka.events();
     let large = Event { payload: vec![7; 4096].into(), ..event(1) };
+    assert_eq!(log.fits(&event(1)), Ok(()));
+    assert!(log.fits(&large).is_err_and(|found| found.bytes > 4096 && found.most == 2048));
     let error = within("an append", log.append(P0, vec![event(0), large])).await.unwrap_err();
     assert!(matches!(error, LogError::Full(_)), "{error}");
     append(&*log, 2).await.unwrap();

@@ -9,7 +9,7 @@ use rdkafka::{
 };
 
 use super::broker;
-use crate::{Kafka, KafkaConfig, metrics::Metrics, topic::Topic, topics::Verdict};
+use crate::{Kafka, KafkaAdmin, KafkaConfig, metrics::Metrics, topic::Topic, topics::Verdict};
 
 /// A cluster of one broker, as long as it lives.
 pub(crate) struct Mock(BaseProducer);
@@ -33,9 +33,10 @@ impl Mock {
 
     pub(crate) fn open(config: &KafkaConfig, epoch: LogEpoch) -> Kafka {
         let verdict =
-            Verdict { max_record_bytes: config.max_record_bytes, events_retention: None, findings: Vec::new() };
+            Verdict { max_record_bytes: [config.max_record_bytes; 3], events_retention: None, findings: Vec::new() };
         let metrics = Metrics::register(&mut Registry::default());
-        Kafka::start(config.clone(), epoch, verdict, metrics).unwrap()
+        let admin = KafkaAdmin::try_new(config.clone()).unwrap();
+        Kafka::start(config.clone(), admin, epoch, verdict, metrics).unwrap()
     }
 
     /// The next requests of this kind are answered with these errors, one each.

@@ -4,12 +4,12 @@ use std::{num::NonZeroU32, time::Duration};
 
 use nimbus_contracts::{Sample, within};
 use nimbus_core::{
-    ClientId, DeadLetter, Event, GroupId, Partition, PartitionCount, Position,
+    ClientId, DeadLetter, Event, GroupId, Partition, PartitionCount, Position, ResultRecord,
     ports::log::{Committed, Consumer, ConsumerEvent, EventLog, LogError},
 };
 use rdkafka::{
     ClientConfig, Message as _, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     message::Headers as _,
@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use super::broker::{broker, config, epoch, open};
-use crate::{KafkaAdmin, KafkaConfig, OpenError, Severity};
+use crate::{Compression, KafkaAdmin, KafkaConfig, Kept, OpenError, Severity};
 
 const P0: Partition = Partition(0);
 const LIMIT: Duration = Duration::from_secs(10);
@@ -59,13 +59,15 @@ async fn topics_are_made_as_configured_and_what_is_unsafe_is_told() {
     let config = config(&brokers, partitions(3));
     let admin = KafkaAdmin::try_new(config.clone()).unwrap();
     assert!(matches!(admin.inspect().await, Err(OpenError::Missing { topic }) if topic == config.topics.events));
-    let findings = admin.prepare().await.unwrap();
-    assert_eq!(findings, admin.inspect().await.unwrap());
+    let prepared = admin.prepare().await.unwrap();
+    let findings = prepared.findings();
+    assert_eq!(findings, admin.inspect().await.unwrap().findings());
     // One broker has room for one replica.
     assert_eq!(findings.len(), 3, "{findings:?}");
     assert!(findings.iter().all(|found| found.severity == Severity::Warning && found.what.contains("1 replica")));
     let longer = KafkaConfig { retention: config.retention * 2, max_record_bytes: 4 << 20, ..config };
-    let findings = KafkaAdmin::try_new(longer).unwrap().inspect().await.unwrap();
+    let prepared = KafkaAdmin::try_new(longer).unwrap().inspect().await.unwrap();
+    let findings = prepared.findings();
     for word in ["retention.ms", "max.message.bytes"] {
         assert_eq!(findings.iter().filter(|found| found.what.contains(word)).count(), 3, "{findings:?}");
     }
@@ -96,23 +98,23 @@ async fn the_epoch_goes_with_its_topic() {
     let config = config(&brokers, partitions(1));
     let admin = KafkaAdmin::try_new(config.clone()).unwrap();
     admin.prepare().await.unwrap();
-    assert_eq!(admin.stored_epoch().await.unwrap(), None);
+    assert_eq!(admin.kept().await.unwrap().epoch(), None);
     for epoch in [epoch(), epoch()] {
         admin.store_epoch(epoch).await.unwrap();
-        assert_eq!(admin.stored_epoch().await.unwrap(), Some(epoch));
-        assert_eq!(KafkaAdmin::try_new(config.clone()).unwrap().stored_epoch().await.unwrap(), Some(epoch));
+        assert_eq!(admin.kept().await.unwrap().epoch(), Some(epoch));
+        assert_eq!(KafkaAdmin::try_new(config.clone()).unwrap().kept().await.unwrap().epoch(), Some(epoch));
     }
     let deleted = self::admin(&config).delete_topics(&[&config.topics.results], &options()).await.unwrap();
     deleted.into_iter().for_each(|outcome| drop(outcome.unwrap()));
-    let gone = async { while admin.stored_epoch().await.ok() != Some(None) {} };
+    let gone = async { while admin.kept().await.ok().map(Kept::epoch) != Some(None) {} };
     within("the epoch to be forgotten", gone).await;
     // The broker deletes in the background: until then the name is taken.
     let made = async { while admin.prepare().await.is_err() {} };
     within("the topic to be made anew", made).await;
-    assert_eq!(admin.stored_epoch().await.unwrap(), None);
-    assert!(admin.is_torn().await.unwrap(), "the events topic still has it");
+    assert_eq!(admin.kept().await.unwrap().epoch(), None);
+    assert!(admin.kept().await.unwrap().is_torn(), "the events topic still has it");
     admin.store_epoch(epoch()).await.unwrap();
-    assert!(!admin.is_torn().await.unwrap());
+    assert!(!admin.kept().await.unwrap().is_torn());
 }
 
 async fn alone(log: &EventLog) -> (Box<dyn Consumer<Event>>, Committed) {
@@ -268,4 +270,28 @@ async fn a_partition_that_is_not_released_is_taken_away() {
     within("a flush", one.flush()).await.unwrap();
     assert!(log.committed(partition).await.unwrap().is_empty(), "it is not its own any more");
     one.release(partition);
+}
+
+/// The append that meets the new limit was attempted, and ends as such; what comes then is refused before it is.
+#[tokio::test]
+async fn a_limit_that_was_lowered_is_learned_from_the_first_refusal() {
+    let Some(brokers) = broker() else { return };
+    let config = KafkaConfig { compression: Compression::None, ..config(&brokers, partitions(1)) };
+    let kafka = open(&config, epoch()).await;
+    let log = kafka.events();
+    let large = Event { payload: vec![7; 8_000].into(), ..event(1) };
+    log.fits(&large).unwrap();
+    within("an append", log.append(P0, vec![large.clone()])).await.unwrap();
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(&config.topics.events)).set("max.message.bytes", "4000");
+    admin(&config).alter_configs([&lower], &options()).await.unwrap().into_iter().for_each(|set| drop(set.unwrap()));
+    let error = loop {
+        // Until the broker has heard of it.
+        if let Err(error) = within("an append", log.append(P0, vec![large.clone()])).await {
+            break error;
+        }
+    };
+    assert!(matches!(&error, LogError::Ambiguous(why) if why.contains("max.message.bytes")), "{error}");
+    assert!(log.fits(&large).is_err_and(|found| found.most == 4_000));
+    assert!(kafka.results().fits(&ResultRecord::sample(&large.origin.client, 1)).is_ok());
+    within("an append", log.append(P0, vec![event(2)])).await.unwrap();
 }

@@ -209,3 +209,26 @@ async fn an_executor_waits_while_its_parts_are_not_durable() {
     assert_eq!(bench.results.all().len(), 26);
     running.stop().await;
 }
+
+/// A result that its log does not take would keep its partition for ever.
+#[tokio::test(start_paused = true)]
+async fn a_result_that_the_log_does_not_take_becomes_an_error_and_what_is_behind_it_goes_on() {
+    let bench = Bench::new(1).with(Probe::new("probe"));
+    bench.results.limit(350);
+    bench.dead_letters.limit(350);
+    let running = bench.start();
+    let mut client = Client::new("c");
+    let long = format!("big {:0>300}", 300);
+    for payload in ["big 300", "big-part 300", "big 1", &long] {
+        bench.events.put(client.event("probe", payload));
+    }
+    let answers = bench.answers(4).await;
+    let reasons: Vec<_> = answers.iter().map(|answer| answer.failure.as_ref().map(|f| f.reason.as_str())).collect();
+    let too_large = Some("RESULT_TOO_LARGE");
+    assert_eq!(reasons, [too_large, too_large, None, too_large]);
+    let letters = bench.dead_letters.all();
+    let payloads: Vec<_> = letters.iter().map(|letter| letter.event.payload.len()).collect();
+    assert_eq!(payloads, ["big 300".len(), "big-part 300".len(), 0], "a letter that is too large loses its payload");
+    assert!(letters[2].failure.message.contains("without its payload of 304 bytes"), "{:?}", letters[2]);
+    running.stop().await;
+}

@@ -34,8 +34,8 @@ pub(super) async fn open(
     registry: &mut Registry,
 ) -> Result<Backend, Failure> {
     let kafka_config = settings::kafka(config, role.name());
-    let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
-    admin.prepare().await.map_err(kafka_failure)?;
+    let admin = KafkaAdmin::try_new(kafka_config).map_err(kafka_failure)?;
+    let prepared = admin.prepare().await.map_err(kafka_failure)?;
     let redis =
         RedisStore::connect(settings::redis(config), RedisMetrics::register(registry)).await.map_err(redis_failure)?;
     for finding in redis.findings().await.map_err(redis_failure)? {
@@ -45,18 +45,17 @@ pub(super) async fn open(
         PortMetrics { mailbox: MailboxMetrics::register(registry), notifier: NotifierMetrics::register(registry) };
     let offered = LogEpoch(Ulid::generate());
     let in_redis = redis.epoch().await.map_err(redis_failure)?;
-    let kept = admin.stored_epoch().await.map_err(kafka_failure)?;
-    let is_torn = admin.is_torn().await.map_err(kafka_failure)?;
+    let kept = admin.kept().await.map_err(kafka_failure)?;
 
-    let epoch = match decide(kept, in_redis) {
+    let epoch = match decide(kept.epoch(), in_redis) {
         Decision::Compare(epoch) => epoch,
         Decision::New => redis.get_or_put_epoch(offered).await.map_err(redis_failure)?,
     };
-    let kafka = Kafka::open(kafka_config, epoch, registry).await.map_err(kafka_failure)?;
+    let kafka = Kafka::open_on(prepared, epoch, registry).map_err(kafka_failure)?;
     let partitions = kafka.partitions();
     let beginning = Arc::new(LogBeginning::new(kafka.results()));
     let adapters = redis.ports(epoch, partitions, Arc::clone(&clock), beginning, metrics);
-    if is_torn || !is_same(all_evidence(&*kafka.results(), &adapters.mailbox).await?) {
+    if kept.is_torn() || !is_same(all_evidence(&*kafka.results(), &adapters.mailbox).await?) {
         let new = redis.replace_epoch(epoch, offered).await.map_err(redis_failure)?;
         admin.store_epoch(new).await.map_err(kafka_failure)?;
         let message = format!(
@@ -76,7 +75,7 @@ pub(super) async fn open(
             return Err(Failure::new(Exit::Unavailable, message));
         }
     }
-    if kept != Some(epoch) {
+    if kept.epoch() != Some(epoch) {
         admin.store_epoch(epoch).await.map_err(kafka_failure)?;
     }
     info!(%epoch, partitions = partitions.len(), "kafka and redis are open");
@@ -102,12 +101,12 @@ pub(super) async fn open(
 /// The logs alone, without Redis, for commands that start nothing. Makes no topics.
 pub(crate) async fn logs(config: &Config) -> Result<Ports, Failure> {
     let kafka_config = settings::kafka(config, "tools");
-    let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
-    admin.inspect().await.map_err(kafka_failure)?;
+    let admin = KafkaAdmin::try_new(kafka_config).map_err(kafka_failure)?;
+    let prepared = admin.inspect().await.map_err(kafka_failure)?;
     let none =
         || Failure::new(Exit::Usage, "no role of nimbus has worked on these topics yet: there is nothing to see");
-    let epoch = admin.stored_epoch().await.map_err(kafka_failure)?.ok_or_else(none)?;
-    let kafka = Kafka::open(kafka_config, epoch, &mut Registry::default()).await.map_err(kafka_failure)?;
+    let epoch = admin.kept().await.map_err(kafka_failure)?.epoch().ok_or_else(none)?;
+    let kafka = Kafka::open_on(prepared, epoch, &mut Registry::default()).map_err(kafka_failure)?;
     Ok(Ports {
         events: kafka.events(),
         dead_letters: kafka.dead_letters(),
@@ -133,7 +132,7 @@ pub(crate) fn kafka_failure(error: OpenError) -> Failure {
     let advice = match &error {
         OpenError::Partitions { .. } => " (the setting is NIMBUS_PARTITIONS)",
         OpenError::Unreachable { .. } => " (the setting is NIMBUS_KAFKA_BROKERS)",
-        OpenError::Property { .. } => " (the setting is NIMBUS_KAFKA_PROPERTIES)",
+        OpenError::Property { .. } | OpenError::NotLetIn { .. } => " (the setting is NIMBUS_KAFKA_PROPERTIES)",
         _ => "",
     };
     Failure::new(exit, format!("{error}{advice}"))

@@ -42,10 +42,10 @@ async fn kafka(config: &Config) -> (Vec<Check>, Told) {
     if missing.is_empty() {
         checks.push(Check::ok("topics", "all three are there"));
         match admin.inspect().await {
-            Ok(findings) => {
+            Ok(prepared) => {
                 let count = config.storage.partitions.0;
                 checks.push(Check::ok("partitions", format!("{count} in each topic, as configured")));
-                checks.extend(findings.into_iter().map(topic_settings));
+                checks.extend(prepared.findings().iter().cloned().map(topic_settings));
             }
             Err(error) => {
                 let name = match &error {
@@ -62,8 +62,8 @@ async fn kafka(config: &Config) -> (Vec<Check>, Told) {
         checks.push(Check::problem("topics", format!("there is no {}", missing.join(", no ")), remedy));
         return (checks, Some(None));
     }
-    match admin.stored_epoch().await {
-        Ok(epoch) => (checks, Some(epoch)),
+    match admin.kept().await {
+        Ok(kept) => (checks, Some(kept.epoch())),
         Err(error) => {
             checks.push(kafka_problem("epoch", &error));
             (checks, None)
@@ -93,6 +93,7 @@ fn kafka_problem(name: &'static str, error: &OpenError) -> Check {
     let remedy = match error {
         OpenError::Partitions { .. } => format!("{remedy}; the setting is NIMBUS_PARTITIONS"),
         OpenError::Property { .. } => format!("{remedy} from NIMBUS_KAFKA_PROPERTIES"),
+        OpenError::NotLetIn { .. } => format!("{remedy}; the setting is NIMBUS_KAFKA_PROPERTIES"),
         _ => remedy.to_owned(),
     };
     let found = text.rsplit_once("; ").map_or(text.as_str(), |(found, _)| found);

@@ -54,12 +54,12 @@ async fn all_partitions(kafka: &Kafka, config: &Config) -> Result<Vec<PartitionV
 /// The logs, whose topics are not made if they are missing, and the epoch that is kept with them.
 async fn open(config: &Config) -> Result<(Kafka, Option<LogEpoch>), Failure> {
     let kafka_config = settings::kafka(config, "tools");
-    let admin = KafkaAdmin::try_new(kafka_config.clone()).map_err(kafka_failure)?;
-    admin.inspect().await.map_err(kafka_failure)?;
-    let epoch = admin.stored_epoch().await.map_err(kafka_failure)?;
+    let admin = KafkaAdmin::try_new(kafka_config).map_err(kafka_failure)?;
+    let prepared = admin.inspect().await.map_err(kafka_failure)?;
+    let epoch = admin.kept().await.map_err(kafka_failure)?.epoch();
     // Nothing of what is asked for here depends on it.
     let any = epoch.unwrap_or(LogEpoch(Ulid::nil()));
-    let kafka = Kafka::open(kafka_config, any, &mut Registry::default()).await.map_err(kafka_failure)?;
+    let kafka = Kafka::open_on(prepared, any, &mut Registry::default()).map_err(kafka_failure)?;
     Ok((kafka, epoch))
 }
 

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use nimbus_core::{LogEpoch, clock::Clock, mailbox::LogStarts};
-use nimbus_kafka::{Kafka, KafkaAdmin};
+use nimbus_kafka::{Kafka, KafkaAdmin, Kept};
 use nimbus_redis::RedisMailbox;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -56,7 +56,7 @@ impl Watch {
     }
 
     async fn look(&self) -> anyhow::Result<()> {
-        match self.admin.stored_epoch().await {
+        match self.admin.kept().await.map(Kept::epoch) {
             Ok(Some(epoch)) if epoch == self.epoch => {}
             Ok(Some(other)) => anyhow::bail!("the log's epoch is {other} now and was {}; start again", self.epoch),
             Ok(None) => anyhow::bail!("a topic was deleted or made anew; start again"),

@@ -26,7 +26,7 @@ impl KafkaCluster {
         let taken = (0..count).map(|_| ports::free()).collect::<Result<Vec<[u16; 2]>>>()?;
         let controllers: Vec<_> = taken.iter().map(|[_, controller]| *controller).collect();
         let nodes = taken.iter().enumerate().map(|(own, [broker, _])| {
-            let seat = Seat { own, broker: *broker, controllers: controllers.clone() };
+            let seat = Seat { own, broker: *broker, secured: None, controllers: controllers.clone() };
             Ok(Kafka { options: options.clone(), seat, process: None, home: Home::open(None, "kafka")? })
         });
         let mut nodes = nodes.collect::<Result<Vec<_>>>()?;

@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use super::{settings, write};
+use super::{secured::User, settings, write};
 use crate::{Error, Result, services_dir, tools};
 
 /// The crate's `pom.xml`, which pins what is fetched.
@@ -83,7 +83,7 @@ fn make(jars: &Jars) -> Result<()> {
     eprintln!("nimbus-services: fetching Kafka {} (46 MB, once)", version());
     fetch(&maven, &part.dir)?;
     write(&part.logging(), settings::LOGGING)?;
-    format(&part)?;
+    format_once(&part)?;
     write(&part.dir.join(STAMP), POM)?;
     fs::rename(&part.dir, &jars.dir).map_err(Error::io(cannot()))
 }
@@ -98,13 +98,23 @@ fn fetch(maven: &Path, dir: &Path) -> Result<()> {
     if succeeded { Ok(()) } else { Err(Error::Fetch { output }) }
 }
 
-fn format(part: &Jars) -> Result<()> {
+fn format_once(part: &Jars) -> Result<()> {
     let properties = part.dir.join("format.properties");
-    let seat = settings::Seat { own: 0, broker: 9092, controllers: vec![9093] };
-    write(&properties, &settings::server(&seat, &part.formatted(), &[]))?;
+    let seat = settings::Seat { own: 0, broker: 9092, secured: None, controllers: vec![9093] };
+    write(&properties, &settings::server(&seat, &part.dir, &[]))?;
+    format(part, &properties, None)?;
+    let data = settings::data(&part.dir);
+    fs::rename(&data, part.formatted()).map_err(Error::io(format!("{} could not be renamed", data.display())))
+}
+
+/// Makes the data directory that these properties name, with this user in it.
+pub(super) fn format(jars: &Jars, properties: &Path, user: Option<&User>) -> Result<()> {
     let mut command = Command::new(tools::java()?);
-    command.args(settings::java(128, &part.logging())).arg("-cp").arg(part.classpath()).arg("kafka.tools.StorageTool");
-    command.args(["format", "--cluster-id", settings::CLUSTER, "--config"]).arg(&properties);
+    command.args(settings::java(128, &jars.logging())).arg("-cp").arg(jars.classpath()).arg("kafka.tools.StorageTool");
+    command.args(["format", "--cluster-id", settings::CLUSTER, "--config"]).arg(properties);
+    if let Some(user) = user {
+        command.arg("--add-scram").arg(user.scram());
+    }
     let (succeeded, output) = run(command, "java")?;
     if succeeded { Ok(()) } else { Err(Error::Answer { name: "Kafka's storage tool", answer: output }) }
 }

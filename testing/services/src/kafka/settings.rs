@@ -1,6 +1,11 @@
 //! The broker's properties and Java's flags, each odd one with its reason.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use super::secured;
 
 /// Which node of its cluster a broker is. A single broker is a cluster of one.
 #[derive(Clone, Debug)]
@@ -9,6 +14,8 @@ pub(super) struct Seat {
     pub(super) own: usize,
     /// Where clients find it.
     pub(super) broker: u16,
+    /// Where clients find it that speak TLS and SASL, if it was asked for.
+    pub(super) secured: Option<u16>,
     /// Where the controllers find one another: every node's, in their order.
     pub(super) controllers: Vec<u16>,
 }
@@ -30,7 +37,7 @@ pub(super) const META: &str = "meta.properties";
 const PROPERTIES: &[(&str, &str)] = &[
     ("process.roles", "broker,controller"),
     ("controller.listener.names", "CONTROLLER"),
-    ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"),
+    ("listener.security.protocol.map", "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"),
     // A topic that a typing error made would hide the error.
     ("auto.create.topics.enable", "false"),
     // One broker is the rule, and the internal topics want three.
@@ -71,7 +78,8 @@ const IN_A_CLUSTER: &[(&str, &str)] = &[
 /// Below so many nodes there is nothing to replicate to.
 const CLUSTER_NODES: usize = 3;
 
-pub(super) fn server(seat: &Seat, data: &Path, changes: &[(String, String)]) -> String {
+/// `home` holds the data, and the keys of a secured listener.
+pub(super) fn server(seat: &Seat, home: &Path, changes: &[(String, String)]) -> String {
     let (broker, controller) = (seat.broker, seat.controllers[seat.own]);
     let mut text = String::new();
     let mut set = |name: &str, value: &str| writeln!(text, "{name}={value}").expect("text takes any text");
@@ -84,9 +92,20 @@ pub(super) fn server(seat: &Seat, data: &Path, changes: &[(String, String)]) -> 
     let voters = seat.controllers.iter().zip(1..).map(|(port, node)| format!("{node}@127.0.0.1:{port}"));
     set("node.id", &seat.node().to_string());
     set("controller.quorum.voters", &voters.collect::<Vec<_>>().join(","));
-    set("listeners", &format!("PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"));
-    set("advertised.listeners", &format!("PLAINTEXT://127.0.0.1:{broker}"));
-    set("log.dirs", &data.display().to_string());
+    let mut advertised = format!("PLAINTEXT://127.0.0.1:{broker}");
+    if let Some(port) = seat.secured {
+        advertised.push_str(&format!(",SASL_SSL://127.0.0.1:{port}"));
+        let listener = "listener.name.sasl_ssl";
+        let login = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let mechanism = secured::MECHANISM;
+        set(&format!("{listener}.sasl.enabled.mechanisms"), mechanism);
+        set(&format!("{listener}.{}.sasl.jaas.config", mechanism.to_lowercase()), login);
+        set(&format!("{listener}.ssl.keystore.type"), "PEM");
+        set(&format!("{listener}.ssl.keystore.location"), &secured::keys(home).display().to_string());
+    }
+    set("listeners", &format!("{advertised},CONTROLLER://127.0.0.1:{controller}"));
+    set("advertised.listeners", &advertised);
+    set("log.dirs", &data(home).display().to_string());
     for (name, value) in changes {
         set(name, value);
     }
@@ -97,6 +116,11 @@ pub(super) fn server(seat: &Seat, data: &Path, changes: &[(String, String)]) -> 
 pub(super) fn meta(node: usize) -> String {
     let directory = format!("bmltYnVz{node:04}cnZpY2VzMQ");
     format!("version=1\ncluster.id={CLUSTER}\nnode.id={node}\ndirectory.id={directory}\n")
+}
+
+/// Where a broker keeps its records.
+pub(super) fn data(home: &Path) -> PathBuf {
+    home.join("data")
 }
 
 pub(super) fn java(heap_mib: u32, logging: &Path) -> Vec<String> {
@@ -123,15 +147,15 @@ mod tests {
     #[test]
     fn whoever_starts_a_broker_has_the_last_word() {
         let changes = [("min.insync.replicas".to_owned(), "2".to_owned())];
-        let seat = Seat { own: 0, broker: 1, controllers: vec![2] };
-        let text = server(&seat, Path::new("/data"), &changes);
+        let seat = Seat { own: 0, broker: 1, secured: None, controllers: vec![2] };
+        let text = server(&seat, Path::new("/home"), &changes);
         assert_eq!(text.lines().rfind(|line| line.starts_with("min.insync.replicas=")), Some("min.insync.replicas=2"));
         assert!(text.contains("listeners=PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2\n"));
     }
     #[test]
     fn nodes_of_a_cluster_know_one_another_and_keep_nothing_alone() {
-        let seat = Seat { own: 1, broker: 5, controllers: vec![7, 8, 9] };
-        let text = server(&seat, Path::new("/data"), &[]);
+        let seat = Seat { own: 1, broker: 5, secured: None, controllers: vec![7, 8, 9] };
+        let text = server(&seat, Path::new("/home"), &[]);
         for line in ["node.id=2", "controller.quorum.voters=1@127.0.0.1:7,2@127.0.0.1:8,3@127.0.0.1:9"] {
             assert!(text.lines().any(|found| found == line), "{text}");
         }

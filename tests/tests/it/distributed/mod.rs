@@ -14,6 +14,8 @@ mod ownership;
 mod refusals;
 mod replays;
 mod retention;
+mod secured;
+mod sizes;
 mod slots;
 mod upgrade;
 

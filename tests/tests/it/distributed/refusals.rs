@@ -12,7 +12,7 @@ use rdkafka::{
 use super::{cluster, own_redis};
 
 /// What a start is refused with.
-async fn refusal(cluster: &TestCluster) -> anyhow::Result<String> {
+pub(super) async fn refusal(cluster: &TestCluster) -> anyhow::Result<String> {
     let refused = cluster.start("server").await.err().context("it started")?;
     Ok(format!("{refused:#}"))
 }

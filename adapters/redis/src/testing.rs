@@ -73,7 +73,7 @@ impl Beginning for BeginAt {
 pub(crate) const LIMITS: MailboxLimits = MailboxLimits {
     client_records: 32,
     client_bytes: MailboxLimits::CLIENT_BYTES,
-    partition_bytes: MailboxLimits::PARTITION_BYTES,
+    partition_bytes: 2 << 20,
     window: MailboxLimits::WINDOW,
     retention: MailboxLimits::RETENTION,
 };

@@ -6,5 +6,6 @@ mod contracts;
 mod cost;
 mod fitness;
 mod losses;
+mod originals;
 mod races;
 mod rolling;

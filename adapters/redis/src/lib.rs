@@ -23,7 +23,7 @@ mod tls;
 
 pub use config::RedisConfig;
 pub use error::{Finding, RedisError};
-pub use mailbox::{Beginning, ClientView, LogBeginning, MailboxMetrics, RedisMailbox};
+pub use mailbox::{Beginning, ClientView, Found, LogBeginning, MailboxMetrics, RedisMailbox};
 pub use metrics::RedisMetrics;
 pub use notifier::{NotifierMetrics, QueueLimits, RedisNotifier};
 pub use store::{PortMetrics, RedisPorts, RedisStore};

@@ -36,7 +36,7 @@ use tokio::sync::Mutex;
 
 use self::{again::Unsure, cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
 pub use self::{
-    beginning::{Beginning, LogBeginning},
+    beginning::{Beginning, Found, LogBeginning},
     inspect::ClientView,
     metrics::MailboxMetrics,
 };

@@ -24,7 +24,7 @@ use nimbus_core::{
 };
 use ulid::Ulid;
 
-use crate::{Beginning, PortMetrics, QueueLimits, RedisConfig, RedisMetrics, RedisPorts, RedisStore};
+use crate::{Beginning, Found, PortMetrics, QueueLimits, RedisConfig, RedisMetrics, RedisPorts, RedisStore};
 
 /// Names a Redis that tests may use, `host:port`. Each test has a key prefix of its own.
 pub(crate) const VARIABLE: &str = "NIMBUS_TEST_REDIS";
@@ -59,21 +59,22 @@ impl Clock for TestClock {
     }
 }
 
-/// Begins where a test says.
+/// Begins where a test says; the log has records unless that is its start.
 #[derive(Debug, Default)]
 pub(crate) struct BeginAt(pub(crate) AtomicU64);
 
 #[async_trait]
 impl Beginning for BeginAt {
-    async fn find(&self, _: Partition, _: UnixMillis) -> Result<Position, LogError> {
-        Ok(Position(self.0.load(Ordering::Relaxed)))
+    async fn find(&self, _: Partition, _: UnixMillis) -> Result<Found, LogError> {
+        let position = Position(self.0.load(Ordering::Relaxed));
+        Ok(Found { position, has_records: position > Position::START })
     }
 }
 
 pub(crate) const LIMITS: MailboxLimits = MailboxLimits {
     client_records: 32,
     client_bytes: MailboxLimits::CLIENT_BYTES,
-    partition_bytes: MailboxLimits::PARTITION_BYTES,
+    partition_bytes: 2 << 20,
     window: MailboxLimits::WINDOW,
     retention: MailboxLimits::RETENTION,
 };

@@ -88,16 +88,16 @@ impl ClientState {
             self.principal = Some(claim.principal.clone());
             self.token = new_token;
         }
+        let start = if changes_hands { self.floor } else { claim.log_end };
         let (start, known, answered) = match &claim.kind {
             ClaimKind::Sdk { outbox, session_no, .. } => {
-                let start = if changes_hands { self.floor } else { claim.log_end };
                 let (start, known) = self.enter(*outbox, *session_no, start);
                 (start, known, self.fold.answered(*outbox))
             }
             ClaimKind::Original => {
                 self.retire_current();
                 let known = self.kept.is_some();
-                (*self.kept.get_or_insert(claim.log_end.max(self.floor)), known, 0)
+                (*self.kept.get_or_insert(start), known, 0)
             }
         };
         let owner = Owner {

@@ -38,6 +38,9 @@ pub trait MailboxFixture: Send + Sync {
     /// How many unacknowledged records it keeps for one client.
     fn client_records(&self) -> usize;
 
+    /// How many bytes wait in a partition before the oldest go, as far as an adapter counts them.
+    fn partition_bytes(&self) -> usize;
+
     /// Lets so much time pass that what waits unacknowledged has waited too long.
     async fn outlive_window(&self);
 
@@ -80,6 +83,7 @@ macro_rules! each_mailbox_promise {
             rule_11_outboxes_count_apart
             rule_9_a_replay_is_an_extra
             rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor
+            rule_14_what_outgrows_the_partition_goes_oldest_first
             rule_14_a_mailbox_that_expired_is_below_a_floor
             rule_14_a_client_that_nobody_knows_has_nothing_waiting
             rule_15_a_bookmark_is_above_the_floor

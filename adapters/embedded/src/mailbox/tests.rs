@@ -34,7 +34,7 @@ use crate::{
 const LIMITS: MailboxLimits = MailboxLimits {
     client_records: 32,
     client_bytes: MailboxLimits::CLIENT_BYTES,
-    partition_bytes: MailboxLimits::PARTITION_BYTES,
+    partition_bytes: 2 << 20,
     window: MailboxLimits::WINDOW,
     retention: MailboxLimits::RETENTION,
 };
@@ -111,6 +111,10 @@ impl MailboxFixture for Fixture {
 
     fn notifier(&self) -> Arc<dyn Notifier> {
         Arc::new(self.notifier.clone())
+    }
+
+    fn partition_bytes(&self) -> usize {
+        LIMITS.partition_bytes
     }
 
     fn client_records(&self) -> usize {

@@ -156,7 +156,7 @@ impl Inner {
                 clients.extend([decimal(end.0), chunk.clone()]);
             }
         }
-        let mut arguments = Vec::with_capacity(13 + trims.len() + clients.len());
+        let mut arguments = Vec::with_capacity(14 + trims.len() + clients.len());
         arguments.extend([
             decimal(head.applied.0),
             head.born.clone(),
@@ -171,6 +171,7 @@ impl Inner {
             text(&keys.stream_prefix()),
             decimal(groups.len() as u64),
             decimal(trims.len() as u64 / 3),
+            decimal(self.limits.partition_bytes as u64),
         ]);
         arguments.extend(trims);
         arguments.extend(clients);

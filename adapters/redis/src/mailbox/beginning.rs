@@ -20,13 +20,22 @@ use crate::{
 /// Finds a place in the results log by time.
 #[async_trait]
 pub trait Beginning: Debug + Send + Sync {
-    /// A position such that about everything that was produced before `since` lies before it, and nothing that was produced
+    /// The position is such that about everything that was produced before `since` lies before it, and nothing that was produced
     /// after it. It becomes a floor, so a guess that is too early costs work and one that is too late reads of the log;
     /// neither loses anything.
     ///
     /// # Errors
     /// [`LogError`]; the caller tries again.
-    async fn find(&self, partition: Partition, since: UnixMillis) -> Result<Position, LogError>;
+    async fn find(&self, partition: Partition, since: UnixMillis) -> Result<Found, LogError>;
+}
+
+/// Where a new memory of a partition begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The place.
+    pub position: Position,
+    /// The log has records: there was a memory of them once, and it was lost.
+    pub has_records: bool,
 }
 
 /// Finds the place by reading single records, half as far apart each time.
@@ -42,7 +51,7 @@ impl LogBeginning {
 
 #[async_trait]
 impl Beginning for LogBeginning {
-    async fn find(&self, partition: Partition, since: UnixMillis) -> Result<Position, LogError> {
+    async fn find(&self, partition: Partition, since: UnixMillis) -> Result<Found, LogError> {
         let range = self.0.range(partition).await?;
         // Everything before `low` is older than `since`; nothing at or after `high` is.
         let (mut low, mut high) = (range.start.0, range.end.0);
@@ -64,7 +73,7 @@ impl Beginning for LogBeginning {
                 _ => high = middle,
             }
         }
-        Ok(Position(low.min(range.end.0)))
+        Ok(Found { position: Position(low.min(range.end.0)), has_records: range.start < range.end })
     }
 }
 
@@ -93,9 +102,11 @@ impl Inner {
         let now = self.clock.now();
         let since = UnixMillis(now.0.saturating_sub(u64::try_from(self.limits.window.as_millis()).unwrap_or(u64::MAX)));
         let found = self.beginning.find(partition, since).await;
-        let start = found.map_err(|error| Failure::Unavailable(format!("where to begin is not known: {error}")))?;
+        let found = found.map_err(|error| Failure::Unavailable(format!("where to begin is not known: {error}")))?;
+        let start = found.position;
         let born = Bytes::copy_from_slice(&rand::random::<[u8; 16]>());
-        let arguments = vec![decimal(start.0), born.clone(), Timeline::default().encode()];
+        let refilled = Bytes::from_static(if found.has_records { b"1" } else { b"" });
+        let arguments = vec![decimal(start.0), born.clone(), Timeline::default().encode(), refilled];
         let keys = vec![self.keys.partition(partition).head()];
         let answer = self.link.call(&self.link.quick, &self.link.scripts.begin, keys, arguments).await?;
         let head =

@@ -23,6 +23,8 @@ use crate::{
 pub(super) struct Holder {
     pub(super) applied: Position,
     pub(super) born: Bytes,
+    /// Where this memory began, if one before it was lost.
+    refilled: Option<Position>,
     pub(super) claims_blob: Option<Bytes>,
     pub(super) claims: Option<StoredClaims>,
     pub(super) seen_blob: Option<Bytes>,
@@ -91,7 +93,12 @@ impl Inner {
             if why == Why::Again && holder.is_held_by_a_newer(claim) {
                 return Err(Lost::Superseded);
             }
-            let (granted, image) = self.decide(claim, new_token, &holder).map_err(Lost::Refused)?;
+            let placed = match why {
+                Why::New => holder.place(claim),
+                // It knows where it is.
+                Why::Again => claim.clone(),
+            };
+            let (granted, image) = self.decide(&placed, new_token, &holder).map_err(Lost::Refused)?;
             let on_its_way = (why == Why::New).then(|| self.unsure.send(claim, holder.owner()));
             let written = self.write_claim(claim, &image, &holder).await?;
             if let Some(on_its_way) = on_its_way {
@@ -187,12 +194,15 @@ impl Inner {
         let mut head = answer.item()?.list()?;
         let (applied, born) = (head.item()?.number_if_any()?, head.item()?.bytes());
         let (Some(applied), Some(born)) = (applied, born) else { return Ok(None) };
+        // Nothing at the end of a list may not be there at all.
+        let refilled = head.next().map_or(Ok(None), |refilled| refilled.number_if_any())?.map(Position);
         let (claims_blob, seen_blob) = (answer.item()?.bytes(), answer.item()?.bytes());
         let (floor, kept) = (answer.item()?.number_if_any()?, answer.item()?.number_if_any()?);
         let owner_blob = answer.item()?.bytes();
         Ok(Some(Holder {
             applied: Position(applied),
             born,
+            refilled,
             claims: claims_blob.as_ref().map(|blob| claims::decode(client, blob)).transpose()?,
             claims_blob,
             seen: seen_blob.as_ref().map(|blob| seen::decode(blob)).transpose()?,
@@ -232,6 +242,23 @@ impl Holder {
             last: seen.map_or(Position::START, |seen| seen.last),
             fold: seen.map(|seen| seen.fold.outboxes().to_vec()).unwrap_or_default(),
         })
+    }
+
+    /// The claim, with the place where an unknown client of the original protocol begins (rule 26).
+    ///
+    /// Usually that is the end of the log: it never was here. In a memory that took the place of a lost one nobody can say
+    /// so; it may have been away, and results may have waited for it. Those that came since this memory began are known to
+    /// it by the fold: if there are any, it begins where the memory did, and otherwise behind what is folded in.
+    fn place(&self, claim: &Claim) -> Claim {
+        let is_unknown = self.claims.is_none() && self.kept.is_none();
+        let log_end = match (&claim.kind, self.refilled) {
+            (ClaimKind::Original, Some(began)) if is_unknown => {
+                let behind = if self.seen.is_some() { began } else { self.applied };
+                claim.log_end.min(behind)
+            }
+            _ => claim.log_end,
+        };
+        Claim { log_end, ..claim.clone() }
     }
 
     /// Whether the client is held by a session that is newer than the one of `claim`. The client's own number says so where

@@ -2,8 +2,20 @@
 -- Takes acknowledgements of sessions that hold their clients; a stale session's word is ignored.
 -- KEYS head, owner, floors, kept, waiting, then one stream per acknowledgement.
 -- ARGV for each: client, session, position. Returns how many counted.
+-- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
+local function cut(stream, past)
+  local bytes = 0
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
+    bytes = bytes + #entry[2][2]
+  end
+  if bytes > 0 then
+    redis.call('XTRIM', stream, 'MINID', past)
+  end
+  return bytes
+end
+
 local applied = tonumber(redis.call('HGET', KEYS[1], 'applied') or '0')
-local counted = 0
+local counted, freed = 0, 0
 for i = 1, #ARGV / 3 do
   local client, session, position = ARGV[3 * i - 2], ARGV[3 * i - 1], tonumber(ARGV[3 * i])
   local owner = redis.call('HGET', KEYS[2], client)
@@ -18,7 +30,9 @@ for i = 1, #ARGV / 3 do
     -- Nothing past `applied` is there to be trimmed, and a floor there would hide what is still to come.
     local through = math.min(position, applied)
     local stream = KEYS[5 + i]
-    if redis.call('XTRIM', stream, 'MINID', string.format('%.0f', through + 1)) > 0 then
+    local bytes = cut(stream, string.format('%.0f', through + 1))
+    if bytes > 0 then
+      freed = freed + bytes
       local floor = redis.call('HGET', KEYS[3], client)
       if not floor or tonumber(floor) < through then
         redis.call('HSET', KEYS[3], client, string.format('%.0f', through))
@@ -29,5 +43,8 @@ for i = 1, #ARGV / 3 do
       end
     end
   end
+end
+if freed > 0 and redis.call('HINCRBY', KEYS[1], 'bytes', -freed) < 0 then
+  redis.call('HSET', KEYS[1], 'bytes', '0')
 end
 return counted

@@ -4,16 +4,28 @@
 -- KEYS head, notified, seen, owner, waiting, floors, then one stream per client.
 -- ARGV 1 applied as expected, 2 born as expected, 3 next, 4 fingerprint or '', 5 PUBLISH or SPUBLISH, 6 channel prefix,
 --      7 notice prefix, 8 floor, 9 first id past the floor, 10 marks or '', 11 stream prefix, 12 number of clients,
---      13 number of trims, then for each: which client, through, first id past that; then for each client: id, hands, seen,
+--      13 number of trims, 14 most bytes that wait in the partition, then for each trim: which client, through, first id past that; then for each client: id, hands, seen,
 --      number of chunks, (end, chunk)... Every argument costs: there are as few as can be.
 -- Returns {0} done, {1, applied, born} moved, {2, {clients}} changed hands.
+-- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
+local function cut(stream, past)
+  local bytes = 0
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
+    bytes = bytes + #entry[2][2]
+  end
+  if bytes > 0 then
+    redis.call('XTRIM', stream, 'MINID', past)
+  end
+  return bytes
+end
+
 local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
   return {1, head[1], head[2]}
 end
 
 local n = tonumber(ARGV[12])
-local trims, at = {}, 14
+local trims, at = {}, 15
 for _ = 1, tonumber(ARGV[13]) do
   trims[tonumber(ARGV[at])] = at
   at = at + 3
@@ -40,12 +52,13 @@ if n > 0 then
 end
 
 -- Trimming comes before writing. A few clients at a time: the work of one call is bounded.
+local bytes = 0
 if tonumber(ARGV[8]) > tonumber(head[3]) then
   redis.call('HSET', KEYS[1], 'floor', ARGV[8])
 end
 for _, client in ipairs(redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)) do
   local stream = ARGV[11] .. client
-  redis.call('XTRIM', stream, 'MINID', ARGV[9])
+  bytes = bytes - cut(stream, ARGV[9])
   if redis.call('XLEN', stream) == 0 then
     redis.call('DEL', stream)
     redis.call('ZREM', KEYS[5], client)
@@ -61,7 +74,7 @@ for i = 1, n do
   local t = trims[i]
   if t then
     trim = tonumber(ARGV[t + 1])
-    redis.call('XTRIM', stream, 'MINID', ARGV[t + 2])
+    bytes = bytes - cut(stream, ARGV[t + 2])
     local floor = redis.call('HGET', KEYS[6], client)
     if not floor or tonumber(floor) < trim then
       redis.call('HSET', KEYS[6], client, ARGV[t + 1])
@@ -87,7 +100,9 @@ for i = 1, n do
       if place > trim then
         local added = redis.pcall('XADD', stream, id, 'c', chunk)
         -- An id that exists means applied already.
-        if type(added) == 'table' and added.err and not string.find(added.err, 'equal or smaller', 1, true) then
+        if type(added) ~= 'table' or not added.err then
+          bytes = bytes + #chunk
+        elseif not string.find(added.err, 'equal or smaller', 1, true) then
           return added
         end
         if queued[#queued] ~= client then
@@ -112,6 +127,7 @@ end
 if #queued > 0 then
   redis.call('ZADD', KEYS[5], 'NX', unpack(queued))
 end
+local waiting = redis.call('HINCRBY', KEYS[1], 'bytes', bytes)
 redis.call('HSET', KEYS[1], 'applied', ARGV[3])
 if ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'fp', ARGV[4])
@@ -124,5 +140,48 @@ for _, server in ipairs(servers) do
   local previous = tonumber(redis.call('HGET', KEYS[2], server) or '0')
   redis.call('HSET', KEYS[2], server, one.text)
   redis.call(ARGV[5], ARGV[6] .. server, ARGV[7] .. struct.pack('<I8I8', previous, one.last) .. table.concat(one.parts))
+end
+
+-- Too much waits: the oldest go first, whosever they are, and their clients' floors say so. Last, and each step on its own:
+-- a key that cannot be had (its slot is moving) leaves the rest of the work for the next batch.
+local most, left = tonumber(ARGV[14]), waiting
+for _ = 1, 2048 do
+  if left <= most then
+    break
+  end
+  local oldest = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
+  local client = oldest[1]
+  if not client then
+    left = 0
+    break
+  end
+  local stream = ARGV[11] .. client
+  local some = redis.pcall('XRANGE', stream, '-', '+', 'COUNT', 2)
+  if some.err then
+    break
+  end
+  local first = some[1] and string.match(some[1][1], '^%d+')
+  if first and tonumber(first) > tonumber(oldest[2]) then
+    -- What it is listed with was acknowledged.
+    redis.call('ZADD', KEYS[5], 'XX', first, client)
+  else
+    if first then
+      redis.call('XDEL', stream, some[1][1])
+      left = left - #some[1][2][2]
+      local floor = redis.call('HGET', KEYS[6], client)
+      if not floor or tonumber(floor) < tonumber(first) then
+        redis.call('HSET', KEYS[6], client, first)
+      end
+    end
+    if some[2] then
+      redis.call('ZADD', KEYS[5], 'XX', string.match(some[2][1], '^%d+'), client)
+    else
+      redis.call('DEL', stream)
+      redis.call('ZREM', KEYS[5], client)
+    end
+  end
+end
+if left ~= waiting or left < 0 then
+  redis.call('HSET', KEYS[1], 'bytes', string.format('%.0f', math.max(left, 0)))
 end
 return {0}

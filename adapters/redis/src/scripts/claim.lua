@@ -15,6 +15,13 @@ if (claims and string.sub(claims, 1, 9) or '') ~= ARGV[4] then
 end
 local former = redis.call('HGET', KEYS[3], client)
 if ARGV[8] == '1' then
+  local freed = 0
+  for _, entry in ipairs(redis.call('XRANGE', KEYS[9], '-', '+')) do
+    freed = freed + #entry[2][2]
+  end
+  if freed > 0 and redis.call('HINCRBY', KEYS[1], 'bytes', -freed) < 0 then
+    redis.call('HSET', KEYS[1], 'bytes', '0')
+  end
   redis.call('DEL', KEYS[9])
   redis.call('HDEL', KEYS[4], client)
   redis.call('HDEL', KEYS[6], client)

@@ -1,6 +1,18 @@
 #!lua flags=allow-oom
 -- Raises the floor of a partition and trims some of the clients that have something below it.
 -- KEYS head, waiting. ARGV floor, first id past it, stream prefix, most clients. Returns how many clients were trimmed.
+-- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
+local function cut(stream, past)
+  local bytes = 0
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
+    bytes = bytes + #entry[2][2]
+  end
+  if bytes > 0 then
+    redis.call('XTRIM', stream, 'MINID', past)
+  end
+  return bytes
+end
+
 local floor = redis.call('HGET', KEYS[1], 'floor')
 if not floor then
   return 0
@@ -9,14 +21,18 @@ if tonumber(ARGV[1]) > tonumber(floor) then
   redis.call('HSET', KEYS[1], 'floor', ARGV[1])
 end
 local stale = redis.call('ZRANGE', KEYS[2], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[4])
+local freed = 0
 for _, client in ipairs(stale) do
   local stream = ARGV[3] .. client
-  redis.call('XTRIM', stream, 'MINID', ARGV[2])
+  freed = freed + cut(stream, ARGV[2])
   if redis.call('XLEN', stream) == 0 then
     redis.call('DEL', stream)
     redis.call('ZREM', KEYS[2], client)
   else
     redis.call('ZADD', KEYS[2], 'XX', ARGV[2], client)
   end
+end
+if freed > 0 and redis.call('HINCRBY', KEYS[1], 'bytes', -freed) < 0 then
+  redis.call('HSET', KEYS[1], 'bytes', '0')
 end
 return #stale

@@ -25,6 +25,10 @@ impl MailboxFixture for Fixture {
         Arc::new(self.0.ports.notifier.clone())
     }
 
+    fn partition_bytes(&self) -> usize {
+        LIMITS.partition_bytes
+    }
+
     fn client_records(&self) -> usize {
         LIMITS.client_records
     }

@@ -20,7 +20,7 @@ async fn world(redis: &OwnRedis) -> World {
 }
 
 /// As the server does once a second, until it finds nothing wrong.
-async fn check_until_whole(world: &World) {
+pub(super) async fn check_until_whole(world: &World) {
     until("the heads are there", async || world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_ok())
         .await;
 }

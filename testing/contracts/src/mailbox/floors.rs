@@ -1,8 +1,14 @@
 //! What waits, and what the mailbox says when it does not have it.
 
-use nimbus_core::{PartitionCount, Position, ports::mailbox::Page};
+use std::{ops::RangeInclusive, sync::Arc};
 
-use super::{MailboxFixture, world::World};
+use nimbus_core::{Offset, Origin, PartitionCount, Position, ports::mailbox::Page};
+
+use super::{
+    MailboxFixture,
+    world::{World, answer},
+};
+use crate::support::origin;
 
 /// Trimming raises a floor: an expired mailbox must not pass for "nothing missed".
 pub async fn rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor<X: MailboxFixture>(
@@ -29,6 +35,49 @@ pub async fn rule_14_a_client_that_outgrows_its_mailbox_is_below_a_floor<X: Mail
     assert_eq!(world.waiting(floor).await, Ok(kept), "from the floor on it is complete");
     let other = world.waiting_for(&world.other, Position::START).await;
     assert!(other.is_err() || other == Ok(vec![]), "another client's trimming is not its own");
+}
+
+/// One client's backlog makes room for what is newer, whosever that is; what was acknowledged takes up none.
+pub async fn rule_14_what_outgrows_the_partition_goes_oldest_first<X: MailboxFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let mut world = World::new(make).await;
+    world.claim(&world.sdk(1, 1, 1)).await;
+    let (own, others) = (world.origin("alice", 1), origin(&world.other, "alice", 1));
+    // A tenth of what fits, with room for whatever an adapter adds to it.
+    let tenth = world.fixture.partition_bytes() * 9 / 100;
+    let old = fill(&mut world, &others, 1..=8, tenth).await;
+    let new = fill(&mut world, &own, 1..=8, tenth).await;
+    assert_eq!(world.waiting(Position::START).await, Ok(new.clone()), "the newer ones fit");
+    let floor = world.waiting_for(&world.other, Position::START).await.expect_err("there is no room for all of it");
+    let kept: Vec<_> = old.iter().copied().filter(|offset| !floor.covers(*offset)).collect();
+    assert!((1..=3).contains(&kept.len()), "{} of the older ones are kept", kept.len());
+    assert_eq!(world.waiting_for(&world.other, floor).await, Ok(kept.clone()), "from the floor on it is complete");
+
+    world.ack(1, world.end()).await;
+    let more = fill(&mut world, &others, 9..=15, tenth).await;
+    assert_eq!(
+        world.waiting_for(&world.other, floor).await,
+        Ok([kept, more].concat()),
+        "the acknowledged ones are gone"
+    );
+}
+
+/// Routes answers of this size one by one.
+async fn fill<X: MailboxFixture>(
+    world: &mut World<X>,
+    of: &Arc<Origin>,
+    seqs: RangeInclusive<u64>,
+    bytes: usize,
+) -> Vec<Offset> {
+    let mut offsets = Vec::new();
+    for seq in seqs {
+        let mut record = answer(of, seq);
+        record.payload = vec![7; bytes].into();
+        offsets.push(world.append(record));
+        world.route().await;
+    }
+    offsets
 }
 
 /// A client that was away for too long is told so as well.

@@ -160,7 +160,8 @@ reasons! {
     /// There is no room: the disk is full, or the log has reached its limit because execution lags. Nothing accepted is
     /// lost; send again after `retry_after`.
     StorageFull = "STORAGE_FULL", Exhausted;
-    /// The payload, the attributes or another field of the event exceed their limit. Answered as the event's ERROR.
+    /// The payload, the attributes or another field of the event exceed their limit, or the event is larger than the log
+    /// takes. Answered as the event's ERROR.
     EventTooLarge = "EVENT_TOO_LARGE", Invalid;
     /// The event name, or another field of the event, breaks its rules. Answered as the event's ERROR.
     InvalidEvent = "INVALID_EVENT", Invalid;
@@ -178,7 +179,8 @@ reasons! {
     InvalidPayload = "INVALID_PAYLOAD", Invalid;
     /// The result does not fit into the type it must have. Answered as the event's ERROR.
     ResultOutOfRange = "RESULT_OUT_OF_RANGE", Invalid;
-    /// The executor's result is larger than a delivery may be; the event is kept as a dead letter.
+    /// The executor's result is larger than a delivery may be, or than the log of results takes; the event is kept as a
+    /// dead letter.
     ResultTooLarge = "RESULT_TOO_LARGE", Internal;
     /// This call is not offered yet.
     NotImplemented = "NOT_IMPLEMENTED", Unimplemented;

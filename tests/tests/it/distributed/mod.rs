@@ -8,6 +8,7 @@ mod faults;
 mod hops;
 mod log;
 mod ops;
+mod originals;
 mod ownership;
 mod refusals;
 mod replays;

@@ -10,6 +10,7 @@ mod hops;
 mod jobs;
 mod log;
 mod ops;
+mod originals;
 mod ownership;
 mod refusals;
 mod replays;

@@ -77,11 +77,12 @@ pub fn ordinary(world: &World, bounds: &Bounds, bug: Option<Bug>, actions: &mut 
             actions.push(Action::Deliver(server));
         }
     }
+    if world.remembers() {
+        // Before the sessions: one that was told of what a new Redis does not hold yet reads again until it does.
+        routers(world, bounds, bug, actions);
+    }
     for session in &world.sessions {
         sessions(session, world.remembers(), bug, actions);
-    }
-    if world.remembers() {
-        routers(world, bounds, bug, actions);
     }
     for server in Server::all() {
         if world.servers[server.index()].accepting.is_some() {

@@ -68,3 +68,51 @@ pub struct Bounds {
     /// Most records in one page of a mailbox.
     pub page: u8,
 }
+
+impl Bounds {
+    /// No faults at all: the interleavings of the ordinary course alone.
+    pub const CALM: Self = Self {
+        name: "calm",
+        answers: [2, 1],
+        kinds: &[],
+        faults: 0,
+        routers: 2,
+        begun: true,
+        acks: false,
+        bookmarks: false,
+        batch: 2,
+        page: 1,
+    };
+    /// Connections break and servers crash: sessions follow one another.
+    pub const SESSIONS: Self =
+        Self { name: "sessions", answers: [1, 1], kinds: &[Fault::Cut, Fault::Crash], faults: 1, routers: 1, ..Self::CALM };
+    /// One client that comes and goes, again and again.
+    pub const RECONNECTS: Self = Self { name: "reconnects", answers: [1, 0], faults: 2, ..Self::SESSIONS };
+    /// Messages are lost, late, and come twice.
+    pub const BUS: Self = Self {
+        name: "bus",
+        answers: [1, 1],
+        kinds: &[Fault::Lose, Fault::Late, Fault::Repeat, Fault::Resubscribe],
+        faults: 2,
+        routers: 1,
+        ..Self::CALM
+    };
+    /// Redis loses its tail, or everything.
+    pub const REDIS: Self =
+        Self { name: "redis", answers: [1, 1], kinds: &[Fault::Lag, Fault::Wipe], faults: 1, routers: 1, ..Self::CALM };
+    /// Redis loses its tail while a zombie router writes too.
+    pub const ZOMBIE: Self = Self { name: "zombie", kinds: &[Fault::Lag], answers: [2, 0], routers: 2, ..Self::REDIS };
+    /// The window of the mailbox passes, retention takes the log, an answer comes twice; acknowledgements trim.
+    pub const LOG: Self = Self {
+        name: "log",
+        answers: [1, 1],
+        kinds: &[Fault::Cut, Fault::Trim, Fault::Retain, Fault::Again],
+        faults: 2,
+        routers: 1,
+        acks: true,
+        ..Self::CALM
+    };
+    /// Clients that have nothing are told how far the log is.
+    pub const BOOKMARKS: Self =
+        Self { name: "bookmarks", answers: [1, 1], kinds: &[Fault::Lose], faults: 1, routers: 1, bookmarks: true, ..Self::CALM };
+}

@@ -6,7 +6,6 @@
 
 use std::{
     collections::HashMap,
-    hash::BuildHasher as _,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 

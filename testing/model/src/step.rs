@@ -18,7 +18,7 @@ use crate::{
 /// Does one step.
 pub fn step(world: &mut World, action: Action, bounds: &Bounds, bug: Option<Bug>) {
     Step { world, bounds, bug }.run(action);
-    world.routers.sort_unstable();
+    world.routers[..bounds.routers].sort_unstable();
 }
 
 /// Where everything begins.

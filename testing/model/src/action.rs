@@ -87,7 +87,7 @@ pub fn ordinary(world: &World, bounds: &Bounds, bug: Option<Bug>, actions: &mut 
     for server in Server::all() {
         if world.servers[server.index()].accepting.is_some() {
             actions.push(Action::Accept(server));
-        } else if world.remembers() {
+        } else if world.remembers() && bounds.checks {
             actions.push(Action::Check(server));
         }
     }
@@ -96,7 +96,7 @@ pub fn ordinary(world: &World, bounds: &Bounds, bug: Option<Bug>, actions: &mut 
             actions.push(Action::Ping(session.id));
         }
     }
-    for client in Client::all().filter(|client| !world.device(*client).connected) {
+    for client in Client::all().filter(|client| bounds.has(*client) && !world.device(*client).connected) {
         actions.extend(Server::all().map(|server| Action::Connect(client, server)));
     }
 }

@@ -30,6 +30,9 @@ pub enum Bug {
     OverdueIgnored,
     /// "You have everything before this" is said of heads that the chain has not reached (rule 15).
     BookmarkAheadOfChain,
+    /// A session that goes live takes a bookmark that was raised before: a Redis that lost its tail since may have taken back what
+    /// it was about, and the session would pass over results that are still to be folded in again.
+    BookmarkFromBeforeALoss,
     /// Another replication id, or another memory, is no reason to claim again (rule 20).
     NoReclaim,
     /// Claimed again, but the sessions do not read again (rule 20).

@@ -147,9 +147,9 @@ impl Step<'_> {
         let Stage::Opening { missed, notified } = session.stage else { return };
         let (asked, answered) = (session.from.unwrap_or(session.range.1), session.answered);
         let position = asked.max(session.range.0);
-        let mut down = Downstream::new(position, answered);
+        let mut down = Downstream::new(position, answered, self.bookmark(session.server));
         if missed {
-            down.missed(self.bug);
+            down.missed(0, self.bug);
         }
         down.notified = down.notified.max(notified);
         if is_attached {
@@ -190,9 +190,15 @@ impl Step<'_> {
         let Some(session) = self.world.session(id) else { return };
         let Stage::Open(mut down) = session.stage else { return };
         let Mode::Fetching { answer: Some(fetched), .. } = down.mode else { return };
-        let sent = down.fetched(fetched, &self.world.log, self.bug);
+        let bookmark = self.bookmark(session.server);
+        let sent = down.fetched(fetched, bookmark, &self.world.log, self.bug);
         self.set(id, down);
         self.send(id, sent);
+    }
+
+    /// The server's bookmark, for a session that asks for a read.
+    fn bookmark(&self, server: Server) -> Position {
+        if self.has(Bug::BookmarkFromBeforeALoss) { 0 } else { self.world.servers[server.index()].bookmark }
     }
 
     fn set(&mut self, id: SessionId, down: Downstream) {
@@ -310,10 +316,11 @@ impl Step<'_> {
 
     /// Every session of the server reads its mailbox.
     fn repair(&mut self, server: Server) {
+        let bookmark = self.bookmark(server);
         for session in self.world.sessions.iter_mut().filter(|it| it.server == server && it.listens()) {
             match &mut session.stage {
                 Stage::Opening { missed, .. } => *missed = true,
-                Stage::Open(down) => down.missed(self.bug),
+                Stage::Open(down) => down.missed(bookmark, self.bug),
                 Stage::Leaving { .. } => {}
             }
         }
@@ -383,6 +390,10 @@ impl Step<'_> {
         let state = self.world.server_mut(server);
         state.knows = state.accepting.take().unwrap_or(state.knows);
         state.missed();
+        if self.bug != Some(Bug::BookmarkFromBeforeALoss) {
+            // It was about the Redis before.
+            state.bookmark = 0;
+        }
         if !matches!(self.bug, Some(Bug::ReclaimWithoutRead | Bug::ReadBeforeReclaim)) {
             self.repair(server);
         }

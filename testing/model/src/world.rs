@@ -149,12 +149,13 @@ impl World {
     /// that floors do not overtake those who have nothing to wait for (rule 15).
     pub fn is_settled(&self, bounds: &Bounds) -> bool {
         let end = self.log.end();
-        self.is_delivered() && (!bounds.bookmarks || self.devices.iter().all(|device| device.position == Some(end)))
+        let lags_behind = |client| bounds.has(client) && self.device(client).position != Some(end);
+        self.is_delivered(bounds) && !(bounds.bookmarks && Client::all().any(lags_behind))
     }
 
     /// Whether everything that was answered has reached its client, or was announced as lost.
-    pub fn is_delivered(&self) -> bool {
-        Client::all().all(|client| {
+    pub fn is_delivered(&self, bounds: &Bounds) -> bool {
+        Client::all().filter(|client| bounds.has(*client)).all(|client| {
             let device = self.device(client);
             let came = |offset: Position, seq| offset < device.excused || device.is_settled(seq);
             device.connected && self.log.of(client).all(|(offset, record)| came(offset, record.seq))

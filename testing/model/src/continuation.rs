@@ -90,7 +90,13 @@ pub fn end(gateway: &Gateway, world: &World) -> End {
     let mut here = None;
     let mut end = loop {
         match next(gateway, here.as_ref().unwrap_or(world)) {
-            None => break if here.as_ref().unwrap_or(world).is_settled(&gateway.bounds) { End::Delivered(0) } else { End::Stuck },
+            None => {
+                break if here.as_ref().unwrap_or(world).is_settled(&gateway.bounds) {
+                    End::Delivered(0)
+                } else {
+                    End::Stuck
+                };
+            }
             Some(_) if passed.len() > MOST_STEPS as usize => break End::Stuck,
             Some((_, next)) => {
                 let key = key(&next);

@@ -53,7 +53,13 @@ pub struct Downstream {
 impl Downstream {
     /// Begins with a read.
     pub const fn new(from: Position, answered: u8, bookmark: Position) -> Self {
-        Self { mode: Mode::Fetching { again: false, answer: None }, sent: from, notified: from, answered, stale_bookmark: bookmark }
+        Self {
+            mode: Mode::Fetching { again: false, answer: None },
+            sent: from,
+            notified: from,
+            answered,
+            stale_bookmark: bookmark,
+        }
     }
 
     /// Results came live. Returns what is sent.

@@ -53,7 +53,7 @@ pub struct ServerState {
     pub chain: Option<Position>,
     /// A head that was ahead of the chain at the last check.
     pub suspect: Option<Head>,
-    /// Every record before this was handed to its session, if it has one here.
+    /// Every record before this was handed to its session, if it has one here. Handed on to the sessions by the check.
     pub bookmark: Position,
     /// The Redis it knows.
     pub knows: Which,

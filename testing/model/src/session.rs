@@ -45,21 +45,15 @@ pub struct Downstream {
     pub notified: Position,
     /// Every event up to this has its answer, as the client said and as was sent since.
     pub answered: u8,
-    /// While a read is out: the server's bookmark when it was asked for. While live: a bookmark that does not count, because
-    /// the read did not reach it. Then Redis has lost its tail since, and what the bookmark was about is to be folded in again.
-    pub stale_bookmark: Position,
+    /// The bookmark that the server raised while this session was live. What was raised before does not count: a Redis that
+    /// has lost its tail since may have taken back what it was about, before the session read it.
+    pub bookmark: Position,
 }
 
 impl Downstream {
     /// Begins with a read.
-    pub const fn new(from: Position, answered: u8, bookmark: Position) -> Self {
-        Self {
-            mode: Mode::Fetching { again: false, answer: None },
-            sent: from,
-            notified: from,
-            answered,
-            stale_bookmark: bookmark,
-        }
+    pub const fn new(from: Position, answered: u8) -> Self {
+        Self { mode: Mode::Fetching { again: false, answer: None }, sent: from, notified: from, answered, bookmark: 0 }
     }
 
     /// Results came live. Returns what is sent.
@@ -75,10 +69,10 @@ impl Downstream {
     }
 
     /// Notifications may be missing.
-    pub fn missed(&mut self, bookmark: Position, bug: Option<Bug>) {
+    pub fn missed(&mut self, bug: Option<Bug>) {
         self.mode = match self.mode {
             Mode::Live => {
-                self.stale_bookmark = bookmark;
+                self.bookmark = 0;
                 Mode::Fetching { again: false, answer: None }
             }
             Mode::Fetching { answer, .. } => {
@@ -88,7 +82,7 @@ impl Downstream {
     }
 
     /// A read is back. Returns what is sent.
-    pub fn fetched(&mut self, page: Fetched, bookmark: Position, log: &Log, bug: Option<Bug>) -> Offsets {
+    pub fn fetched(&mut self, page: Fetched, log: &Log, bug: Option<Bug>) -> Offsets {
         let mut sent = Offsets::default();
         let unknown = |offset: &u8| log.at(*offset).seq > self.answered;
         page.records.from(self.sent).iter().filter(unknown).for_each(|offset| sent.insert(offset));
@@ -98,10 +92,7 @@ impl Downstream {
         let is_past_notified = self.sent >= self.notified || bug == Some(Bug::LiveWithoutHighestNotified);
         self.mode = match page.complete && is_past_notified && !again {
             true => Mode::Live,
-            false => {
-                self.stale_bookmark = bookmark;
-                Mode::Fetching { again: false, answer: None }
-            }
+            false => Mode::Fetching { again: false, answer: None },
         };
         self.forget();
         sent
@@ -110,14 +101,14 @@ impl Downstream {
     /// What was notified and is sent by now makes no difference any more: fewer states.
     fn forget(&mut self) {
         self.notified = self.notified.max(self.sent);
-        if self.mode == Mode::Live && self.stale_bookmark <= self.sent {
-            self.stale_bookmark = 0;
+        if self.bookmark <= self.sent {
+            self.bookmark = 0;
         }
     }
 
     /// The partition holds nothing for this client before `position` that was not notified.
     pub fn bookmark(&mut self, position: Position) {
-        if self.mode == Mode::Live && position > self.stale_bookmark {
+        if self.mode == Mode::Live {
             self.sent = self.sent.max(position);
             self.forget();
         }

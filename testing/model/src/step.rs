@@ -147,9 +147,9 @@ impl Step<'_> {
         let Stage::Opening { missed, notified } = session.stage else { return };
         let (asked, answered) = (session.from.unwrap_or(session.range.1), session.answered);
         let position = asked.max(session.range.0);
-        let mut down = Downstream::new(position, answered, self.bookmark(session.server));
+        let mut down = Downstream::new(position, answered);
         if missed {
-            down.missed(0, self.bug);
+            down.missed(self.bug);
         }
         down.notified = down.notified.max(notified);
         if is_attached {
@@ -190,15 +190,9 @@ impl Step<'_> {
         let Some(session) = self.world.session(id) else { return };
         let Stage::Open(mut down) = session.stage else { return };
         let Mode::Fetching { answer: Some(fetched), .. } = down.mode else { return };
-        let bookmark = self.bookmark(session.server);
-        let sent = down.fetched(fetched, bookmark, &self.world.log, self.bug);
+        let sent = down.fetched(fetched, &self.world.log, self.bug);
         self.set(id, down);
         self.send(id, sent);
-    }
-
-    /// The server's bookmark, for a session that asks for a read.
-    fn bookmark(&self, server: Server) -> Position {
-        if self.has(Bug::BookmarkFromBeforeALoss) { 0 } else { self.world.servers[server.index()].bookmark }
     }
 
     fn set(&mut self, id: SessionId, down: Downstream) {
@@ -220,7 +214,8 @@ impl Step<'_> {
     fn ping(&mut self, id: SessionId) {
         let Some(session) = self.world.session(id) else { return };
         let Stage::Open(mut down) = session.stage else { return };
-        down.bookmark(self.world.servers[session.server.index()].bookmark);
+        // The server's own is 0 unless a bug keeps it.
+        down.bookmark(down.bookmark.max(self.world.servers[session.server.index()].bookmark));
         self.set(id, down);
         self.world.device_mut(id.client).bookmark(id, down.sent);
     }
@@ -316,11 +311,10 @@ impl Step<'_> {
 
     /// Every session of the server reads its mailbox.
     fn repair(&mut self, server: Server) {
-        let bookmark = self.bookmark(server);
         for session in self.world.sessions.iter_mut().filter(|it| it.server == server && it.listens()) {
             match &mut session.stage {
                 Stage::Opening { missed, .. } => *missed = true,
-                Stage::Open(down) => down.missed(bookmark, self.bug),
+                Stage::Open(down) => down.missed(self.bug),
                 Stage::Leaving { .. } => {}
             }
         }
@@ -344,11 +338,25 @@ impl Step<'_> {
         if self.world.server_mut(server).checked(head, bug) == Repair::Sessions {
             self.repair(server);
         }
-        if !self.bounds.bookmarks {
-            self.world.server_mut(server).bookmark = 0;
-        }
+        self.hand_out_bookmark(server);
         if self.bounds.acks {
             self.flush_acks(server);
+        }
+    }
+
+    /// To the sessions that are live by now: for all others it would come too early.
+    fn hand_out_bookmark(&mut self, server: Server) {
+        if self.has(Bug::BookmarkFromBeforeALoss) && self.bounds.bookmarks {
+            return;
+        }
+        let bookmark = mem::take(&mut self.world.server_mut(server).bookmark);
+        for session in self.world.sessions.iter_mut().filter(|it| it.server == server && self.bounds.bookmarks) {
+            if let Stage::Open(down) = &mut session.stage
+                && down.mode == Mode::Live
+                && down.sent < bookmark
+            {
+                down.bookmark = down.bookmark.max(bookmark);
+            }
         }
     }
 
@@ -390,10 +398,6 @@ impl Step<'_> {
         let state = self.world.server_mut(server);
         state.knows = state.accepting.take().unwrap_or(state.knows);
         state.missed();
-        if self.bug != Some(Bug::BookmarkFromBeforeALoss) {
-            // It was about the Redis before.
-            state.bookmark = 0;
-        }
         if !matches!(self.bug, Some(Bug::ReclaimWithoutRead | Bug::ReadBeforeReclaim)) {
             self.repair(server);
         }

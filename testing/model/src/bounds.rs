@@ -149,6 +149,7 @@ impl Bounds {
         Self { name: "wipe, large", answers: [1, 1], ..Self::WIPE },
         Self { name: "lag, large", answers: [1, 1], ..Self::LAG },
         Self { name: "log, large", faults: 2, ..Self::LOG },
+        Self { name: "lag, twice", alone: true, answers: [0, 2], faults: 2, ..Self::LAG },
         Self { name: "bookmarks, lag, large", answers: [1, 1], alone: false, ..Self::BOOKMARKS_LAG },
         Self {
             name: "everything",

@@ -144,7 +144,7 @@ impl Bounds {
     pub const LARGE: &'static [Self] = &[
         Self { name: "calm, large", answers: [2, 1], ..Self::CALM },
         Self { name: "sessions, large", checks: true, ..Self::SESSIONS },
-        Self { name: "reconnects, large", answers: [1, 1], ..Self::RECONNECTS },
+        Self { name: "reconnects, large", answers: [2, 0], ..Self::RECONNECTS },
         Self { name: "bus, large", answers: [2, 1], ..Self::BUS },
         Self { name: "wipe, large", answers: [1, 1], ..Self::WIPE },
         Self { name: "lag, large", answers: [1, 1], ..Self::LAG },

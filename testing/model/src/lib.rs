@@ -81,9 +81,8 @@ impl Model for Gateway {
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        if world.breach.is_none() {
-            action::all(world, &self.bounds, self.bug, actions);
-        }
+        // Beyond a breach too: another promise may be asked about what it does.
+        action::all(world, &self.bounds, self.bug, actions);
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {

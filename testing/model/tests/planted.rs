@@ -59,7 +59,7 @@ fn ownership() {
 #[test]
 fn the_fence_of_apply() {
     found(Bug::ApplyWithoutFence, Bounds::ZOMBIE, &[promise::NO_STALE_WRITE, promise::COMPLETE_MAILBOX]);
-    let resumed = Bounds { answers: [2, 0], bookmarks: true, ..Bounds::LAG };
+    let resumed = Bounds { answers: [2, 0], ..Bounds::LAG };
     found(Bug::ApplyWithoutFence, resumed, SKIPPED);
 }
 

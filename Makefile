@@ -59,7 +59,7 @@ test: libraries fmt-check lint python ## Everything: format, lint, every test, t
 crash-loop: libraries ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
 
-# Some minutes and some GiB of memory: all states of the larger bounds are kept. `make test` checks the smaller ones.
+# A minute or two: `make test` checks the smaller bounds only.
 model: tools ## Checks the model of claim, apply, notify, resume and release exhaustively, in its larger bounds too
 	NIMBUS_MODEL=large $(CARGO) test --package nimbus-model -- --nocapture
 

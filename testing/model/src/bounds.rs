@@ -144,22 +144,7 @@ impl Bounds {
     pub const LARGE: &'static [Self] = &[
         Self { name: "calm, large", answers: [2, 1], ..Self::CALM },
         Self { name: "sessions, large", checks: true, ..Self::SESSIONS },
-        Self { name: "reconnects, large", answers: [2, 0], ..Self::RECONNECTS },
-        Self { name: "bus, large", answers: [2, 1], ..Self::BUS },
-        Self { name: "wipe, large", answers: [1, 1], ..Self::WIPE },
-        Self { name: "lag, large", answers: [1, 1], ..Self::LAG },
-        Self { name: "log, large", faults: 2, ..Self::LOG },
         Self { name: "lag, twice", alone: true, answers: [0, 2], faults: 2, ..Self::LAG },
-        Self { name: "bookmarks, lag, large", answers: [1, 1], alone: false, ..Self::BOOKMARKS_LAG },
-        Self {
-            name: "everything",
-            kinds: Fault::ALL,
-            acks: true,
-            bookmarks: true,
-            answers: [1, 1],
-            alone: false,
-            ..Self::ZOMBIE
-        },
     ];
 }
 

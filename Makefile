@@ -59,6 +59,10 @@ test: libraries fmt-check lint python ## Everything: format, lint, every test, t
 crash-loop: libraries ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
 
+# A minute or two: `make test` checks the smaller bounds only.
+model: tools ## Checks the model of claim, apply, notify, resume and release exhaustively, in its larger bounds too
+	NIMBUS_MODEL=large $(CARGO) test --package nimbus-model -- --nocapture
+
 lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
 	$(CARGO) test --quiet --package nimbus-tests --test lint
@@ -111,4 +115,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model lint fmt fmt-check bench build doc clean tools python

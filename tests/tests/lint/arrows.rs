@@ -47,6 +47,8 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-client", &["nimbus-proto"], &[]),
     arrow("nimbus-loadtest", &["nimbus-client", "nimbus-proto"], &[]),
     arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
+    // An abstraction of its own; only its tests look at what it is an abstraction of.
+    arrow("nimbus-model", &[], &["nimbus-core"]),
     // Starts what Nimbus talks to, and knows nothing of Nimbus.
     arrow("nimbus-services", &[], &[]),
 ];
@@ -65,6 +67,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("tracing-subscriber", &["nimbus-telemetry"]),
     ("rustix", &["nimbus-embedded", "nimbus-harness", "nimbus-services"]),
     ("governor", &["nimbus-server"]),
+    ("stateright", &["nimbus-model"]),
     ("tonic-health", &["nimbus-server"]),
     ("tonic-reflection", &["nimbus-server"]),
     // Where there is a command line.

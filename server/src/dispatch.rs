@@ -40,6 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
     let dispatcher =
         Dispatcher { chains: vec![Chain::default(); partitions.len()], partitions: partitions.all().collect(), shared };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = dispatcher.run(subscription) => {}
     }

@@ -1,0 +1,158 @@
+//! What everything in one simulation shares: the seed's numbers, the books, the trace, and whether there still are faults.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use nimbus_core::clock::{Clock, UnixMillis};
+use tokio::time::Instant;
+
+use crate::{
+    dice::{Dice, mix},
+    ledger::Ledger,
+    lock,
+    plan::{Bug, Plan},
+};
+
+/// The wall clock of every process at the start, in milliseconds.
+const EPOCH_MILLIS: u64 = 1_700_000_000_000;
+
+/// One simulated world.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    pub(crate) bug: Option<Bug>,
+    pub(crate) dice: Dice,
+    pub(crate) ledger: Ledger,
+    trace: Mutex<Trace>,
+    calm: AtomicBool,
+    start: Instant,
+}
+
+/// Everything that happened, as one number.
+#[derive(Debug, Default)]
+struct Trace {
+    hash: u64,
+    steps: u64,
+}
+
+/// What a run left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) hash: u64,
+    pub(crate) steps: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Arc<Self> {
+        let dice = Dice::new(mix(&[seed, 1]));
+        let plan = Plan::draw(&dice);
+        Arc::new(Self {
+            seed,
+            plan,
+            bug,
+            dice,
+            ledger: Ledger::default(),
+            trace: Mutex::default(),
+            calm: AtomicBool::new(false),
+            start: Instant::now(),
+        })
+    }
+
+    /// One step of the run: it becomes part of the trace, and the books are checked.
+    pub(crate) fn step(&self, what: &str, who: u64, detail: u64) {
+        {
+            let mut trace = lock(&self.trace);
+            let tag = what.bytes().fold(0, |tag, byte| mix(&[tag, u64::from(byte)]));
+            trace.hash = mix(&[trace.hash, self.elapsed().as_nanos() as u64, tag, who, detail]);
+            trace.steps += 1;
+        }
+        if std::env::var_os("NIMBUS_SIMULATION_TRACE").is_some() {
+            eprintln!("{:>10.3} {what} {who} {detail}", self.elapsed().as_secs_f64());
+        }
+        self.ledger.check_accepted(self);
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let trace = lock(&self.trace);
+        Summary { hash: trace.hash, steps: trace.steps }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// No more faults from here on.
+    pub(crate) fn calm_down(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// How long something takes.
+    pub(crate) fn delay(&self) -> Duration {
+        if self.is_calm() {
+            return Duration::from_millis(1);
+        }
+        if self.dice.per_mille(self.plan.stalls) {
+            return self.dice.millis(500, 4_000);
+        }
+        match self.dice.below(100) {
+            0..40 => Duration::ZERO,
+            40..90 => self.dice.millis(1, 5),
+            _ => self.dice.millis(5, 80),
+        }
+    }
+
+    /// Waits as long as something takes; a moment that takes no time lets the others have a turn now and then.
+    pub(crate) async fn take_time(&self) {
+        let delay = self.delay();
+        if delay.is_zero() {
+            if self.dice.per_mille(500) {
+                tokio::task::yield_now().await;
+            }
+        } else {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Whether this call fails.
+    pub(crate) fn fails(&self) -> bool {
+        !self.is_calm() && self.dice.per_mille(self.plan.failures)
+    }
+}
+
+/// The wall clock of one process: it may jump.
+#[derive(Debug)]
+pub(crate) struct JumpyClock {
+    start: Instant,
+    offset: AtomicI64,
+}
+
+impl JumpyClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { start: Instant::now(), offset: AtomicI64::new(0) })
+    }
+
+    pub(crate) fn jump(&self, millis: i64) {
+        self.offset.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for JumpyClock {
+    fn now(&self) -> UnixMillis {
+        let millis = EPOCH_MILLIS + self.start.elapsed().as_millis() as u64;
+        UnixMillis(millis.saturating_add_signed(self.offset.load(Ordering::Relaxed)))
+    }
+}

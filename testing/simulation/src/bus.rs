@@ -11,7 +11,7 @@ use nimbus_core::{
     Partition, Position, ServerId,
     ports::{
         mailbox::Head,
-        notifier::{Notification, Notifier, NotifierError, Subscription},
+        notifier::{ClientResults, Notification, Notifier, NotifierError, Subscription},
     },
 };
 use tokio::{sync::Notify, time::Instant};
@@ -123,6 +123,22 @@ impl Channel {
     }
 }
 
+/// A notification in a few words.
+pub(crate) fn brief(notification: &Notification) -> String {
+    match notification {
+        Notification::Results { partition, previous, last, clients } => {
+            let seqs = |results: &ClientResults| {
+                let seqs: Vec<u64> = results.results.iter().map(|stored| stored.record.seq).collect();
+                format!("{} {seqs:?}", results.client)
+            };
+            let clients: Vec<String> = clients.iter().map(seqs).collect();
+            format!("results of partition {partition} ({previous}..{last}): {clients:?}")
+        }
+        Notification::Superseded { client, session } => format!("{client} has superseded {session}"),
+        Notification::MayHaveMissed => "may have missed".to_owned(),
+    }
+}
+
 /// One incarnation's way to the bus.
 #[derive(Debug)]
 pub(crate) struct SimNotifier {
@@ -205,6 +221,7 @@ impl Subscription for SimSubscription {
             match self.look() {
                 Found::Due(notification) => {
                     self.life.world.step("notified", self.life.id, 0);
+                    self.life.world.note(|| format!("  {} hears {}", self.server, brief(&notification)));
                     return Some(notification);
                 }
                 Found::Later(None) => changed.await,

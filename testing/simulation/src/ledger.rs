@@ -34,7 +34,8 @@ pub(crate) type Outbox = [u8; 16];
 #[derive(Debug)]
 struct Book {
     client: String,
-    handle: Client,
+    /// `None` once its memory is gone: nobody waits for its answers any more.
+    handle: Option<Client>,
     sent: Vec<Work>,
     /// Which of its events are in the log.
     durable: BTreeSet<u64>,
@@ -45,8 +46,6 @@ struct Book {
     answered: BTreeSet<u64>,
     /// The last answer of the ordered lane.
     last_ordered: u64,
-    /// Its memory is gone: nobody waits for its answers any more.
-    abandoned: bool,
 }
 
 /// An event in the log, as far as commits are concerned.
@@ -97,23 +96,22 @@ impl Ledger {
         let outbox: Outbox = handle.outbox_id().as_ref().try_into().unwrap_or_default();
         let book = Book {
             client: name.to_owned(),
-            handle: handle.clone(),
+            handle: Some(handle.clone()),
             sent: Vec::new(),
             durable: BTreeSet::new(),
             durable_to: 0,
             accepted: 0,
             answered: BTreeSet::new(),
             last_ordered: 0,
-            abandoned: false,
         };
         lock(&self.books).outboxes.insert(outbox, book);
         outbox
     }
 
     pub(crate) fn abandoned(&self, outbox: Outbox) {
-        if let Some(book) = lock(&self.books).outboxes.get_mut(&outbox) {
-            book.abandoned = true;
-        }
+        let handle = lock(&self.books).outboxes.get_mut(&outbox).and_then(|book| book.handle.take());
+        // Outside of the lock: it is the client that ends.
+        drop(handle);
     }
 
     pub(crate) fn sent(&self, outbox: Outbox, seq: u64, work: Work) {
@@ -130,8 +128,9 @@ impl Ledger {
     pub(crate) fn check_accepted(&self, world: &World) {
         let mut books = lock(&self.books);
         let mut early = None;
-        for book in books.outboxes.values_mut().filter(|book| !book.abandoned) {
-            let accepted = book.handle.accepted_seq();
+        for book in books.outboxes.values_mut() {
+            let Some(handle) = &book.handle else { continue };
+            let accepted = handle.accepted_seq();
             if accepted > book.durable_to && early.is_none() {
                 early = Some((book.client.clone(), accepted, book.durable_to));
             }
@@ -257,6 +256,7 @@ impl Ledger {
         }
         self.changed.notify_waiters();
         world.step("answer", mix_outbox(outbox), seq);
+        world.note(|| format!("  {} got {seq}", self.client_of(outbox)));
     }
 
     fn extra(&self, outbox: Outbox, extra: &Extra) {
@@ -274,10 +274,11 @@ impl Ledger {
     /// What is still open, in words; `None` when every event that somebody waits for is answered.
     pub(crate) fn open(&self) -> Option<String> {
         let books = lock(&self.books);
-        let mut open = books.outboxes.values().filter(|book| !book.abandoned).filter_map(|book| {
+        let mut open = books.outboxes.values().filter_map(|book| {
+            let handle = book.handle.as_ref()?;
             let missing = (1..=book.sent.len() as u64).find(|seq| !book.answered.contains(seq))?;
             let (client, sent, durable, accepted) = (&book.client, book.sent.len(), book.durable_to, book.accepted);
-            let state = book.handle.state().borrow().clone();
+            let state = handle.state().borrow().clone();
             Some(format!(
                 "{client}: event {missing} of {sent} has no answer ({durable} durable, {accepted} accepted; {state:?})"
             ))

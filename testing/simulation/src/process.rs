@@ -153,6 +153,8 @@ impl Process {
         drop((&mut self.task).await);
         self.backend.network.cut_all(self.life.id);
         self.life.kill();
+        // What it still had to say to its groups may have stayed unsaid.
+        self.backend.expire_later(self.life.id);
     }
 
     /// Stands still, and goes on later as if nothing had happened.

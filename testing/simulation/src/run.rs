@@ -45,25 +45,25 @@ fn note_panics() {
     });
 }
 
-/// Runs one seed, with a planted bug or without.
+/// Runs one seed, with a planted bug or without. `aloud`: every step is told on standard error.
 ///
 /// # Panics
 /// When the runtime cannot be built.
-pub fn run(seed: u64, bug: Option<Bug>) -> Report {
+pub fn run(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
     note_panics();
     PANIC.take();
     let _seeded = chance::seed(mix(&[seed, 2]));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime without I/O needs nothing that could be missing");
-    let mut report = runtime.block_on(live(seed, bug));
+    let mut report = runtime.block_on(live(seed, bug, aloud));
     if let Some(panic) = PANIC.take() {
         report.violation.get_or_insert(panic);
     }
     report
 }
 
-async fn live(seed: u64, bug: Option<Bug>) -> Report {
-    let world = World::new(seed, bug);
+async fn live(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
+    let world = World::new(seed, bug, aloud);
     let backend = Backend::new(&world);
     let mut cast = None;
     let life = async {

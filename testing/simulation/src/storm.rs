@@ -73,12 +73,10 @@ impl Cast {
             }
             80..86 => {
                 let one = dice.below(self.users.len() as u64) as usize;
-                if let Some(user) = self.users.get_mut(one) {
-                    user.kill();
-                    if let Some(again) = user.again().await {
-                        *user = again;
-                    }
-                }
+                let number = self.users.swap_remove(one).kill();
+                // What was aborted lets go of the client only now.
+                tokio::time::sleep(dice.millis(1, 2_000)).await;
+                self.users.extend(User::start(&backend, number).await);
             }
             86..92 => {
                 // One more takes part for a while.

@@ -52,18 +52,12 @@ impl User {
         Some(Self { backend: Arc::clone(backend), number, life, outbox, client, sending, receiving })
     }
 
-    /// With everything that it had in memory.
-    pub(crate) fn kill(&self) {
+    /// With everything that it had in memory. Returns which one it was.
+    pub(crate) fn kill(self) -> usize {
         self.backend.world.step("client dies", self.life, 0);
         self.backend.network.cut_all(self.life);
         self.backend.world.ledger.abandoned(self.outbox);
-        self.sending.abort();
-        self.receiving.abort();
-    }
-
-    /// A new incarnation in place of this one, which was killed.
-    pub(crate) async fn again(&self) -> Option<Self> {
-        Self::start(&self.backend, self.number).await
+        self.number
     }
 
     pub(crate) fn has_sent(&self) -> bool {

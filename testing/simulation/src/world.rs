@@ -32,6 +32,7 @@ pub(crate) struct World {
     trace: Mutex<Trace>,
     calm: AtomicBool,
     start: Instant,
+    aloud: bool,
 }
 
 /// Everything that happened, as one number.
@@ -49,7 +50,7 @@ pub(crate) struct Summary {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, bug: Option<Bug>) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, bug: Option<Bug>, aloud: bool) -> Arc<Self> {
         let dice = Dice::new(mix(&[seed, 1]));
         let plan = Plan::draw(&dice);
         Arc::new(Self {
@@ -61,6 +62,7 @@ impl World {
             trace: Mutex::default(),
             calm: AtomicBool::new(false),
             start: Instant::now(),
+            aloud,
         })
     }
 
@@ -72,10 +74,15 @@ impl World {
             trace.hash = mix(&[trace.hash, self.elapsed().as_nanos() as u64, tag, who, detail]);
             trace.steps += 1;
         }
-        if std::env::var_os("NIMBUS_SIMULATION_TRACE").is_some() {
-            eprintln!("{:>10.3} {what} {who} {detail}", self.elapsed().as_secs_f64());
-        }
+        self.note(|| format!("{what} {who} {detail}"));
         self.ledger.check_accepted(self);
+    }
+
+    /// For whoever reads along: says what happened, and is no part of the trace.
+    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
+        if self.aloud {
+            eprintln!("{:>10.3} {}", self.elapsed().as_secs_f64(), what());
+        }
     }
 
     pub(crate) fn summary(&self) -> Summary {

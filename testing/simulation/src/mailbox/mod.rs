@@ -136,6 +136,7 @@ impl SimMailbox {
             claimed
         };
         lock(&self.notes).first(partition, born);
+        self.world().note(|| format!("  claimed {} for {} at {}, before {:?}", claim.client, claim.session, claim.server, claimed.previous));
         Ok(claimed)
     }
 
@@ -152,10 +153,12 @@ impl SimMailbox {
             }
             shelf.rules.release(client, session, now)
         });
+        self.world().note(|| format!("  released {client} of {session}: {released}"));
         released
     }
 
     fn tell(&self, server: &ServerId, notification: Notification) {
+        self.world().note(|| format!("  to {server}: {}", crate::bus::brief(&notification)));
         self.store.bus.publish(server, notification);
     }
 

@@ -83,8 +83,9 @@ impl Dispatcher {
         match notification {
             Notification::Results { partition, previous, last, clients } => {
                 let chain = &mut self.chains[partition.0 as usize];
-                // Any inequality, backwards too: a failover may have taken the chain back.
-                let broken = chain.last.is_some_and(|last| last != previous);
+                // Any inequality, backwards too: a failover may have taken the chain back. What came before the first one that
+                // is heard was heard only if there was nothing.
+                let broken = chain.last.unwrap_or_default() != previous;
                 chain.last = Some(last);
                 if broken {
                     // Before the results are handed out: a session must not send what lies behind a hole.

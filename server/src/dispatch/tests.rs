@@ -86,6 +86,18 @@ async fn rule_20_a_break_in_the_chain_is_told_with_what_lies_behind_it() {
     }
 }
 
+/// What was lost is not made up for by the word at the start: it was sent after that.
+#[tokio::test]
+async fn rule_20_the_first_that_is_heard_need_not_be_the_first_that_was_sent() {
+    let fixture = Fixture::new().await;
+    fixture.results(6, 6);
+    assert!(fixture.mail().await.missed, "one that ended at 6 was sent and lost");
+    fixture.notify.send(Notification::MayHaveMissed).unwrap();
+    assert!(fixture.mail().await.missed);
+    fixture.results(9, 9);
+    assert!(fixture.mail().await.missed, "one that ended at 9 was sent and lost");
+}
+
 #[tokio::test(start_paused = true)]
 async fn rule_20_the_last_message_before_a_silence_is_missed_within_two_checks() {
     let fixture = Fixture::new().await;

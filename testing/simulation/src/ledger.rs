@@ -8,13 +8,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use nimbus_client::{Answer, Client, Extra, ExtraKind, Incoming, Outcome};
+use nimbus_client::{Answer, Client, Error, Extra, ExtraKind, Incoming, Outcome};
 use nimbus_consumers::{JOBS_GROUP, ORDERED_GROUP};
 use nimbus_core::{
     Event, Lane, Partition, Position, ResultRecord,
     ports::{
         log::Stored,
-        mailbox::{Claim, Claimed},
+        mailbox::{Claim, ClaimKind, Claimed},
     },
 };
 use tokio::sync::Notify;
@@ -66,7 +66,9 @@ struct Books {
     /// By group and partition: how many events were found settled behind a commit.
     checked: BTreeMap<(String, Partition), usize>,
     violation: Option<String>,
-    claims: u64,
+    /// Clients whose session a dead incarnation of theirs took over: its Hello was on its way for longer than it lived, and
+    /// nothing tells the mailbox that another outbox with a higher number is not a newer one.
+    evicted: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -204,13 +206,28 @@ impl Ledger {
 
     pub(crate) fn claimed(&self, world: &World, claim: &Claim, claimed: &Claimed) {
         let mut books = lock(&self.books);
-        books.claims += 1;
         let client = claim.client.as_str();
+        if let ClaimKind::Sdk { outbox, .. } = &claim.kind
+            && books.outboxes.get(outbox.as_bytes()).is_some_and(|book| book.handle.is_none())
+        {
+            books.evicted.insert(client.to_owned());
+        }
         if claim.principal.as_str() != principal_of(client) {
             self.wrong(&mut books, || format!("{client} was claimed for {}", claim.principal));
         }
         drop(books);
         world.step("claimed", 0, claimed.answered);
+    }
+
+    /// The client ended by itself.
+    pub(crate) fn ended(&self, name: &str, outbox: Outbox, error: &Error) {
+        let evicted = lock(&self.books).evicted.contains(name);
+        if evicted && matches!(error, Error::Superseded { .. }) {
+            self.abandoned(outbox);
+            self.changed.notify_waiters();
+        } else if lock(&self.books).outboxes.get(&outbox).is_some_and(|book| book.handle.is_some()) {
+            self.violated(format!("{name} was ended: {error}"));
+        }
     }
 
     /// The application got something.

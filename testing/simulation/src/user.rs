@@ -98,7 +98,7 @@ async fn send_one(backend: &Backend, name: &str, client: &Client, outbox: ledger
     match client.send(Event::new(work.name(), work.payload())).await {
         // Nothing else ran in between: the books know of it before the log does.
         Ok(seq) => world.ledger.sent(outbox, seq.get(), work),
-        Err(error) => world.ledger.violated(format!("{name} could not send: {error}")),
+        Err(error) => world.ledger.ended(name, outbox, &error),
     }
 }
 
@@ -111,7 +111,7 @@ async fn receive(backend: Arc<Backend>, name: String, client: Client, outbox: le
         match client.recv().await {
             Ok(Some(incoming)) => world.ledger.received(world, outbox, &incoming),
             Ok(None) => return,
-            Err(error) => return world.ledger.violated(format!("{name} was ended: {error}")),
+            Err(error) => return world.ledger.ended(&name, outbox, &error),
         }
     }
 }

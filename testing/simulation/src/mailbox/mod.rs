@@ -136,7 +136,12 @@ impl SimMailbox {
             claimed
         };
         lock(&self.notes).first(partition, born);
-        self.world().note(|| format!("  claimed {} for {} at {}, before {:?}", claim.client, claim.session, claim.server, claimed.previous));
+        self.world().note(|| {
+            format!(
+                "  claimed {} for {} at {}, before {:?}",
+                claim.client, claim.session, claim.server, claimed.previous
+            )
+        });
         Ok(claimed)
     }
 

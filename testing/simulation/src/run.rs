@@ -9,8 +9,8 @@ use crate::{dice::mix, plan::Bug, process::Backend, storm::Cast, world::World};
 /// How long it may take, once there are no faults any more, until everything is answered: a client waits up to 30 s between
 /// two attempts, and a swallowed connection is noticed after half a minute.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// How long acknowledgements and commits may take after the last answer.
-const AFTERMATH: Duration = Duration::from_secs(5);
+/// How often it is looked whether acknowledgements and commits have arrived.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ async fn live(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
         cast.weather().await;
         world.step("calm", 0, 0);
         world.calm_down();
-        cast.recover();
+        cast.recover().await;
         if tokio::time::timeout(PATIENCE, cast.send_rest()).await.is_err() {
             world.ledger.violated("what was left could not be sent".to_owned());
         }
@@ -89,8 +89,13 @@ async fn live(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
             let open = world.ledger.open().unwrap_or_default();
             world.ledger.violated(format!("after {PATIENCE:?} without faults: {open}"));
         }
-        tokio::time::sleep(AFTERMATH).await;
-        at_rest(&backend);
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while let Some(restless) = restless(&backend) {
+            if tokio::time::Instant::now() > deadline {
+                world.ledger.violated(format!("after {PATIENCE:?} without faults: {restless}"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     };
     let violated = async {
         loop {
@@ -114,23 +119,20 @@ async fn live(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
     Report { seed, trace: summary.hash, steps: summary.steps, answers, time: at, violation }
 }
 
-/// Nothing waits anywhere any more.
-fn at_rest(backend: &Backend) {
-    let ledger = &backend.world.ledger;
+/// What still waits somewhere, in words.
+fn restless(backend: &Backend) -> Option<String> {
     for partition in backend.results.partitions().all() {
         let (applied, end) = (backend.mailbox.applied(partition), backend.results.end(partition));
         if applied < end {
-            ledger.violated(format!("partition {partition} is folded in up to {applied}, and ends at {end}"));
+            return Some(format!("partition {partition} is folded in up to {applied}, and ends at {end}"));
         }
         let end = backend.events.end(partition);
         for (group, position) in backend.events.committed(partition) {
             if position < end {
-                ledger.violated(format!("{group} is at {position} of partition {partition}, which ends at {end}"));
+                return Some(format!("{group} is at {position} of partition {partition}, which ends at {end}"));
             }
         }
     }
     let waiting = backend.mailbox.waiting_bytes();
-    if waiting > 0 {
-        ledger.violated(format!("{waiting} bytes wait in mailboxes although everything was acknowledged"));
-    }
+    (waiting > 0).then(|| format!("{waiting} bytes wait in mailboxes although everything was acknowledged"))
 }

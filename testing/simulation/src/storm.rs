@@ -7,6 +7,9 @@ use crate::{
     user::User,
 };
 
+/// For how long a process stands still at most, in milliseconds.
+const LONGEST_STANDSTILL: u64 = 15_000;
+
 /// Everybody there is.
 #[derive(Debug)]
 pub(crate) struct Cast {
@@ -55,7 +58,7 @@ impl Cast {
                 }
                 self.processes[one] = self.processes[one].again();
             }
-            30..42 => self.processes[one].stand_still(dice.millis(500, 15_000)),
+            30..42 => self.processes[one].stand_still(dice.millis(500, LONGEST_STANDSTILL)),
             42..62 => backend.network.disturb(),
             62..70 => {
                 backend.mailbox.copy();
@@ -89,11 +92,21 @@ impl Cast {
         }
     }
 
-    /// Whoever is down comes back.
-    pub(crate) fn recover(&mut self) {
+    /// Whoever is down comes back, once whoever stands still has gone on: what a dead client's Hello does that was held up
+    /// must be over.
+    pub(crate) async fn recover(&mut self) {
+        tokio::time::sleep(Duration::from_millis(LONGEST_STANDSTILL)).await;
         for process in &mut self.processes {
             if process.is_down() {
                 *process = process.again();
+            }
+        }
+        for user in std::mem::take(&mut self.users) {
+            if user.is_gone() {
+                let number = user.kill();
+                self.users.extend(User::start(&self.backend, number).await);
+            } else {
+                self.users.push(user);
             }
         }
     }

@@ -60,6 +60,11 @@ impl User {
         self.number
     }
 
+    /// Whether its session was taken from it for good.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.receiving.is_finished()
+    }
+
     pub(crate) fn has_sent(&self) -> bool {
         self.sending.is_finished()
     }

@@ -24,6 +24,14 @@ pub(super) struct UnsureClaim {
     pub(super) former: Option<(ServerId, SessionId)>,
 }
 
+/// Which memory something was found in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recollection {
+    pub(super) partition: Partition,
+    pub(super) born: u64,
+    pub(super) replication: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     held: BTreeMap<ClientId, HeldClaim>,
@@ -59,6 +67,12 @@ impl Notes {
     /// What is found first is what is to be expected from now on.
     pub(super) fn first(&mut self, partition: Partition, born: u64) {
         self.born.entry(partition).or_insert(born);
+    }
+
+    /// Whether this is the memory that is known now.
+    pub(super) fn is_current(&self, seen: Recollection) -> bool {
+        self.born.get(&seen.partition).is_none_or(|born| *born == seen.born)
+            && self.replication.is_none_or(|replication| replication == seen.replication)
     }
 
     /// Whether this is another memory than before.

@@ -18,7 +18,7 @@ use nimbus_core::{
 };
 
 use self::{
-    held::{HeldClaim, Notes, UnsureClaim},
+    held::{HeldClaim, Notes, Recollection, UnsureClaim},
     memory::{Holding, Memory, Shelf},
 };
 use crate::{bus::Bus, dice::mix, life::Life, lock, log::LogStore, plan::Bug, world::World};
@@ -122,27 +122,26 @@ impl SimMailbox {
     }
 
     /// Makes a claim, now.
-    fn claim_now(&self, claim: &Claim, token: [u8; TOKEN_BYTES]) -> Result<Claimed, ClaimError> {
+    fn claim_now(&self, claim: &Claim, token: [u8; TOKEN_BYTES]) -> Result<(Claimed, Recollection), ClaimError> {
         let partition = self.partitions().partition_of(&claim.client);
         let now = self.clock.now();
-        let born;
-        let claimed = {
+        let (claimed, seen) = {
             let mut memory = lock(&self.store.memory);
             let shelf = memory.shelf(partition, &self.store.results, now);
-            born = shelf.born;
+            let born = shelf.born;
             let claimed = shelf.rules.claim(claim, token, now)?.claimed;
             let holding = Holding { server: claim.server.clone(), session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
-            claimed
+            (claimed, Recollection { partition, born, replication: memory.replication })
         };
-        lock(&self.notes).first(partition, born);
+        lock(&self.notes).first(partition, seen.born);
         self.world().note(|| {
             format!(
                 "  claimed {} for {} at {}, before {:?}",
                 claim.client, claim.session, claim.server, claimed.previous
             )
         });
-        Ok(claimed)
+        Ok((claimed, seen))
     }
 
     fn release_now(&self, client: &ClientId, session: SessionId) -> bool {
@@ -188,7 +187,7 @@ impl SimMailbox {
             let superseded = self.with(partition, |shelf| shelf.is_held_by_a_newer(&claim));
             let again = if superseded { None } else { self.claim_now(&claim, token).ok() };
             match again {
-                Some(Claimed { previous: Some((server, session)), .. }) => {
+                Some((Claimed { previous: Some((server, session)), .. }, _)) => {
                     self.tell(&server, Notification::Superseded { client: claim.client, session });
                 }
                 Some(_) => {}
@@ -237,15 +236,17 @@ impl Mailbox for SimMailbox {
         let mut token = [0; TOKEN_BYTES];
         token[..8].copy_from_slice(&one.to_le_bytes());
         token[8..].copy_from_slice(&two.to_le_bytes());
-        let claimed = self.claim_now(&claim, token)?;
+        let (claimed, seen) = self.claim_now(&claim, token)?;
         self.world().ledger.claimed(self.world(), &claim, &claimed);
         let former = claimed.previous.clone();
         match self.told(claimed).await {
-            Ok(claimed) => {
+            // The memory that the claim was made in may be gone by now, and everything else claimed again. (Over one connection
+            // answers come in order, so that an adapter hears of the claim first.)
+            Ok(claimed) if lock(&self.notes).is_current(seen) => {
                 lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token));
                 Ok(claimed)
             }
-            Err(_) => {
+            Ok(_) | Err(_) => {
                 let unsure = UnsureClaim { client: claim.client, session: claim.session, former };
                 lock(&self.notes).unsure.push(unsure);
                 Err(refused())

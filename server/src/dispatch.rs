@@ -16,7 +16,7 @@ use nimbus_core::{
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::shared::Shared;
+use crate::shared::{CheckNo, Shared};
 
 /// How often the rate limiter forgets clients that have been quiet, in repair intervals.
 const SWEEP_EVERY: u32 = 60;
@@ -27,7 +27,7 @@ struct Chain {
     /// The end of the last notification; `None` before the first.
     last: Option<Position>,
     /// A head that was ahead of the chain at the last check. If the chain has not caught up by the next, it is broken.
-    suspect: Option<Head>,
+    suspect: Option<(CheckNo, Head)>,
 }
 
 /// Runs until the notifier ends or `stop` is cancelled.
@@ -109,6 +109,7 @@ impl Dispatcher {
 
     /// Compares the chain with the mailbox. What is ahead may still be on its way, so it gets until the next check.
     async fn check(&mut self) {
+        let number = self.shared.bookmarks.check();
         let heads = match self.shared.ports.mailbox.heads(&self.shared.config.server, &self.partitions).await {
             Ok(heads) => heads,
             Err(error) => {
@@ -119,7 +120,7 @@ impl Dispatcher {
         for head in heads {
             let chain = &mut self.chains[head.partition.0 as usize];
             let known = chain.last.unwrap_or_default();
-            let overdue = chain.suspect.is_some_and(|suspect| suspect.notified > known);
+            let overdue = chain.suspect.is_some_and(|(_, suspect)| suspect.notified > known);
             if overdue {
                 tracing::debug!(partition = %head.partition, "a notification never came");
                 self.shared.metrics.missed_notifications.inc();
@@ -128,17 +129,17 @@ impl Dispatcher {
                 self.repair(Some(head.partition));
                 continue;
             }
-            if let Some(suspect) = chain.suspect
+            if let Some((earlier, suspect)) = chain.suspect
                 && known >= suspect.notified
             {
                 // Everything up to that head has been put into inboxes by now.
-                self.shared.bookmarks.raise(suspect.partition, suspect.applied);
+                self.shared.bookmarks.set(suspect.partition, earlier, suspect.applied);
             }
             if known >= head.notified {
-                self.shared.bookmarks.raise(head.partition, head.applied);
+                self.shared.bookmarks.set(head.partition, number, head.applied);
                 chain.suspect = None;
             } else {
-                chain.suspect = Some(head);
+                chain.suspect = Some((number, head));
             }
         }
     }

@@ -19,6 +19,8 @@ use crate::{life::Life, lock, plan::Bug};
 
 #[derive(Debug, Clone, Copy)]
 struct Seat {
+    /// As which member it was given: what is said of it later is said as that one.
+    member: u64,
     next: Position,
     paused: bool,
     revoked: bool,
@@ -73,12 +75,12 @@ impl<R: Booked> SimConsumer<R> {
         }
     }
 
-    fn say(&self, word: Word) {
+    fn say(&self, member: u64, word: Word) {
         let mut words = lock(&self.outgoing.words);
         let due = Instant::now() + self.life.world.delay();
         // In order: no word overtakes the one before it.
         let due = words.back().map_or(due, |(_, last, _)| due.max(*last));
-        words.push_back((self.member, due, word));
+        words.push_back((member, due, word));
         drop(words);
         self.outgoing.moved.notify_waiters();
     }
@@ -100,7 +102,8 @@ impl<R: Booked> SimConsumer<R> {
             match self.seats.get_mut(&partition) {
                 None if wanted && group.owner(partition).is_none() => {
                     let committed = group.give(partition, self.member);
-                    let seat = Seat { next: committed.position, paused: false, revoked: false };
+                    let (member, next) = (self.member, committed.position);
+                    let seat = Seat { member, next, paused: false, revoked: false };
                     self.seats.insert(partition, seat);
                     return Some(ConsumerEvent::Assigned { partition, committed });
                 }
@@ -248,7 +251,8 @@ impl<R: Booked> Consumer<R> for SimConsumer<R> {
         if !self.life.is_dead() {
             world.ledger.committed(&self.group, partition, committed.position);
         }
-        self.say(Word::Commit(partition, committed));
+        let member = seat.member;
+        self.say(member, Word::Commit(partition, committed));
     }
 
     async fn flush(&mut self) -> Result<(), LogError> {
@@ -264,8 +268,8 @@ impl<R: Booked> Consumer<R> for SimConsumer<R> {
     }
 
     fn release(&mut self, partition: Partition) {
-        if self.seats.remove(&partition).is_some() {
-            self.say(Word::Release(partition));
+        if let Some(seat) = self.seats.remove(&partition) {
+            self.say(seat.member, Word::Release(partition));
         }
     }
 }
@@ -274,7 +278,7 @@ impl<R: Booked> Drop for SimConsumer<R> {
     fn drop(&mut self) {
         // A kill runs no destructor's I/O: the group finds out by the silence.
         if !self.life.is_dead() {
-            self.say(Word::Leave);
+            self.say(self.member, Word::Leave);
         }
     }
 }

@@ -48,6 +48,16 @@ struct Book {
     last_ordered: u64,
 }
 
+impl Book {
+    fn work(&self, seq: u64) -> Option<&Work> {
+        self.sent.get(usize::try_from(seq.checked_sub(1)?).ok()?)
+    }
+
+    fn lane_of(&self, seq: u64) -> Option<Lane> {
+        self.work(seq).map(Work::lane)
+    }
+}
+
 /// An event in the log, as far as commits are concerned.
 #[derive(Debug)]
 struct Logged {
@@ -152,7 +162,7 @@ impl Ledger {
         let Some(book) = books.outboxes.get_mut(&outbox) else {
             return self.wrong(&mut books, || format!("an event of an outbox that nobody has: {:?}", event.origin));
         };
-        let work = usize::try_from(event.seq).ok().and_then(|seq| book.sent.get(seq.checked_sub(1)?)).cloned();
+        let work = book.work(event.seq).cloned();
         let same = work.as_ref().is_some_and(|work| {
             work.name() == event.name.as_str()
                 && work.payload() == event.payload
@@ -253,13 +263,14 @@ impl Ledger {
             let mut books = lock(&self.books);
             let Some(book) = books.outboxes.get_mut(&outbox) else { return };
             let client = book.client.clone();
-            let work = usize::try_from(seq).ok().and_then(|seq| book.sent.get(seq.checked_sub(1)?)).cloned();
-            let Some(work) = work else {
+            let Some(work) = book.work(seq).cloned() else {
                 return self.wrong(&mut books, || format!("{client}: an answer to event {seq}, which was never sent"));
             };
             let fresh = book.answered.insert(seq);
             let ordered = work.lane() == Lane::Ordered;
             let last = book.last_ordered;
+            let mut between = last + 1..seq;
+            let skipped = ordered.then(|| between.find(|seq| book.lane_of(*seq) == Some(Lane::Ordered))).flatten();
             if ordered {
                 book.last_ordered = last.max(seq);
             }
@@ -267,6 +278,8 @@ impl Ledger {
                 self.wrong(&mut books, || format!("{client}: event {seq} was answered twice"));
             } else if ordered && seq < last {
                 self.wrong(&mut books, || format!("{client}: event {seq} was answered after event {last}"));
+            } else if let Some(skipped) = skipped {
+                self.wrong(&mut books, || format!("{client}: event {seq} was answered before event {skipped}"));
             } else if !fits(&work, &answer.outcome) {
                 self.wrong(&mut books, || format!("{client}: event {seq} ({work:?}) has the wrong answer: {answer:?}"));
             }

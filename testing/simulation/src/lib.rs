@@ -15,6 +15,7 @@ mod network;
 mod plan;
 mod process;
 mod run;
+mod search;
 mod storm;
 mod user;
 mod work;
@@ -24,6 +25,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use plan::Bug;
 pub use run::{Report, run};
+pub use search::search;
 
 /// One thread runs everything of a simulation: a lock is never held by another, and a panic is a violation anyway.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

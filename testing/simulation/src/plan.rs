@@ -29,6 +29,11 @@ impl Bug {
         Self::MissedNotification,
     ];
 
+    /// The one that is called so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name)
+    }
+
     /// What it is called on the command line.
     pub const fn name(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! One run: a storm, then calm, then the books.
 
-use std::{cell::RefCell, panic, sync::Once, time::Duration};
+use std::{cell::RefCell, fmt, panic, sync::Once, time::Duration};
 
 use nimbus_core::chance;
 
@@ -27,6 +27,18 @@ pub struct Report {
     pub time: Duration,
     /// The first promise that was broken.
     pub violation: Option<String>,
+    /// What was planted.
+    pub bug: Option<Bug>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, trace, steps, answers, time, violation, bug } = self;
+        write!(f, "seed {seed}: {answers} events answered in {steps} steps and {time:?}, trace {trace:016x}")?;
+        let Some(violation) = violation else { return Ok(()) };
+        let bug = bug.map(|bug| format!(" BUG={}", bug.name())).unwrap_or_default();
+        write!(f, "\nbroken: {violation}\nonce more: make simulate SEED={seed}{bug}")
+    }
 }
 
 thread_local! {
@@ -116,7 +128,7 @@ async fn live(seed: u64, bug: Option<Bug>, aloud: bool) -> Report {
     let (answers, violation) = (world.ledger.answers(), world.ledger.violation());
     let at = world.elapsed();
     drop(cast);
-    Report { seed, trace: summary.hash, steps: summary.steps, answers, time: at, violation }
+    Report { seed, trace: summary.hash, steps: summary.steps, answers, time: at, violation, bug }
 }
 
 /// What still waits somewhere, in words.

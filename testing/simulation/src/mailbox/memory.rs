@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use nimbus_core::{
-    ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
+    ClientId, Partition, PartitionCount, Position, ResultRecord, SessionId,
     clock::UnixMillis,
     mailbox::{MailboxLimits, PartitionMailbox, PartitionSnapshot},
     ports::mailbox::{Claim, ClaimKind, Landmark},
@@ -15,7 +15,6 @@ use crate::log::LogStore;
 /// The session that holds a client.
 #[derive(Debug, Clone)]
 pub(super) struct Holding {
-    pub(super) server: ServerId,
     pub(super) session: SessionId,
     pub(super) kind: ClaimKind,
 }

@@ -130,7 +130,7 @@ impl SimMailbox {
             let shelf = memory.shelf(partition, &self.store.results, now);
             let born = shelf.born;
             let claimed = shelf.rules.claim(claim, token, now)?.claimed;
-            let holding = Holding { server: claim.server.clone(), session: claim.session, kind: claim.kind.clone() };
+            let holding = Holding { session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
             (claimed, Recollection { partition, born, replication: memory.replication })
         };

@@ -17,6 +17,8 @@ mod process;
 mod run;
 mod search;
 mod storm;
+#[cfg(test)]
+mod tests;
 mod user;
 mod work;
 mod world;

@@ -47,6 +47,12 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-client", &["nimbus-proto"], &[]),
     arrow("nimbus-loadtest", &["nimbus-client", "nimbus-proto"], &[]),
     arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
+    // Injects through the ports, and stands where the composition root does: it knows what works on ports, and no adapter.
+    arrow(
+        "nimbus-simulation",
+        &["nimbus-client", "nimbus-consumers", "nimbus-core", "nimbus-executors", "nimbus-server"],
+        &["nimbus-contracts"],
+    ),
     // Starts what Nimbus talks to, and knows nothing of Nimbus.
     arrow("nimbus-services", &[], &[]),
 ];

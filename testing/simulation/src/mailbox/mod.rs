@@ -69,6 +69,15 @@ impl MailboxStore {
         lock(&self.memory).applied(partition).unwrap_or_default()
     }
 
+    /// Lets go of what has waited for too long.
+    #[cfg(test)]
+    pub(crate) fn sweep(&self, clock: &dyn Clock) {
+        let logs = nimbus_core::mailbox::LogStarts { events: Position::START, results: Position::START };
+        for shelf in lock(&self.memory).shelves.iter_mut().flatten() {
+            shelf.rules.sweep(clock.now(), logs);
+        }
+    }
+
     pub(crate) fn waiting_bytes(&self) -> usize {
         lock(&self.memory).shelves.iter().flatten().map(|shelf| shelf.rules.waiting_bytes()).sum()
     }

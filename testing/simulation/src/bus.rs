@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -22,6 +25,8 @@ use crate::{life::Life, lock, plan::Bug, world::World};
 #[derive(Debug)]
 struct Channel {
     life: u64,
+    /// Which subscription it belongs to.
+    number: u64,
     waiting: VecDeque<(Instant, Notification)>,
     overflowed: bool,
 }
@@ -33,6 +38,7 @@ pub(crate) struct Bus {
     channels: Mutex<BTreeMap<ServerId, Channel>>,
     /// Planted: what was lost and does not show, by server and partition: where the chain was before, and where it is.
     hidden: Mutex<BTreeMap<(ServerId, Partition), (Position, Position)>>,
+    subscriptions: AtomicU64,
     changed: Notify,
 }
 
@@ -42,6 +48,7 @@ impl Bus {
             world: Arc::clone(world),
             channels: Mutex::default(),
             hidden: Mutex::default(),
+            subscriptions: AtomicU64::new(0),
             changed: Notify::new(),
         })
     }
@@ -157,11 +164,12 @@ impl Notifier for SimNotifier {
     async fn subscribe(&self, server: &ServerId) -> Result<Box<dyn Subscription>, NotifierError> {
         self.life.request("subscribe", 0).await;
         let first = VecDeque::from([(Instant::now(), Notification::MayHaveMissed)]);
-        let channel = Channel { life: self.life.id, waiting: first, overflowed: false };
+        let number = self.bus.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let channel = Channel { life: self.life.id, number, waiting: first, overflowed: false };
         lock(&self.bus.channels).insert(server.clone(), channel);
         self.life.answer().await;
         let (life, bus) = (Arc::clone(&self.life), Arc::clone(&self.bus));
-        Ok(Box::new(SimSubscription { life, bus, server: server.clone() }))
+        Ok(Box::new(SimSubscription { life, bus, number, server: server.clone() }))
     }
 
     async fn publish(&self, server: &ServerId, notification: Notification) -> Result<(), NotifierError> {
@@ -178,6 +186,7 @@ impl Notifier for SimNotifier {
 struct SimSubscription {
     life: Arc<Life>,
     bus: Arc<Bus>,
+    number: u64,
     server: ServerId,
 }
 
@@ -196,7 +205,7 @@ enum Found {
 impl SimSubscription {
     fn look(&self) -> Found {
         let mut channels = lock(&self.bus.channels);
-        let Some(channel) = channels.get_mut(&self.server).filter(|channel| channel.life == self.life.id) else {
+        let Some(channel) = channels.get_mut(&self.server).filter(|channel| channel.number == self.number) else {
             return Found::Later(None);
         };
         match channel.waiting.front() {
@@ -240,7 +249,7 @@ impl Subscription for SimSubscription {
 impl Drop for SimSubscription {
     fn drop(&mut self) {
         let mut channels = lock(&self.bus.channels);
-        if channels.get(&self.server).is_some_and(|channel| channel.life == self.life.id) {
+        if channels.get(&self.server).is_some_and(|channel| channel.number == self.number) {
             channels.remove(&self.server);
         }
     }

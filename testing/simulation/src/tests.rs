@@ -15,15 +15,19 @@ use nimbus_core::{
 
 use crate::{
     bus::{Bus, SimNotifier},
+    dice::Dice,
     life::Life,
     log::{Booked, LogStore, SimLog},
     mailbox::{MailboxStore, SimMailbox},
+    plan::Plan,
     world::{JumpyClock, World},
 };
 
 /// A world in which nothing goes wrong.
 fn calm() -> Arc<World> {
-    let world = World::new(1, None, false);
+    let dice = Dice::new(1);
+    let plan = Plan { batch_records: 500, mailbox_records: 64, bus_capacity: 100, ..Plan::draw(&dice) };
+    let world = World::with_plan(1, plan, dice, None, false);
     world.calm_down();
     world
 }

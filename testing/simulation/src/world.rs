@@ -53,6 +53,10 @@ impl World {
     pub(crate) fn new(seed: u64, bug: Option<Bug>, aloud: bool) -> Arc<Self> {
         let dice = Dice::new(mix(&[seed, 1]));
         let plan = Plan::draw(&dice);
+        Self::with_plan(seed, plan, dice, bug, aloud)
+    }
+
+    pub(crate) fn with_plan(seed: u64, plan: Plan, dice: Dice, bug: Option<Bug>, aloud: bool) -> Arc<Self> {
         Arc::new(Self {
             seed,
             plan,
@@ -132,6 +136,12 @@ impl World {
         } else {
             tokio::time::sleep(delay).await;
         }
+    }
+
+    /// How many records a reader gets at once.
+    pub(crate) fn batch_records(&self) -> usize {
+        let most = self.plan.batch_records;
+        usize::try_from(if self.is_calm() { most } else { self.dice.within(1, most) }).unwrap_or(1)
     }
 
     /// Whether this call fails.

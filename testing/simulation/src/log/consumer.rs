@@ -119,7 +119,7 @@ impl<R: Booked> SimConsumer<R> {
             if seat.paused || seat.revoked {
                 continue;
             }
-            let most = usize::try_from(world.dice.within(1, world.plan.batch_records)).unwrap_or(1);
+            let most = world.batch_records();
             let batch = guard.read(*partition, seat.next, most, usize::MAX);
             if !batch.records.is_empty() {
                 seat.next = batch.next;

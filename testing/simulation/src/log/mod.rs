@@ -13,14 +13,10 @@ use nimbus_core::{
     GroupId, LogEpoch, Partition, PartitionCount, Position,
     ports::log::{Appender, Appending, Batch, Consumer, Log, LogError, LogRecord, Range},
 };
-use ulid::Ulid;
 
 pub(crate) use self::store::LogStore;
 use self::{consumer::SimConsumer, producer::Producer};
 use crate::life::Life;
-
-/// The only incarnation of the logs there is.
-const EPOCH: LogEpoch = LogEpoch(Ulid(7));
 
 /// What the books want to know of a record that became durable.
 pub(crate) trait Booked: LogRecord {
@@ -50,7 +46,7 @@ impl<R: Booked> SimLog<R> {
 #[async_trait]
 impl<R: Booked> Log<R> for SimLog<R> {
     fn epoch(&self) -> LogEpoch {
-        EPOCH
+        self.store.epoch
     }
 
     fn partitions(&self) -> PartitionCount {
@@ -85,7 +81,7 @@ impl<R: Booked> Log<R> for SimLog<R> {
 
     async fn read(&self, partition: Partition, from: Position, max_bytes: usize) -> Result<Batch<R>, LogError> {
         self.ask("read log", partition).await?;
-        let records = usize::try_from(self.life.world.dice.within(1, self.life.world.plan.batch_records)).unwrap_or(1);
+        let records = self.life.world.batch_records();
         let batch = self.store.read(partition, from, records, max_bytes);
         self.life.answer().await;
         Ok(batch)

@@ -7,10 +7,11 @@ use std::{
 };
 
 use nimbus_core::{
-    GroupId, Offset, Partition, PartitionCount, Position,
+    GroupId, LogEpoch, Offset, Partition, PartitionCount, Position, chance,
     ports::log::{Batch, LogRecord, Stored},
 };
 use tokio::sync::Notify;
+use ulid::Ulid;
 
 use super::{Booked, group::Group};
 use crate::{life::Life, lock};
@@ -21,6 +22,7 @@ pub(crate) struct LogStore<R> {
     /// Something was appended, or a group changed.
     pub(super) changed: Notify,
     count: u32,
+    pub(super) epoch: LogEpoch,
 }
 
 #[derive(Debug)]
@@ -45,8 +47,9 @@ impl<R> Records<R> {
 impl<R: LogRecord> LogStore<R> {
     pub(crate) fn new(count: u32) -> Arc<Self> {
         let partitions = (0..count).map(|_| Records { next: 0, records: Vec::new() }).collect();
+        let epoch = LogEpoch(Ulid(chance::number().into()));
         let inner = Inner { partitions, groups: BTreeMap::new(), members: 0 };
-        Arc::new(Self { inner: Mutex::new(inner), changed: Notify::new(), count })
+        Arc::new(Self { inner: Mutex::new(inner), changed: Notify::new(), count, epoch })
     }
 
     pub(crate) fn partitions(&self) -> PartitionCount {

@@ -7,7 +7,6 @@ use std::{
     sync::Mutex,
 };
 
-use bytes::Bytes;
 use nimbus_client::{Answer, Client, Error, Extra, ExtraKind, Incoming, Outcome};
 use nimbus_consumers::{JOBS_GROUP, ORDERED_GROUP};
 use nimbus_core::{
@@ -324,7 +323,7 @@ impl Ledger {
 
 fn fits(work: &Work, outcome: &Outcome) -> bool {
     match (work.expected(), outcome) {
-        (Expected::Final(payload), Outcome::Final(body)) => Bytes::from(payload) == body.payload,
+        (Expected::Final(payload), Outcome::Final(body)) => payload.as_bytes() == body.payload,
         (Expected::Error, Outcome::Error(_)) => true,
         _ => false,
     }

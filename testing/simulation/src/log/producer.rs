@@ -83,7 +83,7 @@ impl<R: Booked> Producer<R> {
         }
         lock(&self.queue).push_back(Pending { partition, records, answer: Some(answer), fence });
         self.moved.notify_waiters();
-        Box::pin(async { answered.await.unwrap_or_else(|_| Err(LogError::Closed)) })
+        Box::pin(async { answered.await.unwrap_or(Err(LogError::Closed)) })
     }
 
     pub(super) fn appender(self: &Arc<Self>) -> Box<dyn Appender<R>> {
@@ -111,10 +111,9 @@ impl<R: Booked> Producer<R> {
             }
             world.take_time().await;
             if life.is_dead() && world.dice.per_mille(500) {
-                // The connection broke with the rest still on this side of it.
-                lock(&self.queue).drain(..).for_each(|pending| std::mem::forget(pending.answer));
-                std::mem::forget(answer);
-                return;
+                // The connection broke with the rest still on this side of it. Nobody is told: the queue stays as it is.
+                let _unanswered = answer;
+                return std::future::pending().await;
             }
             let failure = world.fails().then(|| match world.dice.below(3) {
                 0 => LogError::Full("simulated".to_owned()),

@@ -11,9 +11,12 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
 ROUNDS ?= 50
+SEEDS ?= 1000
+FIRST ?= 1
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
+SIMULATION := $(or $(CARGO_TARGET_DIR),target)/simulate/nimbus-simulation
 NIMBUS := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus
 # Without Kafka and Redis: no C library is built, and the first run is quick.
 EMBEDDED := --no-default-features
@@ -62,6 +65,11 @@ crash-loop: libraries ## Kills a server ROUNDS times (50) under load, and keeps 
 # A minute or two: `make test` checks the smaller bounds only.
 model: tools ## Checks the model of claim, apply, notify, resume and release exhaustively, in its larger bounds too
 	NIMBUS_MODEL=large $(CARGO) test --package nimbus-model -- --nocapture
+
+# The crates that a simulated event passes through are optimised there: see [profile.simulate] in Cargo.toml.
+simulate: tools ## Runs the simulation: SEEDS=1000 of them, or SEED=7 alone (TRACE=1 tells its steps); BUG=name plants one
+	$(CARGO) build --quiet --profile simulate --package nimbus-simulation
+	@$(SIMULATION) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace)
 
 lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
@@ -115,4 +123,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate lint fmt fmt-check bench build doc clean tools python

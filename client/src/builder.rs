@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::{
     Client, Error, Outbox, State,
-    connection::{self, Target},
+    connection::{self, Connector, Target},
     machine::{Machine, Options},
     outbox::Opened,
     shared::Shared,
@@ -35,6 +35,8 @@ pub struct Builder {
     receive_window: u32,
     connect_timeout: Duration,
     unknown_after: Duration,
+    connector: Option<Arc<dyn Connector>>,
+    seed: Option<u64>,
 }
 
 impl Builder {
@@ -47,6 +49,8 @@ impl Builder {
             receive_window: DEFAULT_RECEIVE_WINDOW,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             unknown_after: DEFAULT_UNKNOWN_AFTER,
+            connector: None,
+            seed: None,
         }
     }
 
@@ -87,6 +91,19 @@ impl Builder {
     /// than the longest job, if none may be given up while it runs.
     pub const fn unknown_after(mut self, time: Duration) -> Self {
         self.unknown_after = time;
+        self
+    }
+
+    /// Connects by other means than TCP. The address is then only what the server is called.
+    pub fn connector(mut self, connector: Arc<dyn Connector>) -> Self {
+        self.connector = Some(connector);
+        self
+    }
+
+    /// For tests that have to come out the same each time: the waits between attempts, and the id of an outbox in memory,
+    /// follow from this. Two clients of one seed share an outbox id, which must never happen where it matters.
+    pub const fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -135,8 +152,9 @@ impl Builder {
         if self.receive_window == 0 {
             return Err(Error::Invalid { what: "receive window is 0; give 1 or more".to_owned() });
         }
-        let target = Target::try_new(&self.address, self.token.as_deref())?;
-        let Opened { outbox_id, memory, journal, capacity } = self.outbox.open(&self.client_id).await?;
+        let target = Target::try_new(&self.address, self.token.as_deref(), self.connector)?;
+        let fresh_id = self.seed.map_or_else(rand::random, |seed| u128::from(seed).to_be_bytes());
+        let Opened { outbox_id, memory, journal, capacity } = self.outbox.open(&self.client_id, fresh_id).await?;
         let options = Options {
             client_id: self.client_id.clone(),
             outbox_id: Bytes::copy_from_slice(&outbox_id),
@@ -144,7 +162,7 @@ impl Builder {
             receive_window: self.receive_window,
             unknown_after: self.unknown_after,
             keeps_records: journal.is_some(),
-            seed: rand::random(),
+            seed: self.seed.unwrap_or_else(rand::random),
         };
         let outbox_id = options.outbox_id.clone();
         let keeps_records = options.keeps_records;

@@ -51,6 +51,7 @@ mod tests;
 pub use self::{
     builder::{Builder, DEFAULT_CONNECT_TIMEOUT, DEFAULT_RECEIVE_WINDOW, DEFAULT_UNKNOWN_AFTER},
     client::{Client, Receipt, Remains},
+    connection::{Connection, Connector},
     error::Error,
     event::{Event, MAX_PAYLOAD_BYTES, Seq},
     incoming::{Answer, Body, Extra, ExtraKind, Failure, Gap, Incoming, Outcome, Part, PartKind, Push},

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nimbus_core::chance;
+
 /// A schedule of waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
@@ -24,7 +26,7 @@ impl Backoff {
 
     /// The same with a random number of its own.
     pub(crate) fn jittered(&self, failures: u32) -> Duration {
-        self.delay(failures, rand::random())
+        self.delay(failures, chance::fraction())
     }
 }
 

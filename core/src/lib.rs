@@ -4,6 +4,7 @@
 //! Nothing here does I/O. State machines take input and time and return actions; ports are traits. The crate names no
 //! broker, no store and no RPC framework, and `make lint` keeps it so.
 
+pub mod chance;
 pub mod clock;
 pub mod error;
 pub mod event;

@@ -13,10 +13,13 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use crate::{ClientId, Partition, PartitionCount, ResultRecord, SessionId, ports::log::Stored};
+use crate::{ClientId, Partition, PartitionCount, ResultRecord, SessionId, chance::HashState, ports::log::Stored};
 
 /// How many batches may wait in a session's inbox before the session is told to read its mailbox instead.
 pub const INBOX_BATCHES: usize = 64;
+
+/// Into how many parts the map of sessions is divided. The same on every machine: the order of a walk over it depends on it.
+const SHARDS: usize = 64;
 
 /// New results of one client.
 pub type Results = Arc<[Stored<ResultRecord>]>;
@@ -98,13 +101,13 @@ impl Inbox {
 pub struct Registry {
     partitions: PartitionCount,
     /// Nearly always one inbox per client; two while one session replaces another.
-    sessions: DashMap<ClientId, Vec<Arc<Inbox>>>,
+    sessions: DashMap<ClientId, Vec<Arc<Inbox>>, HashState>,
 }
 
 impl Registry {
     /// An empty registry.
     pub fn new(partitions: PartitionCount) -> Self {
-        Self { partitions, sessions: DashMap::new() }
+        Self { partitions, sessions: DashMap::with_hasher_and_shard_amount(HashState::default(), SHARDS) }
     }
 
     /// Registers a session. It is told of everything from now until the registration is dropped.

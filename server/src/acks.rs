@@ -2,10 +2,9 @@
 //!
 //! They are a trim hint (SDK) or the kept position (original protocol); the newest of a client replaces the older.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nimbus_core::{ClientId, ports::mailbox::MailboxAck};
+use nimbus_core::{ClientId, chance::HashMap, ports::mailbox::MailboxAck};
 
 use crate::shared::Shared;
 

@@ -23,7 +23,7 @@ use nimbus_core::{
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use crate::shared::Shared;
+use crate::shared::{CheckNo, Shared};
 
 /// How often the rate limiter forgets clients that have been quiet, in repair intervals.
 const SWEEP_EVERY: u32 = 60;
@@ -34,7 +34,7 @@ struct Chain {
     /// The end of the last notification; `None` before the first.
     last: Option<Position>,
     /// A head that was ahead of the chain at the last check. If the chain has not caught up by the next, it is broken.
-    suspect: Option<Head>,
+    suspect: Option<(CheckNo, Head)>,
 }
 
 /// Runs until the notifier ends or `stop` is cancelled.
@@ -51,6 +51,7 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
         shared,
     };
     tokio::select! {
+        biased;
         () = stop.cancelled() => {}
         () = dispatcher.run(subscription) => {}
     }
@@ -65,7 +66,8 @@ struct Dispatcher {
     is_silent: bool,
 }
 
-type Heads = Result<Vec<Head>, MailboxError>;
+/// What the mailbox says to a check.
+type Asked = (CheckNo, Result<Vec<Head>, MailboxError>);
 
 impl Dispatcher {
     async fn run(mut self, mut subscription: Box<dyn Subscription>) {
@@ -73,7 +75,7 @@ impl Dispatcher {
         let mut check = interval(period);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut rounds = 0_u32;
-        let mut asking: Fuse<BoxFuture<'static, Heads>> = Fuse::terminated();
+        let mut asking: Fuse<BoxFuture<'static, Asked>> = Fuse::terminated();
         let mut flushing: Fuse<BoxFuture<'static, ()>> = Fuse::terminated();
         loop {
             tokio::select! {
@@ -90,7 +92,7 @@ impl Dispatcher {
                         self.shared.rate.sweep();
                     }
                 }
-                heads = &mut asking, if !asking.is_terminated() => self.check(heads),
+                asked = &mut asking, if !asking.is_terminated() => self.check(asked),
                 () = &mut flushing, if !flushing.is_terminated() => {}
                 notification = subscription.next() => match notification {
                     Some(notification) => self.notified(notification),
@@ -104,8 +106,9 @@ impl Dispatcher {
         match notification {
             Notification::Results { partition, previous, last, clients } => {
                 let chain = &mut self.chains[partition.0 as usize];
-                // Any inequality, backwards too: a failover may have taken the chain back.
-                let broken = chain.last.is_some_and(|last| last != previous);
+                // Any inequality, backwards too: a failover may have taken the chain back. What came before the first one that
+                // is heard was heard only if there was nothing.
+                let broken = chain.last.unwrap_or_default() != previous;
                 chain.last = Some(last);
                 if broken {
                     // Before the results are handed out: a session must not send what lies behind a hole.
@@ -127,13 +130,15 @@ impl Dispatcher {
         }
     }
 
-    fn ask(&self) -> BoxFuture<'static, Heads> {
+    fn ask(&self) -> BoxFuture<'static, Asked> {
         let (shared, partitions) = (Arc::clone(&self.shared), Arc::clone(&self.partitions));
-        async move { shared.ports.mailbox.heads(&shared.config.server, &partitions).await }.boxed()
+        // Before it is asked: a session that reads meanwhile has not read less than it says.
+        let number = shared.bookmarks.check();
+        async move { (number, shared.ports.mailbox.heads(&shared.config.server, &partitions).await) }.boxed()
     }
 
     /// Compares the chain with the mailbox. What is ahead may still be on its way, so it gets until the next check.
-    fn check(&mut self, heads: Heads) {
+    fn check(&mut self, (number, heads): Asked) {
         let heads = match heads {
             Ok(heads) => heads,
             // Said once for as long as it lasts.
@@ -149,7 +154,7 @@ impl Dispatcher {
         for head in heads {
             let chain = &mut self.chains[head.partition.0 as usize];
             let known = chain.last.unwrap_or_default();
-            let overdue = chain.suspect.is_some_and(|suspect| suspect.notified > known);
+            let overdue = chain.suspect.is_some_and(|(_, suspect)| suspect.notified > known);
             if overdue {
                 tracing::debug!(partition = %head.partition, "a notification never came");
                 self.shared.metrics.missed_notifications.inc();
@@ -158,17 +163,17 @@ impl Dispatcher {
                 self.repair(Some(head.partition));
                 continue;
             }
-            if let Some(suspect) = chain.suspect
+            if let Some((earlier, suspect)) = chain.suspect
                 && known >= suspect.notified
             {
                 // Everything up to that head has been put into inboxes by now.
-                self.shared.bookmarks.raise(suspect.partition, suspect.applied);
+                self.shared.bookmarks.set(suspect.partition, earlier, suspect.applied);
             }
             if known >= head.notified {
-                self.shared.bookmarks.raise(head.partition, head.applied);
+                self.shared.bookmarks.set(head.partition, number, head.applied);
                 chain.suspect = None;
             } else {
-                chain.suspect = Some(head);
+                chain.suspect = Some((number, head));
             }
         }
     }

@@ -1,8 +1,10 @@
 //! The edge of one server: its gRPC services, its dispatcher, and how both end.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use futures_util::{Stream, StreamExt as _};
 use nimbus_core::{
+    chance,
     ports::notifier::NotifierError,
     session::{MAX_ATTRIBUTE_BYTES, MAX_PAYLOAD_CAP_BYTES},
 };
@@ -10,14 +12,21 @@ use nimbus_proto::{
     DESCRIPTORS,
     encoded::{gateway_server::GatewayServer, nimbus_service_server::NimbusServiceServer},
 };
-use rand::seq::SliceRandom as _;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Server, server::TcpIncoming};
+use tonic::transport::{
+    Server,
+    server::{Connected, TcpIncoming},
+};
 use tonic_health::server::HealthReporter;
 
 use crate::{
     config::EdgeConfig,
+    connection::Plain,
     dispatch,
     metrics::Metrics,
     original::OriginalService,
@@ -70,6 +79,32 @@ impl Edge {
     /// # Errors
     /// [`EdgeError`]: the listener or the notifier failed. Retry by starting again.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), EdgeError> {
+        self.run(TcpIncoming::from(listener).with_nodelay(Some(true)), stop).await
+    }
+
+    /// [`serve`](Self::serve) over connections that come from elsewhere than a TCP listener.
+    ///
+    /// # Errors
+    /// Those of `serve`.
+    pub async fn serve_connections<C>(
+        &self,
+        connections: impl Stream<Item = io::Result<C>>,
+        stop: CancellationToken,
+    ) -> Result<(), EdgeError>
+    where
+        C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.run(connections.map(|connection| connection.map(Plain)), stop).await
+    }
+
+    async fn run<C>(
+        &self,
+        incoming: impl Stream<Item = io::Result<C>>,
+        stop: CancellationToken,
+    ) -> Result<(), EdgeError>
+    where
+        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_serving(&health, true).await;
         let reflection = || {
@@ -97,7 +132,6 @@ impl Edge {
                     .max_decoding_message_size(MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(usize::MAX),
             );
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let draining = self.shared.draining.clone();
         let unhealthy = async {
             draining.cancelled().await;
@@ -105,10 +139,12 @@ impl Edge {
             std::future::pending::<()>().await;
         };
         tokio::select! {
+            // Each of these ends once, so that none can starve another; an end that was asked for comes first.
+            biased;
+            () = stop.cancelled() => Ok(()),
             served = server.serve_with_incoming(incoming) => served.map_err(EdgeError::from),
             dispatched = dispatch::run(Arc::clone(&self.shared), stop.clone()) => dispatched.map_err(EdgeError::from),
             () = unhealthy => Ok(()),
-            () = stop.cancelled() => Ok(()),
         }
     }
 
@@ -119,7 +155,7 @@ impl Edge {
         self.shared.draining.cancel();
         let deadline = Instant::now() + window;
         let mut inboxes = self.shared.registry.inboxes();
-        inboxes.shuffle(&mut rand::rng());
+        chance::shuffle(&mut inboxes);
         let step = window.mul_f64(DRAIN_PACING) / DRAIN_STEPS;
         let per_step = inboxes.len().div_ceil(DRAIN_STEPS as usize).max(1);
         for (n, some) in inboxes.chunks(per_step).enumerate() {

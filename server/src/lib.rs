@@ -7,6 +7,7 @@
 mod acks;
 pub mod auth;
 pub mod config;
+mod connection;
 mod dispatch;
 mod edge;
 mod metrics;

@@ -5,13 +5,13 @@
 //! records after the same fold as the mailbox (rules 11, 14, 23). A client whose page is full drops out and asks again.
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use nimbus_core::{
     ClientId, Origin, Partition, Position, ResultRecord,
+    chance::HashMap,
     clock::UnixMillis,
     mailbox::{Fold, Verdict},
     ports::log::{LogError, LogRecord as _, ResultLog, Stored},
@@ -118,7 +118,7 @@ impl Scanner {
     fn start(&self, partition: Partition) -> mpsc::Sender<Waiting> {
         let (queue, requests) = mpsc::channel(WAITING_SCANS);
         let pass =
-            Pass { log: Arc::clone(&self.log), metrics: self.metrics.clone(), partition, clients: HashMap::new() };
+            Pass { log: Arc::clone(&self.log), metrics: self.metrics.clone(), partition, clients: HashMap::default() };
         tokio::spawn(pass.run(requests).instrument(tracing::debug_span!("scan", %partition)));
         queue
     }

@@ -1,7 +1,7 @@
 //! What all streams of a server share.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
@@ -102,23 +102,47 @@ impl Drop for StreamPermit {
     }
 }
 
-/// Per partition: every record before this was put into the inbox of its session, if it has one here.
+/// Counts the checks of how far the mailbox is (rule 20), in the order in which they began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct CheckNo(u64);
+
+/// Per partition: every record before a position was put into the inbox of its session, if it has one here. That is what the
+/// check found, and a session may only believe a check that began after its own last read: the mailbox may have lost its
+/// memory since an earlier one, and then the session has read less than that check had seen.
 #[derive(Debug)]
 pub(crate) struct Bookmarks {
-    positions: Vec<AtomicU64>,
+    found: Vec<Mutex<(CheckNo, Position)>>,
+    checks: AtomicU64,
 }
 
 impl Bookmarks {
     fn new(partitions: usize) -> Self {
-        Self { positions: (0..partitions).map(|_| AtomicU64::new(0)).collect() }
+        Self { found: (0..partitions).map(|_| Mutex::default()).collect(), checks: AtomicU64::new(0) }
     }
 
-    pub(crate) fn raise(&self, partition: Partition, position: Position) {
-        self.positions[partition.0 as usize].fetch_max(position.0, Ordering::Release);
+    fn lock(&self, partition: Partition) -> MutexGuard<'_, (CheckNo, Position)> {
+        self.found[partition.0 as usize].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// To be read *before* the inbox is emptied: what was in the inbox by then belongs to the bookmark.
-    pub(crate) fn get(&self, partition: Partition) -> Position {
-        Position(self.positions[partition.0 as usize].load(Ordering::Acquire))
+    /// A check begins.
+    pub(crate) fn check(&self) -> CheckNo {
+        CheckNo(self.checks.fetch_add(1, Ordering::AcqRel) + 1)
+    }
+
+    /// The newest check that has begun.
+    pub(crate) fn latest(&self) -> CheckNo {
+        CheckNo(self.checks.load(Ordering::Acquire))
+    }
+
+    /// What a check found stands, also when it is less than an earlier one found.
+    pub(crate) fn set(&self, partition: Partition, check: CheckNo, position: Position) {
+        *self.lock(partition) = (check, position);
+    }
+
+    /// What was found by a check that began after `read`. To be read *before* the inbox is emptied: what was in the inbox by
+    /// then belongs to the bookmark.
+    pub(crate) fn get(&self, partition: Partition, read: CheckNo) -> Position {
+        let (check, position) = *self.lock(partition);
+        if check > read { position } else { Position::START }
     }
 }

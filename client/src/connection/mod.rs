@@ -3,6 +3,7 @@
 //! Frames up are pulled out of the machine by the request stream ([`frames`]), so that HTTP/2's flow control reaches the
 //! machine and nothing queues in between. Frames down are taken in batches: one lock for all that is there.
 
+mod connector;
 mod frames;
 
 use std::{error::Error as _, sync::Arc, time::Duration};
@@ -17,7 +18,8 @@ use tonic::{
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use self::frames::Frames;
+pub use self::connector::{Connection, Connector};
+use self::{connector::Through, frames::Frames};
 use crate::{
     Error, State,
     machine::{Loss, Record},
@@ -40,10 +42,15 @@ const MAX_FRAME_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) struct Target {
     endpoint: Endpoint,
     authorization: Option<MetadataValue<Ascii>>,
+    connector: Option<Arc<dyn Connector>>,
 }
 
 impl Target {
-    pub(crate) fn try_new(address: &str, token: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn try_new(
+        address: &str,
+        token: Option<&str>,
+        connector: Option<Arc<dyn Connector>>,
+    ) -> Result<Self, Error> {
         let invalid = |what: String| Error::Invalid { what };
         let with_scheme = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         let endpoint = Endpoint::from_shared(with_scheme)
@@ -62,11 +69,15 @@ impl Target {
                 Some(value)
             }
         };
-        Ok(Self { endpoint, authorization })
+        Ok(Self { endpoint, authorization, connector })
     }
 
     async fn open(self, frames: Frames) -> Result<Streaming<v1::ServerFrame>, Loss> {
-        let channel = self.endpoint.connect().await.map_err(|error| {
+        let connected = match self.connector {
+            None => self.endpoint.connect().await,
+            Some(connector) => self.endpoint.connect_with_connector(Through(connector)).await,
+        };
+        let channel = connected.map_err(|error| {
             let why = error.source().map_or_else(|| error.to_string(), |source| source.to_string());
             Loss::Retry { after: Duration::ZERO, why }
         })?;
@@ -218,9 +229,12 @@ impl Task {
             }
         };
         tokio::select! {
+            // Time first, or a steady stream of frames would starve it. Being notified means no more than another round, which
+            // every branch is followed by: so that it comes last starves nobody.
+            biased;
+            () = sleep => self.shared.with(|core, now| core.machine.tick(now)),
             news = next(&mut self.link, &mut self.batch), if !paused => self.take_in(news),
             () = self.shared.task.notified() => {}
-            () = sleep => self.shared.with(|core, now| core.machine.tick(now)),
         }
         self.shared.wake_frames();
     }

@@ -62,15 +62,14 @@ impl Outbox {
         self
     }
 
-    pub(crate) async fn open(self, client_id: &str) -> Result<Opened, Error> {
+    /// `fresh_id` is for an outbox in memory, which is always a new one.
+    pub(crate) async fn open(self, client_id: &str, fresh_id: [u8; 16]) -> Result<Opened, Error> {
         let capacity = self.capacity;
         if capacity == 0 || capacity > tokio::sync::Semaphore::MAX_PERMITS {
             return Err(Error::Invalid { what: format!("outbox capacity is {capacity}; give 1 or more") });
         }
         match self.place {
-            Place::Memory => {
-                Ok(Opened { outbox_id: rand::random(), memory: Memory::default(), journal: None, capacity })
-            }
+            Place::Memory => Ok(Opened { outbox_id: fresh_id, memory: Memory::default(), journal: None, capacity }),
             Place::File(path) => {
                 let opening = tokio::task::spawn_blocking({
                     let (path, client_id) = (path.clone(), client_id.to_owned());

@@ -21,8 +21,9 @@ pub(super) async fn join<R: LogRecord>(
     let mut failures = 0;
     loop {
         let joined = tokio::select! {
-            joined = log.consume(&group) => joined,
+            biased;
             () = shutdown.cancelled() => return Ok(None),
+            joined = log.consume(&group) => joined,
         };
         match joined {
             Ok(consumer) => return Ok(Some(consumer)),
@@ -34,8 +35,9 @@ pub(super) async fn join<R: LogRecord>(
                 metrics.read_failures.inc();
                 warn!(group = config.name, %error, failures, "cannot join the group yet");
                 tokio::select! {
-                    () = tokio::time::sleep(config.backoff.jittered(failures)) => {}
+                    biased;
                     () = shutdown.cancelled() => return Ok(None),
+                    () = tokio::time::sleep(config.backoff.jittered(failures)) => {}
                 }
             }
         }

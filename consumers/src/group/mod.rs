@@ -11,7 +11,11 @@ mod seat;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use nimbus_core::{
@@ -98,7 +102,7 @@ pub(crate) async fn run<R: LogRecord>(
         crew,
         config,
         metrics,
-        seats: HashMap::new(),
+        seats: BTreeMap::new(),
         workers: JoinSet::new(),
         by_task: HashMap::new(),
         told: 0,
@@ -113,7 +117,8 @@ struct Member<R: LogRecord, C> {
     crew: C,
     config: GroupConfig,
     metrics: GroupMetrics,
-    seats: HashMap<Partition, Seat<R>>,
+    /// In the order of the partitions, in which they are served and committed.
+    seats: BTreeMap<Partition, Seat<R>>,
     workers: JoinSet<WorkerEnd>,
     by_task: HashMap<tokio::task::Id, Partition>,
     /// How many partitions the log last said that this member owns.

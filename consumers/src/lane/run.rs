@@ -152,8 +152,9 @@ fn too_late() -> Failure {
 /// Waits, unless the partition is left meanwhile.
 pub(super) async fn sleep(cx: &PartitionCx, delay: Duration) -> Result<(), Halt> {
     tokio::select! {
-        () = tokio::time::sleep(delay) => Ok(()),
+        biased;
         () = cx.stop.cancelled() => Err(Halt::Stopped),
+        () = tokio::time::sleep(delay) => Ok(()),
     }
 }
 
@@ -226,8 +227,9 @@ impl Execution<'_> {
         self.entry.slow.store(true, Ordering::Relaxed);
         behind.iter_mut().for_each(Work::detach);
         let permit = tokio::select! {
-            permit = self.cx.attempts.acquire() => permit,
+            biased;
             () = self.cx.stop.cancelled() => return Err(Halt::Stopped),
+            permit = self.cx.attempts.acquire() => permit,
         };
         if deadline_passed(self.stored, self.cx.now()) {
             return Ok(None);

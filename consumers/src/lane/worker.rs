@@ -111,8 +111,9 @@ impl<S: Schedule> Worker<S> {
         if self.failures > 0 {
             let delay = self.cx.runtime.config.log_backoff.jittered(self.failures);
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
+                biased;
                 () = &mut self.stopped => return WorkerEnd::Stopped,
+                () = tokio::time::sleep(delay) => {}
             }
         }
         match self.look_at_change().await {

@@ -206,8 +206,9 @@ impl Worker {
 
     async fn pause(&self, failures: u32) -> Result<(), Left> {
         tokio::select! {
-            () = tokio::time::sleep(self.config.backoff.jittered(failures)) => Ok(()),
+            biased;
             () = self.start.stop.cancelled() => Err(Left::Stopped),
+            () = tokio::time::sleep(self.config.backoff.jittered(failures)) => Ok(()),
         }
     }
 }

@@ -58,6 +58,17 @@ pub struct Undo {
     changed_hands: bool,
 }
 
+impl ClaimKind {
+    /// The token that the client shows. Where none is known it stays the client's: it may never hear of another, when the
+    /// answer to this claim is lost, and would be refused for good. (Where a token is known, another one is refused.)
+    fn shown_token(&self) -> Option<[u8; TOKEN_BYTES]> {
+        match self {
+            Self::Sdk { token: Some(token), .. } => token.as_ref().try_into().ok(),
+            Self::Sdk { token: None, .. } | Self::Original => None,
+        }
+    }
+}
+
 impl ClientState {
     /// Judges a record that arrives, see [`judge`].
     pub(super) fn judge(&mut self, stored: &Stored<ResultRecord>, now: UnixMillis) -> Judgement {
@@ -86,7 +97,7 @@ impl ClientState {
             if changes_hands { self.change_hands(claim.log_end.max(applied)) } else { self.settle_principal(claim) };
         if changes_hands || self.principal.is_none() {
             self.principal = Some(claim.principal.clone());
-            self.token = new_token;
+            self.token = claim.kind.shown_token().unwrap_or(new_token);
         }
         let start = if changes_hands { self.floor } else { claim.log_end };
         let (start, known, answered) = match &claim.kind {

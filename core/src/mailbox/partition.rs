@@ -1,12 +1,13 @@
 //! One partition of the mailbox.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
 };
 
 use crate::{
     ClientId, Partition, Position, ResultRecord, ServerId, SessionId,
+    chance::HashMap,
     clock::UnixMillis,
     mailbox::{
         ClaimChange, Judgement, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES,
@@ -59,7 +60,7 @@ pub struct Granted {
 }
 
 /// Where a chunk waits. Entries outlive their chunk (an ack trims it) until they surface or are compacted away.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Expiry {
     client: ClientId,
     chunk: u64,
@@ -67,7 +68,7 @@ struct Expiry {
 }
 
 /// The mailbox of one partition, without its storage. See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PartitionMailbox {
     partition: Partition,
     limits: MailboxLimits,
@@ -120,8 +121,8 @@ impl PartitionMailbox {
             applied: Position::START,
             floor: Position::START,
             version: 0,
-            clients: HashMap::new(),
-            notified: HashMap::new(),
+            clients: HashMap::default(),
+            notified: HashMap::default(),
             expiries: VecDeque::new(),
             chunks: 0,
             bytes: 0,
@@ -177,7 +178,7 @@ impl PartitionMailbox {
         self.applied = start;
         self.floor = self.floor.max(start);
         let owners = self.clients.values().filter_map(|client| client.owner.as_ref());
-        let servers: HashSet<ServerId> = owners.map(|owner| owner.server.clone()).collect();
+        let servers: BTreeSet<ServerId> = owners.map(|owner| owner.server.clone()).collect();
         // As if the notification of what is gone had been sent and lost: until a server has repaired, its chain is behind
         // and nobody there is told "you have everything", whether or not the word arrives.
         self.notified.values_mut().for_each(|notified| *notified = start);

@@ -19,7 +19,7 @@ use ulid::Ulid;
 
 use super::run;
 use crate::{
-    shared::Shared,
+    shared::{CheckNo, Shared},
     testing::{Channel, Heads, answer, client, shared, store},
 };
 
@@ -86,6 +86,18 @@ async fn rule_20_a_break_in_the_chain_is_told_with_what_lies_behind_it() {
     }
 }
 
+/// What was lost is not made up for by the word at the start: it was sent after that.
+#[tokio::test]
+async fn rule_20_the_first_that_is_heard_need_not_be_the_first_that_was_sent() {
+    let fixture = Fixture::new().await;
+    fixture.results(6, 6);
+    assert!(fixture.mail().await.missed, "one that ended at 6 was sent and lost");
+    fixture.notify.send(Notification::MayHaveMissed).unwrap();
+    assert!(fixture.mail().await.missed);
+    fixture.results(9, 9);
+    assert!(fixture.mail().await.missed, "one that ended at 9 was sent and lost");
+}
+
 #[tokio::test(start_paused = true)]
 async fn rule_20_the_last_message_before_a_silence_is_missed_within_two_checks() {
     let fixture = Fixture::new().await;
@@ -107,7 +119,7 @@ async fn a_notification_that_is_merely_on_its_way_is_not_taken_for_lost() {
     assert!(!fixture.mail().await.missed);
     tokio::time::sleep(fixture.shared.config.repair_interval * 3).await;
     assert!(fixture.phone.inbox().take().is_none());
-    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(6));
+    assert_eq!(fixture.shared.bookmarks.get(fixture.partition, CheckNo::default()), Position(6));
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,11 +127,31 @@ async fn rule_15_a_bookmark_never_runs_ahead_of_the_inboxes() {
     let fixture = Fixture::new().await;
     fixture.heads.set(fixture.partition.0, 40, 0);
     tokio::time::sleep(fixture.shared.config.repair_interval * 2).await;
-    assert_eq!(fixture.shared.bookmarks.get(fixture.partition), Position(40), "none of it was for this server");
+    assert_eq!(
+        fixture.shared.bookmarks.get(fixture.partition, CheckNo::default()),
+        Position(40),
+        "none of it was for this server"
+    );
     fixture.heads.set(fixture.partition.0, 60, 50);
     tokio::time::sleep(fixture.shared.config.repair_interval + std::time::Duration::from_millis(1)).await;
-    let before = fixture.shared.bookmarks.get(fixture.partition);
+    let before = fixture.shared.bookmarks.get(fixture.partition, CheckNo::default());
     assert_eq!(before, Position(40), "a notification up to 50 has not come");
+}
+
+/// A session that read a mailbox which had lost its memory has not read what was known of it before.
+#[tokio::test(start_paused = true)]
+async fn rule_15_a_bookmark_from_before_a_sessions_last_read_is_not_for_it() {
+    let fixture = Fixture::new().await;
+    let (bookmarks, partition) = (&fixture.shared.bookmarks, fixture.partition);
+    let period = fixture.shared.config.repair_interval;
+    fixture.heads.set(partition.0, 40, 0);
+    tokio::time::sleep(period * 3 / 2).await;
+    assert_eq!(bookmarks.get(partition, CheckNo::default()), Position(40));
+    fixture.heads.set(partition.0, 10, 0);
+    let read = bookmarks.latest();
+    assert_eq!(bookmarks.get(partition, read), Position::START);
+    tokio::time::sleep(period).await;
+    assert_eq!(bookmarks.get(partition, read), Position(10), "what is found stands, although it is less");
 }
 
 #[tokio::test]

@@ -25,7 +25,11 @@ use super::{
     opening::ReadySession,
     out::{OutHandle, Outgoing},
 };
-use crate::{metrics, shared::Shared, status};
+use crate::{
+    metrics,
+    shared::{CheckNo, Shared},
+    status,
+};
 
 /// Frames taken in one round at most, so that the other branches get their turn.
 const FRAMES_PER_ROUND: usize = 256;
@@ -71,6 +75,8 @@ pub(crate) struct Driver<W: Wire> {
     appender: Box<dyn Appender<nimbus_core::Event>>,
     appends: FuturesOrdered<Appending>,
     fetching: Option<BoxFuture<'static, Fetched>>,
+    /// The newest check of the mailbox that had begun when the last read came back.
+    read: CheckNo,
     reading: bool,
     actions: Vec<Action>,
     /// What this round says.
@@ -140,6 +146,7 @@ impl<W: Wire> Driver<W> {
         shared.metrics.sessions_open.inc();
         let tally = Tally { accepted_seq: session.accepted_seq(), ..Tally::default() };
         let appender = shared.ports.events.appender();
+        let read = shared.bookmarks.latest();
         let mut driver = Self {
             shared,
             wire,
@@ -153,6 +160,7 @@ impl<W: Wire> Driver<W> {
             appender,
             appends: FuturesOrdered::new(),
             fetching: None,
+            read,
             reading: true,
             actions,
             frames: Outgoing::default(),
@@ -203,6 +211,7 @@ impl<W: Wire> Driver<W> {
             Event::Appended(outcome) => self.input(Input::Appended(outcome)),
             Event::Fetched(Ok(FetchedPage { records, through, complete })) => {
                 self.look_at_queue();
+                self.read = self.shared.bookmarks.latest();
                 self.input(Input::Fetched { records, through, complete });
             }
             Event::Fetched(Err(close)) => self.input(Input::Fail(close)),
@@ -211,7 +220,7 @@ impl<W: Wire> Driver<W> {
             Event::Taken => return self.look_at_queue(),
             Event::Tick => {
                 // Read before the inbox is emptied: what the bookmark covers is in the inbox by then.
-                let bookmark = self.shared.bookmarks.get(self.partition);
+                let bookmark = self.shared.bookmarks.get(self.partition, self.read);
                 self.mail();
                 if self.shared.ports.events.ready().now_or_never().is_none() {
                     self.input(Input::NotReading);

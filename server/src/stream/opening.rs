@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, LogEpoch, Origin, OutboxId, Position, PrincipalId, Reason, SessionId,
+    ClientId, LogEpoch, Origin, OutboxId, Position, PrincipalId, Reason, SessionId, chance,
     ports::{
         authenticator::Credentials,
         log::Range,
@@ -15,7 +15,6 @@ use nimbus_core::{
     registry::Registration,
     session::{Close, Hello, Opened, check_resume},
 };
-use ulid::Ulid;
 
 use crate::{shared::Shared, status};
 
@@ -72,7 +71,7 @@ impl Opening {
     pub(crate) async fn prepare(self, shared: &Shared) -> Result<Prepared, Close> {
         let principal = self.authenticate(shared).await?;
         let Self { client, kind, mut hello, .. } = self;
-        let id = SessionId(Ulid::generate());
+        let id = SessionId(chance::ulid(shared.now().unix));
         let registration = shared.registry.register(client.clone(), id);
 
         let results = &shared.ports.results;

@@ -49,6 +49,12 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
     // An abstraction of its own; only its tests look at what it is an abstraction of.
     arrow("nimbus-model", &[], &["nimbus-core"]),
+    // Injects through the ports, and stands where the composition root does: it knows what works on ports, and no adapter.
+    arrow(
+        "nimbus-simulation",
+        &["nimbus-client", "nimbus-consumers", "nimbus-core", "nimbus-executors", "nimbus-server"],
+        &["nimbus-contracts"],
+    ),
     // Starts what Nimbus talks to, and knows nothing of Nimbus.
     arrow("nimbus-services", &[], &[]),
 ];

@@ -201,6 +201,18 @@ fn a_token_is_checked_if_given() {
     assert_eq!(take(&mut mailbox, &with(&[7; 16], 2)).token, unknown.token);
 }
 
+/// The mailbox was lost, and then the answer to the first claim: the client goes on with the token that it has.
+#[test]
+fn a_token_that_nobody_knows_stays_the_clients() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    let with = |session_no| {
+        let kind = ClaimKind::Sdk { outbox: outbox(1), session_no, token: Some(Bytes::copy_from_slice(&[5; 16])) };
+        Claim { kind, ..sdk(1, 1, 1, 0) }
+    };
+    assert_eq!(&take(&mut mailbox, &with(1)).token[..], [5; 16]);
+    assert_eq!(&take(&mut mailbox, &with(2)).token[..], [5; 16]);
+}
+
 #[test]
 fn release_removes_only_its_own_session() {
     let mut mailbox = mailbox(MailboxLimits::default());

@@ -1,0 +1,93 @@
+//! What one incarnation remembers of its own claims: to make them again when the memory was lost, and to undo those of which
+//! it never heard. As the adapter over Redis does it.
+
+use std::collections::BTreeMap;
+
+use nimbus_core::{
+    ClientId, Partition, ServerId, SessionId,
+    mailbox::TOKEN_BYTES,
+    ports::mailbox::{Claim, ClaimKind, Claimed},
+};
+
+/// One claim, so that making it again finds the client as it was.
+#[derive(Debug, Clone)]
+pub(super) struct HeldClaim {
+    pub(super) claim: Claim,
+    pub(super) token: [u8; TOKEN_BYTES],
+}
+
+/// A claim whose answer never came.
+#[derive(Debug)]
+pub(super) struct UnsureClaim {
+    pub(super) client: ClientId,
+    pub(super) session: SessionId,
+    pub(super) former: Option<(ServerId, SessionId)>,
+}
+
+/// Which memory something was found in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Recollection {
+    pub(super) partition: Partition,
+    pub(super) born: u64,
+    pub(super) replication: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    held: BTreeMap<ClientId, HeldClaim>,
+    pub(super) unsure: Vec<UnsureClaim>,
+    /// By partition: which memory it was.
+    born: BTreeMap<Partition, u64>,
+    replication: Option<u64>,
+}
+
+impl Notes {
+    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES]) {
+        let kind = match claim.kind {
+            ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
+            ClaimKind::Original => ClaimKind::Original,
+        };
+        let newer = self.held.get(&claim.client).is_some_and(|other| other.claim.session > claim.session);
+        if !newer {
+            let claim = Claim { kind, log_end: claimed.start, ..claim };
+            self.held.insert(claim.client.clone(), HeldClaim { claim, token });
+        }
+    }
+
+    pub(super) fn drop_held(&mut self, client: &ClientId, session: SessionId) {
+        if self.held.get(client).is_some_and(|held| held.claim.session == session) {
+            self.held.remove(client);
+        }
+    }
+
+    pub(super) fn all_held(&self) -> Vec<HeldClaim> {
+        self.held.values().cloned().collect()
+    }
+
+    /// What is found first is what is to be expected from now on.
+    pub(super) fn first(&mut self, partition: Partition, born: u64) {
+        self.born.entry(partition).or_insert(born);
+    }
+
+    /// Whether this is the memory that is known now.
+    pub(super) fn is_current(&self, seen: Recollection) -> bool {
+        self.born.get(&seen.partition).is_none_or(|born| *born == seen.born)
+            && self.replication.is_none_or(|replication| replication == seen.replication)
+    }
+
+    /// Whether this is another memory than before.
+    pub(super) fn differ(&mut self, born: &[(Partition, u64)], replication: u64) -> bool {
+        let replaced = self.replication.is_some_and(|known| known != replication);
+        let emptied = born.iter().any(|(partition, born)| self.born.get(partition).is_some_and(|known| known != born));
+        if !replaced && !emptied {
+            self.replication.get_or_insert(replication);
+            born.iter().for_each(|(partition, born)| self.first(*partition, *born));
+        }
+        replaced || emptied
+    }
+
+    pub(super) fn accept(&mut self, born: Vec<(Partition, u64)>, replication: u64) {
+        self.born.extend(born);
+        self.replication = Some(replication);
+    }
+}

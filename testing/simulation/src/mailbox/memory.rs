@@ -1,0 +1,86 @@
+//! What stands in for Redis: the rules of `nimbus_core::mailbox`, and who holds which client. It can go back to what it was a
+//! while ago, or forget everything.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use nimbus_core::{
+    ClientId, Partition, PartitionCount, Position, ResultRecord, SessionId,
+    clock::UnixMillis,
+    mailbox::{MailboxLimits, PartitionMailbox, PartitionSnapshot},
+    ports::mailbox::{Claim, ClaimKind, Landmark},
+};
+
+use crate::log::LogStore;
+
+/// The session that holds a client.
+#[derive(Debug, Clone)]
+pub(super) struct Holding {
+    pub(super) session: SessionId,
+    pub(super) kind: ClaimKind,
+}
+
+/// One partition, if there is a memory of it.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    pub(super) rules: PartitionMailbox,
+    /// Which memory it is.
+    pub(super) born: u64,
+    pub(super) holders: BTreeMap<ClientId, Holding>,
+    pub(super) landmark: Option<Landmark>,
+}
+
+/// Everything that is remembered.
+#[derive(Debug)]
+pub(super) struct Memory {
+    pub(super) shelves: Vec<Option<Shelf>>,
+    /// Changes whenever another copy takes over.
+    pub(super) replication: u64,
+    pub(super) limits: MailboxLimits,
+    births: u64,
+}
+
+impl Memory {
+    pub(super) fn new(partitions: PartitionCount, limits: MailboxLimits) -> Self {
+        Self { shelves: vec![None; partitions.len()], replication: 0, limits, births: 0 }
+    }
+
+    /// The memory of a partition. If there is none, one begins at the start of the mailbox' window, with the floor there
+    /// (rule 16).
+    pub(super) fn shelf(
+        &mut self,
+        partition: Partition,
+        log: &Arc<LogStore<ResultRecord>>,
+        now: UnixMillis,
+    ) -> &mut Shelf {
+        let limits = self.limits;
+        self.shelves[partition.0 as usize].get_or_insert_with(|| {
+            self.births += 1;
+            let window = u64::try_from(limits.window.as_millis()).unwrap_or(u64::MAX);
+            let since = UnixMillis(now.0.saturating_sub(window));
+            let start = log.find(partition, |record| record.produced >= since);
+            let mut rules = PartitionMailbox::new(partition, limits);
+            rules.restore(PartitionSnapshot { version: 0, applied: start, floor: start, clients: Vec::new() });
+            Shelf { rules, born: self.births, holders: BTreeMap::new(), landmark: None }
+        })
+    }
+
+    /// How far a partition is folded in, if anything is known.
+    pub(super) fn applied(&self, partition: Partition) -> Option<Position> {
+        self.shelves[partition.0 as usize].as_ref().map(|shelf| shelf.rules.applied())
+    }
+}
+
+impl Shelf {
+    /// Whether somebody newer than this claim holds the client: the client's own number says so where it is known, otherwise
+    /// the ids of the sessions do.
+    pub(super) fn is_held_by_a_newer(&self, claim: &Claim) -> bool {
+        let Some(holder) = self.holders.get(&claim.client) else { return false };
+        match (&holder.kind, &claim.kind) {
+            (
+                ClaimKind::Sdk { outbox: theirs, session_no: their_no, .. },
+                ClaimKind::Sdk { outbox, session_no, .. },
+            ) if theirs == outbox && their_no != session_no => their_no > session_no,
+            _ => holder.session > claim.session,
+        }
+    }
+}

@@ -37,10 +37,10 @@ struct Chain {
     suspect: Option<(CheckNo, Head)>,
 }
 
-/// Runs until the notifier ends or `stop` is cancelled.
+/// Runs until `stop` is cancelled.
 ///
 /// # Errors
-/// The channel could not be opened.
+/// The channel could not be opened, or has ended.
 pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<(), NotifierError> {
     let subscription = shared.ports.notifier.subscribe(&shared.config.server).await?;
     let partitions = shared.ports.results.partitions();
@@ -52,10 +52,9 @@ pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) -> Result<
     };
     tokio::select! {
         biased;
-        () = stop.cancelled() => {}
-        () = dispatcher.run(subscription) => {}
+        () = stop.cancelled() => Ok(()),
+        () = dispatcher.run(subscription) => Err(NotifierError::Ended),
     }
-    Ok(())
 }
 
 struct Dispatcher {
@@ -70,6 +69,7 @@ struct Dispatcher {
 type Asked = (CheckNo, Result<Vec<Head>, MailboxError>);
 
 impl Dispatcher {
+    /// Until the channel ends.
     async fn run(mut self, mut subscription: Box<dyn Subscription>) {
         let period = self.shared.config.repair_interval;
         let mut check = interval(period);

@@ -1,6 +1,8 @@
 //! Every key and channel, what is in it, how long it lives and who writes it.
 //!
-//! `P` is `<prefix>:<log epoch>:{<partition>}:`, so that all keys of a partition are on one node of a cluster.
+//! `P` is `<prefix>:v1:<log epoch>:{<partition>}:`, so that all keys of a partition are on one node of a cluster. The `v1` is the
+//! layout: a build with another one finds nothing of this in Redis, and fills it from the log as after a loss. What lies in a key
+//! has a version of its own where a newer build may write it beside an older one (`codec.rs`).
 //!
 //! | key | type | what | written by | until |
 //! |---|---|---|---|---|
@@ -16,7 +18,7 @@
 //! | `P box:<client>` | stream | chunks; an entry's id is the position past its last record | router | trimmed: ack, limits, window |
 //!
 //! Nothing has a TTL: what expires by itself would pass for "there is nothing". Channels are
-//! `<channel prefix>:<log epoch>:<server>`, in a cluster `<channel prefix>:<log epoch>:{<partition>}:<server>`.
+//! `<channel prefix>:v1:<log epoch>:<server>`, in a cluster `<channel prefix>:v1:<log epoch>:{<partition>}:<server>`.
 
 use nimbus_core::{ClientId, LogEpoch, Partition, ServerId};
 
@@ -34,14 +36,18 @@ pub(crate) struct PartitionKeys {
     base: String,
 }
 
-/// The key that names the epoch.
+/// The layout of keys and channels.
+const LAYOUT: &str = "v1";
+
+/// The key that names the epoch. Builds with different layouts have to agree on it, so it has none.
 pub(crate) fn epoch(prefix: &str) -> String {
     format!("{prefix}:epoch")
 }
 
 impl Keys {
     pub(crate) fn new(key_prefix: &str, channel_prefix: &str, epoch: LogEpoch, cluster: bool) -> Self {
-        Self { keys: format!("{key_prefix}:{epoch}"), channels: format!("{channel_prefix}:{epoch}"), cluster }
+        let (keys, channels) = (format!("{key_prefix}:{LAYOUT}:{epoch}"), format!("{channel_prefix}:{LAYOUT}:{epoch}"));
+        Self { keys, channels, cluster }
     }
 
     pub(crate) fn partition(&self, partition: Partition) -> PartitionKeys {

@@ -48,6 +48,9 @@ pub enum NotifierError {
     /// The channel cannot be reached just now. Retryable.
     #[error("the notifier is unavailable: {0}")]
     Unavailable(String),
+    /// The channel has ended, and nothing comes through it any more. Not retryable on this channel.
+    #[error("the channel of notifications has ended")]
+    Ended,
 }
 
 /// Publishes to servers and subscribes to one's own channel.

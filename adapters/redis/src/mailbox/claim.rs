@@ -57,6 +57,7 @@ pub(super) enum Lost {
 
 impl Inner {
     pub(super) async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError> {
+        self.meet().await.map_err(ClaimError::from)?;
         let token = rand::random();
         match self.claim_as(&claim, token, Why::New).await {
             Ok((claimed, token)) => {

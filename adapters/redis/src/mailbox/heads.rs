@@ -62,6 +62,18 @@ impl Memories {
         self.lock().born.entry(partition).or_insert_with(|| born.clone());
     }
 
+    /// Whether it is known which Redis this is.
+    fn has_replication(&self) -> bool {
+        !self.lock().replication.is_empty()
+    }
+
+    /// Nodes that are seen for the first time, by a process that has nothing in them yet.
+    fn learn(&self, replication: HashMap<String, String>) {
+        for (node, id) in replication {
+            self.lock().replication.entry(node).or_insert(id);
+        }
+    }
+
     /// Whether this is another Redis, or another memory in it, than before.
     fn differ(&self, born: &[(Partition, Bytes)], replication: &HashMap<String, String>) -> bool {
         let mut known = self.lock();
@@ -137,6 +149,20 @@ impl Inner {
             return Err(Failure::Unavailable("redis had lost its memory; it is being repaired".to_owned()));
         }
         Ok(found.into_iter().map(|(head, _)| head).collect())
+    }
+
+    /// Learns which Redis this is, before this process has anything in it that could be lost with it: were it learnt later,
+    /// whoever had taken over by then would pass for the one that was always there.
+    pub(super) async fn meet(&self) -> Result<(), Failure> {
+        if self.memories.has_replication() {
+            return Ok(());
+        }
+        let nodes = self.nodes().await;
+        if let Some(failure) = nodes.failure {
+            return Err(failure);
+        }
+        self.memories.learn(nodes.replication);
+        Ok(())
     }
 
     async fn look(&self, server: &ServerId, partition: Partition) -> Result<(Head, Bytes), Failure> {

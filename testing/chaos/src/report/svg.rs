@@ -1,0 +1,7 @@
+//! The timeline as a picture.
+
+use super::Report;
+
+pub(super) fn svg(_report: &Report) -> String {
+    String::new()
+}

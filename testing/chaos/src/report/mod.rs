@@ -229,3 +229,6 @@ impl Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

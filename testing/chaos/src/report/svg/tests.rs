@@ -1,0 +1,38 @@
+//! What is in the picture; whether it is beautiful, somebody has to look.
+
+use super::*;
+use crate::report::tests::sample_report;
+
+#[test]
+fn every_fault_has_its_band_and_its_label_and_no_label_covers_another() {
+    let report = sample_report();
+    let picture = svg(&report);
+    assert_eq!(picture.matches(r#"class="label""#).count(), report.faults.len());
+    for fault in &report.faults {
+        assert!(picture.contains(&label(fault)), "{}", label(fault));
+    }
+    let x = Linear::new(0.0, end(&report), LEFT, RIGHT);
+    let placed = rows(&report.faults, &x);
+    for (number, row) in &placed {
+        let end = x.at(report.faults[*number].course.began_s) + LETTER * label(&report.faults[*number]).len() as f64;
+        let next = placed.iter().find(|(other, at)| other > number && at == row);
+        assert!(next.is_none_or(|(other, _)| x.at(report.faults[*other].course.began_s) >= end));
+    }
+}
+
+#[test]
+fn a_second_without_answers_breaks_the_line() {
+    let mut report = sample_report();
+    report.timeline[3].latency = None;
+    let picture = svg(&report);
+    let line = picture.lines().find(|line| line.starts_with(r#"<path class="p99""#)).unwrap();
+    assert_eq!(line.matches('M').count(), 2);
+}
+
+#[test]
+fn a_run_that_was_cut_short_at_once_has_a_picture_too() {
+    let mut report = sample_report();
+    report.timeline.clear();
+    report.faults.clear();
+    assert!(svg(&report).ends_with("</svg>\n") && !svg(&report).contains("NaN"));
+}

@@ -11,6 +11,15 @@ pub const DEFAULT_RATE: f64 = 1_000.0;
 /// Of each event.
 pub(crate) const PAYLOAD_BYTES: usize = 64;
 
+/// How long faults are begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// For this long; at least one is begun.
+    Time(Duration),
+    /// Until there were so many.
+    Faults(usize),
+}
+
 /// What a run is made of.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -18,8 +27,8 @@ pub struct Config {
     pub binary: PathBuf,
     /// Decides order, victims and moments.
     pub seed: u64,
-    /// For how long faults are begun; at least one is.
-    pub time: Duration,
+    /// When it ends.
+    pub limit: Limit,
     /// How long the steady load is measured, before the first fault and after the last.
     pub steady: Duration,
     /// How many clients.
@@ -36,11 +45,11 @@ pub struct Config {
 
 impl Config {
     /// Every kind of fault, with the defaults for the rest.
-    pub fn new(binary: impl Into<PathBuf>, seed: u64, time: Duration, out: impl Into<PathBuf>) -> Self {
+    pub fn new(binary: impl Into<PathBuf>, seed: u64, limit: Limit, out: impl Into<PathBuf>) -> Self {
         Self {
             binary: binary.into(),
             seed,
-            time,
+            limit,
             steady: Duration::from_secs(8),
             clients: DEFAULT_CLIENTS,
             rate: DEFAULT_RATE,

@@ -10,6 +10,7 @@ mod disk;
 mod kind;
 mod ledger;
 mod load;
+mod logs;
 mod meter;
 mod payload;
 mod plan;
@@ -22,7 +23,7 @@ mod strike;
 mod way;
 
 pub use self::{
-    config::{Config, DEFAULT_CLIENTS, DEFAULT_RATE},
+    config::{Config, DEFAULT_CLIENTS, DEFAULT_RATE, Limit},
     kind::{Kind, Role},
     ledger::Books,
     meter::{Latency, Sample, Violation},

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use nimbus_chaos::{Config, Kind, Report, run};
+use nimbus_chaos::{Config, Kind, Limit, Report, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -47,12 +47,13 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     let seed = cli
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs() % 1_000_000));
+    let limit = Limit::Time(Duration::from_secs_f64(cli.minutes * 60.0));
     let config = Config {
         steady: cli.steady,
         clients: cli.clients,
         rate: cli.rate,
         kinds: if cli.only.is_empty() { Kind::ALL.to_vec() } else { cli.only.clone() },
-        ..Config::new(nimbus(cli)?, seed, Duration::from_secs_f64(cli.minutes * 60.0), &cli.out)
+        ..Config::new(nimbus(cli)?, seed, limit, &cli.out)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -10,8 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Books, Config, Kind, Plan, Report, Step, disk,
+    Books, Config, Kind, Limit, Plan, Report, Step, disk,
     load::{Load, Outcomes, Shape},
+    logs,
     meter::{Latency, Now, Violation},
     recovery,
     report::{Fault, Steady},
@@ -23,8 +25,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The same when the run is cut short.
 const HURRY: Duration = Duration::from_secs(10);
-/// How long the first second of a fresh installation is not measured: connections open, groups form.
-const SETTLE: Duration = Duration::from_secs(2);
+/// How long a fresh installation is not measured: connections open, groups form, Java warms up.
+const SETTLE: Duration = Duration::from_secs(5);
 /// How often it is looked who has ended by itself while the load recovers.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -54,18 +56,6 @@ pub enum News<'a> {
     Died(&'a Death),
 }
 
-impl News<'_> {
-    fn load(now: &Now, done: f64) -> Self {
-        News::Load {
-            done: done.clamp(0.0, 1.0),
-            answers: now.answers,
-            latency: now.latency,
-            outstanding: now.outstanding,
-            books: now.books,
-        }
-    }
-}
-
 /// Runs to the end of its time, or until `interrupted`; then with what there is by then. The report is returned and nothing of it is
 /// written; logs and data of all processes are in the directory that it names.
 ///
@@ -90,7 +80,7 @@ pub async fn run(
     let mut course = Running {
         config,
         site,
-        load,
+        load: Arc::new(load),
         directory: directory.clone(),
         origin: Instant::now(),
         steady: Latency::default(),
@@ -115,7 +105,7 @@ pub async fn run(
 struct Running<'a> {
     config: &'a Config,
     site: Site,
-    load: Load,
+    load: Arc<Load>,
     directory: PathBuf,
     origin: Instant,
     steady: Latency,
@@ -156,13 +146,29 @@ impl Running<'_> {
         self.wait(self.config.steady, tell).await
     }
 
-    /// Whether a fault would begin before the end of the time; at least one does.
+    /// Whether a fault would be over before the end of the time; at least one is begun.
     fn is_time_for(&self, step: &Step) -> bool {
-        self.faults.is_empty() || self.origin.elapsed() + step.quiet + step.hold < self.config.time
+        match self.config.limit {
+            Limit::Time(time) => self.faults.is_empty() || self.origin.elapsed() + step.quiet + step.hold < time,
+            Limit::Faults(faults) => self.faults.len() < faults,
+        }
     }
 
-    fn done(&self) -> f64 {
-        self.origin.elapsed().as_secs_f64() / self.config.time.as_secs_f64().max(1.0)
+    fn tell_load(&self, tell: &mut impl FnMut(News<'_>)) {
+        let done = match self.config.limit {
+            Limit::Time(time) => self.origin.elapsed().as_secs_f64() / time.as_secs_f64().max(1.0),
+            Limit::Faults(faults) => self.faults.len() as f64 / faults.max(1) as f64,
+        };
+        let Now { answers, latency, outstanding, books, .. } = self.load.now();
+        tell(News::Load { done: done.clamp(0.0, 1.0), answers, latency, outstanding, books });
+    }
+
+    async fn look(&mut self, tell: &mut impl FnMut(News<'_>)) -> anyhow::Result<()> {
+        for death in self.site.look().await? {
+            tell(News::Died(&death));
+            self.deaths.push(death);
+        }
+        Ok(())
     }
 
     async fn fault(&mut self, step: &Step, tell: &mut impl FnMut(News<'_>)) -> anyhow::Result<Fault> {
@@ -172,20 +178,15 @@ impl Running<'_> {
         strike(&mut self.site, step).await.with_context(|| format!("fault {} ({})", step.number, step.kind))?;
         let ended = Instant::now();
         let good = recovery::good_ms(self.steady);
-        let course = {
-            let recovering = recovery::recover(&self.load, began, ended, outstanding, good);
-            tokio::pin!(recovering);
-            loop {
-                tokio::select! {
-                    course = &mut recovering => break course?,
-                    () = sleep(LOOK) => {
-                        for death in self.site.look().await? {
-                            tell(News::Died(&death));
-                            self.deaths.push(death);
-                        }
-                        let done = self.origin.elapsed().as_secs_f64() / self.config.time.as_secs_f64().max(1.0);
-                        tell(News::load(&self.load.now(), done));
-                    }
+        let load = Arc::clone(&self.load);
+        let recovering = recovery::recover(&load, began, ended, outstanding, good);
+        tokio::pin!(recovering);
+        let course = loop {
+            tokio::select! {
+                course = &mut recovering => break course?,
+                () = sleep(LOOK) => {
+                    self.look(tell).await?;
+                    self.tell_load(tell);
                 }
             }
         };
@@ -207,12 +208,8 @@ impl Running<'_> {
     async fn wait(&mut self, time: Duration, tell: &mut impl FnMut(News<'_>)) -> anyhow::Result<()> {
         let end = Instant::now() + time;
         loop {
-            for death in self.site.look().await? {
-                tell(News::Died(&death));
-                self.deaths.push(death);
-            }
-            let done = self.done();
-            tell(News::load(&self.load.now(), done));
+            self.look(tell).await?;
+            self.tell_load(tell);
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(());
@@ -223,13 +220,26 @@ impl Running<'_> {
 
     async fn close(self, cut_short: bool, began: Duration, tell: &mut impl FnMut(News<'_>)) -> anyhow::Result<Report> {
         tell(News::Doing("waiting for the last answers"));
-        let Self { config, site, load, directory, origin, steady, faults, deaths, mut books, mut violations, troubles } =
-            self;
+        let Self {
+            config,
+            site,
+            load,
+            directory,
+            origin,
+            steady,
+            faults,
+            deaths,
+            mut books,
+            mut violations,
+            mut troubles,
+        } = self;
         let took = origin.elapsed();
+        let load = Arc::into_inner(load).context("the load is still looked at")?;
         let outcomes = load.finish(if cut_short { HURRY } else { PATIENCE }, cut_short).await;
         books += outcomes.books;
         violations.extend(outcomes.violations);
         drop(site);
+        troubles.extend(logs::panics(&directory)?);
         let steady = Steady { latency: steady, good_p99_ms: recovery::good_ms(steady) };
         Ok(Report {
             interrupted: cut_short,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::Limit;
 
 /// Three faults in twenty seconds, two of them close together; one did not recover.
 pub(crate) fn sample_report() -> Report {
-    let config = Config::new("nimbus", 7, Duration::from_secs(20), "out");
+    let config = Config::new("nimbus", 7, Limit::Faults(3), "out");
     let latency = Latency { p50_ms: 4.0, p99_ms: 21.0, max_ms: 30.5 };
     let fault = |number, kind, victim, began_s: f64, recovered_s: Option<f64>| {
         let ended_s = began_s + 1.0;

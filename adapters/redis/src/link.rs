@@ -22,6 +22,7 @@ use crate::{
     config::RedisConfig,
     error::{Failure, RedisError, is_no_script},
     metrics::RedisMetrics,
+    pulse::Pulse,
     scripts::{Script, Scripts},
 };
 
@@ -48,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
+    /// Of the two clients.
+    _pulse: Pulse,
 }
 
 impl fmt::Debug for Link {
@@ -73,7 +76,7 @@ impl Link {
             connection.max_command_attempts = 1;
             connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
-            // A connection that says nothing for this long is dead, however open it looks.
+            // A connection over which nothing was answered nor asked for this long; for the busy ones there is the pulse.
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(config.command_timeout * 2),
                 interval: config.command_timeout / 2,
@@ -85,9 +88,11 @@ impl Link {
         for client in [&quick, &bulk] {
             client.init().await.map_err(unreachable)?;
         }
+        let keepalive = config.command_timeout * 2;
         Ok(Self {
+            _pulse: Pulse::of([&quick, &bulk], keepalive, &metrics),
             builder,
-            keepalive: config.command_timeout * 2,
+            keepalive,
             quick,
             bulk,
             scripts: Scripts::new(),

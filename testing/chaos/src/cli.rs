@@ -41,6 +41,9 @@ pub(crate) struct Cli {
     /// Prints the report as JSON, and no progress
     #[arg(long)]
     pub(crate) json: bool,
+    /// Writes report.md and timeline.svg of an earlier report.json anew, and runs nothing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) redraw: Option<PathBuf>,
     /// The `nimbus` to test [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) nimbus: Option<PathBuf>,

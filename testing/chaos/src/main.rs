@@ -6,14 +6,14 @@ mod progress;
 use std::{
     fs,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use nimbus_chaos::{Config, Kind, Limit, Report, run};
+use nimbus_chaos::{Config, Kind, Limit, Report, SCHEMA, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &cli.redraw {
+        return redraw(cli, path);
+    }
     let seed = cli
         .seed
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs() % 1_000_000));
@@ -66,6 +69,14 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
     // Whatever had to end in good order has.
     runtime.shutdown_background();
     finish(cli, &report?)
+}
+
+fn redraw(cli: &Cli, path: &Path) -> anyhow::Result<ExitCode> {
+    let text = fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let report: Report =
+        serde_json::from_str(&text).with_context(|| format!("{} is no report of version {SCHEMA}", path.display()))?;
+    report.write(&cli.out)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the report, says where it is, and what it says.

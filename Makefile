@@ -11,6 +11,8 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 CARGO ?= cargo
 PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
 ROUNDS ?= 50
+MINUTES ?= 30
+SEED ?= 1
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
@@ -58,6 +60,11 @@ test: libraries fmt-check lint python ## Everything: format, lint, every test, t
 
 crash-loop: libraries ## Kills a server ROUNDS times (50) under load, and keeps the books of its clients
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --package nimbus-tests --test it -- --nocapture crash::
+
+# In the release build, which is what one would run; a round of every fault takes some five minutes.
+chaos: libraries ## Breaks a real installation under load for MINUTES (30), from a SEED (1), and verifies every answer; ARGS="--only kill-server"
+	$(CARGO) build --release --package nimbus --package nimbus-chaos
+	@exec $(or $(CARGO_TARGET_DIR),target)/release/nimbus chaos --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
@@ -111,4 +118,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop chaos lint fmt fmt-check bench build doc clean tools python

@@ -29,8 +29,8 @@ pub(crate) struct Cli {
     /// Events a second, of all clients together; they are sent at this rate whatever comes back
     #[arg(long, default_value_t = DEFAULT_RATE, value_parser = rate)]
     pub(crate) rate: f64,
-    /// How long the steady load is measured before the first fault
-    #[arg(long, default_value = "8s", value_parser = duration)]
+    /// How long the load is measured before the first fault, after as long a time to settle
+    #[arg(long, default_value = "10s", value_parser = duration)]
     pub(crate) steady: Duration,
     /// Where report.md, report.json and timeline.svg go, and logs and data if something is wrong
     #[arg(long, value_name = "DIR", default_value = "target/chaos")]

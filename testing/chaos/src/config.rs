@@ -29,7 +29,7 @@ pub struct Config {
     pub seed: u64,
     /// When it ends.
     pub limit: Limit,
-    /// How long the steady load is measured, before the first fault and after the last.
+    /// How long the load is measured before the first fault, after as long a time to settle; and how long it goes on after the last.
     pub steady: Duration,
     /// How many clients.
     pub clients: usize,
@@ -50,7 +50,7 @@ impl Config {
             binary: binary.into(),
             seed,
             limit,
-            steady: Duration::from_secs(8),
+            steady: Duration::from_secs(10),
             clients: DEFAULT_CLIENTS,
             rate: DEFAULT_RATE,
             payload_bytes: PAYLOAD_BYTES,

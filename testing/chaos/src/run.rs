@@ -25,8 +25,6 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The same when the run is cut short.
 const HURRY: Duration = Duration::from_secs(10);
-/// How long a fresh installation is not measured: connections open, groups form, Java warms up.
-const SETTLE: Duration = Duration::from_secs(5);
 /// How often it is looked who has ended by itself while the load recovers.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -124,7 +122,8 @@ impl Running<'_> {
         let enough = self.config.clients as u64;
         let first = timeout(PATIENCE, self.load.until(|now| now.answered >= enough)).await;
         first.context("nothing was answered in the beginning")??;
-        self.wait(SETTLE, tell).await?;
+        // A fresh installation is not measured yet: connections open, groups form, Java warms up.
+        self.wait(self.config.steady, tell).await?;
         self.load.mark();
         tell(News::Doing("measuring the steady load"));
         self.wait(self.config.steady, tell).await?;

@@ -76,29 +76,29 @@ fn write(report: &Report, text: &mut String) -> std::fmt::Result {
         millis(report.steady.latency.p99_ms),
         millis(report.steady.good_p99_ms)
     )?;
-    writeln!(
-        text,
-        "| fault | times | recovery p50 | max | after the harm, p50 | max | longest wait of an event | what it is |"
-    )?;
-    writeln!(text, "|---|---|---|---|---|---|---|---|")?;
+    writeln!(text, "| fault | times | recovery p50 | max | after the harm, p50 | max | longest wait of an event |")?;
+    writeln!(text, "|---|---|---|---|---|---|---|")?;
     for kind in &report.kinds {
         let missing =
             if kind.not_recovered > 0 { format!(" ({} not recovered)", kind.not_recovered) } else { String::new() };
         writeln!(
             text,
-            "| {} | {}{missing} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {}{missing} | {} | {} | {} | {} | {} |",
             kind.kind,
             kind.faults,
             seconds(kind.recovery_p50_s),
             seconds(kind.recovery_max_s),
             seconds(kind.after_p50_s),
             seconds(kind.after_max_s),
-            millis(kind.latency_max_ms),
-            kind.kind.what()
+            millis(kind.latency_max_ms)
         )?;
     }
     writeln!(text, "\n{DEFINITION}\n")?;
     writeln!(text, "## Fault by fault\n")?;
+    for kind in &report.kinds {
+        writeln!(text, "- `{}`: {}", kind.kind, kind.kind.what())?;
+    }
+    writeln!(text)?;
     writeln!(
         text,
         "| | fault | at | harm lasted | all answered after | recovered after | outstanding at the beginning | p99 meanwhile |"

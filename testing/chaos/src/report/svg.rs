@@ -20,6 +20,8 @@ const THROUGHPUT: f64 = 150.0;
 const LATENCY: f64 = 250.0;
 const WAITING: f64 = 110.0;
 const BETWEEN: f64 = 34.0;
+/// How far above the rate the throughput is drawn.
+const CATCHING_UP: f64 = 2.5;
 /// How wide a letter of a label is at most.
 const LETTER: f64 = 6.1;
 
@@ -29,6 +31,7 @@ const STYLE: &str = "text{font:12px ui-sans-serif,system-ui,'Segoe UI',Roboto,'D
 .harm{fill:#e4572e;fill-opacity:.20}.healing{fill:#f2a541;fill-opacity:.20}.lead{stroke:#c2452a;stroke-width:1;stroke-opacity:.45}\
 .sent{fill:none;stroke:#9aa5b1;stroke-width:1.2;stroke-dasharray:4 3}.answered{fill:none;stroke:#1769aa;stroke-width:1.6}\
 .p50{fill:none;stroke:#1769aa;stroke-width:1.6}.p99{fill:none;stroke:#c2452a;stroke-width:1.6}\
+.label{paint-order:stroke;stroke:#ffffff;stroke-width:4px;stroke-linejoin:round}\
 .good{stroke:#2e8b57;stroke-width:1;stroke-dasharray:6 4}.area{fill:#7b61a8;fill-opacity:.30;stroke:#7b61a8;stroke-width:1.2}";
 
 pub(super) fn svg(report: &Report) -> String {
@@ -125,13 +128,15 @@ impl Picture<'_> {
                     )?;
                 }
             }
-            let y = LABELS + ROW * *row as f64 + 10.0;
-            writeln!(
-                self.text,
-                r#"<line class="lead" x1="{from:.1}" x2="{from:.1}" y1="{:.1}" y2="{bottom:.1}"/>"#,
-                y - 9.0
-            )?;
-            writeln!(self.text, r#"<text class="label" x="{:.1}" y="{y:.1}">{}</text>"#, from + 3.0, label(fault))?;
+            let y = LABELS + ROW * *row as f64;
+            writeln!(self.text, r#"<line class="lead" x1="{from:.1}" x2="{from:.1}" y1="{y:.1}" y2="{bottom:.1}"/>"#)?;
+        }
+        // Over the lines of all of them, not only of those before.
+        for (number, row) in labels {
+            let Some(fault) = self.report.faults.get(*number) else { continue };
+            let text = label(fault);
+            let (from, y) = (label_x(x.at(fault.course.began_s), &text), LABELS + ROW * *row as f64 + 10.0);
+            writeln!(self.text, r#"<text class="label" x="{from:.1}" y="{y:.1}">{text}</text>"#)?;
         }
         Ok(())
     }
@@ -139,8 +144,12 @@ impl Picture<'_> {
     fn throughput(&mut self, panel: &Panel) -> std::fmt::Result {
         let samples = &self.report.timeline;
         let most = samples.iter().map(|sample| sample.answered.max(sample.sent)).max().unwrap_or(0) as f64;
-        let y = Linear::new(0.0, most.max(1.0) * 1.08, panel.bottom, panel.top);
-        self.panel(panel, "events a second", &[("sent", "sent"), ("answered", "answered")])?;
+        // What is caught up with in one second would make a flat line of all others.
+        let bound = CATCHING_UP * self.report.rate;
+        let name =
+            if most > bound { "events a second (cut off where it catches up faster)" } else { "events a second" };
+        let y = Linear::new(0.0, (most.min(bound)).max(1.0) * 1.08, panel.bottom, panel.top);
+        self.panel(panel, name, &[("sent", "sent"), ("answered", "answered")])?;
         self.linear_grid(&y)?;
         self.line("sent", |sample| Some(y.at(sample.sent as f64)))?;
         self.line("answered", |sample| Some(y.at(sample.answered as f64)))
@@ -267,12 +276,18 @@ fn label(fault: &Fault) -> String {
     format!("{} {recovery}", fault.title())
 }
 
+/// Where a label begins: right of its line, or where it still fits into the picture.
+fn label_x(line: f64, text: &str) -> f64 {
+    (line + 3.0).min(WIDTH - 4.0 - LETTER * text.chars().count() as f64)
+}
+
 /// Which row each label goes into, so that none covers another: the first one that is free where it begins.
 fn rows(faults: &[Fault], x: &Linear) -> Vec<(usize, usize)> {
     let mut ends: Vec<f64> = Vec::new();
     let placed = faults.iter().enumerate().map(|(number, fault)| {
-        let from = x.at(fault.course.began_s);
-        let to = from + LETTER * label(fault).chars().count() as f64 + 10.0;
+        let text = label(fault);
+        let from = label_x(x.at(fault.course.began_s), &text);
+        let to = from + LETTER * text.chars().count() as f64 + 8.0;
         let row = ends.iter().position(|end| *end <= from).unwrap_or(ends.len());
         match ends.get_mut(row) {
             Some(end) => *end = to,

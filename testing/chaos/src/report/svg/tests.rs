@@ -14,9 +14,14 @@ fn every_fault_has_its_band_and_its_label_and_no_label_covers_another() {
     let x = Linear::new(0.0, end(&report), LEFT, RIGHT);
     let placed = rows(&report.faults, &x);
     for (number, row) in &placed {
-        let end = x.at(report.faults[*number].course.began_s) + LETTER * label(&report.faults[*number]).len() as f64;
+        let begins = |number: usize| {
+            let fault = &report.faults[number];
+            label_x(x.at(fault.course.began_s), &label(fault))
+        };
+        let end = begins(*number) + LETTER * label(&report.faults[*number]).chars().count() as f64;
+        assert!(end <= WIDTH, "it ends within the picture");
         let next = placed.iter().find(|(other, at)| other > number && at == row);
-        assert!(next.is_none_or(|(other, _)| x.at(report.faults[*other].course.began_s) >= end));
+        assert!(next.is_none_or(|(other, _)| begins(*other) >= end));
     }
 }
 

@@ -85,7 +85,7 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if rate >= 1.0 && rate <= 1_000_000.0 => Ok(rate),
+        Ok(rate) if (1.0..=1_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("write a number from 1 on".to_owned()),
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     Step,
     load::{Load, Outcomes, Shape},
+    plan::last,
     process::{Nimbus, PATIENCE},
     recovery::{self, Course},
     way::Way,
@@ -74,7 +75,7 @@ pub(crate) async fn strike(binary: &Path, directory: &Path, step: &Step) -> anyh
     let load = Load::start(&format!("http://{}", way.address()), &shape).await?;
     timeout(PATIENCE, load.until(|now| now.answered >= CLIENTS as u64)).await.context("nothing was answered")??;
     load.mark();
-    sleep(STEADY).await;
+    last(STEADY).await;
     let steady = load.mark().context("nothing is answered any more")?;
 
     let (began, outstanding) = (Instant::now(), load.now().outstanding);
@@ -82,7 +83,7 @@ pub(crate) async fn strike(binary: &Path, directory: &Path, step: &Step) -> anyh
         fill(&tmpfs.path().join("filler"))?;
     }
     refused(&server).await?;
-    sleep(step.hold).await;
+    last(step.hold).await;
     match &disk {
         Disk::Small(tmpfs) => fs::remove_file(tmpfs.path().join("filler")).context("no room could be made")?,
         Disk::Limited => {

@@ -12,6 +12,12 @@ pub(crate) const OF_EACH: usize = 2;
 /// How long nothing is done before a fault: long enough to see that all is well, and never the same.
 const QUIET: (Duration, Duration) = (Duration::from_millis(2_000), Duration::from_millis(5_000));
 
+/// Lets what is under way go on for as long as the plan says.
+pub(crate) async fn last(time: Duration) {
+    // sleep: how long harm lasts is what a plan is about; nothing is concluded from its end
+    tokio::time::sleep(time).await;
+}
+
 /// One fault to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Step {

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use nimbus_services::{Kafka, Redis};
-use tokio::time::sleep;
 
 use crate::{
     Kind, Step,
     kind::Role,
-    plan::OF_EACH,
+    plan::{OF_EACH, last},
     site::Site,
     way::{Way, Weather},
 };
@@ -32,7 +31,7 @@ pub(crate) async fn strike(site: &mut Site, step: &Step) -> anyhow::Result<()> {
         Kind::KillRouter => kill(site, Role::Router, victim, hold).await,
         Kind::PauseServer => {
             site.pause(Role::Server, victim)?;
-            sleep(hold).await;
+            last(hold).await;
             site.resume(Role::Server, victim)
         }
         Kind::PauseExecutor => zombie(site, Role::Executor, victim, hold).await,
@@ -43,17 +42,17 @@ pub(crate) async fn strike(site: &mut Site, step: &Step) -> anyhow::Result<()> {
         Kind::RedisFlush => site.redis(|redis| redis.flush()).await,
         Kind::RedisEmpty => {
             site.redis(Redis::kill).await?;
-            sleep(hold).await;
+            last(hold).await;
             site.redis(Redis::restart_empty).await
         }
         Kind::RedisRestart => {
             site.redis(Redis::kill).await?;
-            sleep(hold).await;
+            last(hold).await;
             site.redis(Redis::restart).await
         }
         Kind::KafkaRestart => {
             site.kafka(Kafka::kill).await?;
-            sleep(hold).await;
+            last(hold).await;
             site.kafka(Kafka::restart).await
         }
         Kind::ClientsCut => {
@@ -87,7 +86,7 @@ pub(crate) async fn strike(site: &mut Site, step: &Step) -> anyhow::Result<()> {
 
 async fn kill(site: &mut Site, role: Role, victim: usize, down: Duration) -> anyhow::Result<()> {
     site.kill(role, victim).await?;
-    sleep(down).await;
+    last(down).await;
     site.up(role, victim).await
 }
 
@@ -96,14 +95,14 @@ async fn zombie(site: &mut Site, role: Role, victim: usize, hold: Duration) -> a
     site.pause(role, victim)?;
     let other = (victim + 1) % OF_EACH;
     site.until_it_has_all(role, other).await?;
-    sleep(hold).await;
+    last(hold).await;
     site.resume(role, victim)
 }
 
 async fn roll(site: &mut Site, role: Role, between: Duration) -> anyhow::Result<()> {
     for number in 0..OF_EACH {
         if number > 0 {
-            sleep(between).await;
+            last(between).await;
         }
         site.stop(role, number).await?;
         site.up(role, number).await?;
@@ -114,7 +113,7 @@ async fn roll(site: &mut Site, role: Role, between: Duration) -> anyhow::Result<
 async fn cut(way: &Way, between: Duration) {
     for number in 0..CUTS {
         if number > 0 {
-            sleep(between).await;
+            last(between).await;
         }
         way.cut();
     }
@@ -122,6 +121,6 @@ async fn cut(way: &Way, between: Duration) {
 
 async fn turn(way: &Way, weather: Weather, hold: Duration) {
     way.set(weather);
-    sleep(hold).await;
+    last(hold).await;
     way.set(Weather::Fair);
 }

@@ -128,6 +128,7 @@ async fn pass(mut near: TcpStream, shared: Arc<Shared>) {
                 _ = cut.changed() => true,
                 () = silent(&mut silence) => {
                     tokio::select! {
+                        // sleep: nobody will ever say that it is no longer waited for
                         () = sleep(SILENT_FOR) => {}
                         _ = cut.changed() => {}
                     }

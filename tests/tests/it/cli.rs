@@ -229,3 +229,28 @@ async fn a_client_shows_its_token_and_a_listening_one_ends_on_ctrl_c() -> anyhow
     assert!(timeout(PATIENCE, listening.wait()).await??.success());
     Ok(())
 }
+
+/// A copy of the binary in a directory of its own, so that nothing lies beside it.
+async fn alone(directory: &Path, args: &[&str]) -> anyhow::Result<Output> {
+    let copy = directory.join("nimbus");
+    std::fs::copy(nimbus_binary()?, &copy)?;
+    let mut command = Command::new(&copy);
+    Ok(timeout(PATIENCE, command.args(args).current_dir(directory).output()).await.context("it does not end")??)
+}
+
+#[tokio::test]
+async fn chaos_runs_the_program_beside_it_and_says_what_to_do_when_there_is_none() -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir()?;
+    let output = alone(directory.path(), &["chaos", "--help"]).await?;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("make chaos") && stdout(&output).is_empty(), "{}", stderr(&output));
+
+    let program = directory.path().join("nimbus-chaos");
+    std::fs::write(&program, "#!/bin/sh\necho \"$@\"\nexit 7\n")?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let output = alone(directory.path(), &["chaos", "--help", "--minutes", "1", "--json"]).await?;
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(7), "--help --minutes 1 --json\n"));
+    Ok(())
+}

@@ -20,6 +20,11 @@ const THROUGHPUT: f64 = 150.0;
 const LATENCY: f64 = 250.0;
 const WAITING: f64 = 110.0;
 const BETWEEN: f64 = 34.0;
+/// From so many faults on, labels stand upright.
+const MANY: usize = 30;
+/// How high the longest of them is then, and how close they may stand.
+const UPRIGHT: f64 = 136.0;
+const SIDE_BY_SIDE: f64 = 9.5;
 /// How far above the rate the throughput is drawn.
 const CATCHING_UP: f64 = 2.5;
 /// How wide a letter of a label is at most.
@@ -31,7 +36,7 @@ const STYLE: &str = "text{font:12px ui-sans-serif,system-ui,'Segoe UI',Roboto,'D
 .harm{fill:#e4572e;fill-opacity:.20}.healing{fill:#f2a541;fill-opacity:.20}.lead{stroke:#c2452a;stroke-width:1;stroke-opacity:.45}\
 .sent{fill:none;stroke:#9aa5b1;stroke-width:1.2;stroke-dasharray:4 3}.answered{fill:none;stroke:#1769aa;stroke-width:1.6}\
 .p50{fill:none;stroke:#1769aa;stroke-width:1.6}.p99{fill:none;stroke:#c2452a;stroke-width:1.6}\
-.label{paint-order:stroke;stroke:#ffffff;stroke-width:4px;stroke-linejoin:round}\
+.label.small{font-size:9px}.label{paint-order:stroke;stroke:#ffffff;stroke-width:4px;stroke-linejoin:round}\
 .good{stroke:#2e8b57;stroke-width:1;stroke-dasharray:6 4}.area{fill:#7b61a8;fill-opacity:.30;stroke:#7b61a8;stroke-width:1.2}";
 
 pub(super) fn svg(report: &Report) -> String {
@@ -58,9 +63,10 @@ struct Panel {
 
 impl Picture<'_> {
     fn draw(&mut self) -> std::fmt::Result {
-        let labels = rows(&self.report.faults, &self.x);
+        let is_crowded = self.report.faults.len() >= MANY;
+        let labels = if is_crowded { Vec::new() } else { rows(&self.report.faults, &self.x) };
         let rows = labels.iter().map(|(_, row)| row + 1).max().unwrap_or(0);
-        let top = LABELS + ROW * rows as f64 + 26.0;
+        let top = LABELS + if is_crowded { UPRIGHT } else { ROW * rows as f64 } + 26.0;
         let throughput = Panel { top, bottom: top + THROUGHPUT };
         let latency = Panel { top: throughput.bottom + BETWEEN, bottom: throughput.bottom + BETWEEN + LATENCY };
         let waiting = Panel { top: latency.bottom + BETWEEN, bottom: latency.bottom + BETWEEN + WAITING };
@@ -72,7 +78,12 @@ impl Picture<'_> {
         writeln!(self.text, "<title>{}</title><style>{STYLE}</style>", self.headline())?;
         writeln!(self.text, r##"<rect width="100%" height="100%" fill="#ffffff"/>"##)?;
         self.head()?;
-        self.bands(&labels, throughput.top, waiting.bottom)?;
+        self.bands(throughput.top, waiting.bottom)?;
+        if is_crowded {
+            self.upright_labels(throughput.top - 24.0)?;
+        } else {
+            self.labels(&labels, waiting.bottom)?;
+        }
         self.throughput(&throughput)?;
         self.latency(&latency)?;
         self.waiting(&waiting)?;
@@ -111,14 +122,12 @@ impl Picture<'_> {
         Ok(())
     }
 
-    fn bands(&mut self, labels: &[(usize, usize)], top: f64, bottom: f64) -> std::fmt::Result {
-        let (x, end) = (self.x, end(self.report));
-        for (number, row) in labels {
-            let Some(fault) = self.report.faults.get(*number) else { continue };
+    fn bands(&mut self, top: f64, bottom: f64) -> std::fmt::Result {
+        let (x, end, height) = (self.x, end(self.report), bottom - top);
+        for fault in &self.report.faults {
             let course = &fault.course;
             let (from, to) = (x.at(course.began_s), x.at(course.ended_s));
             let healed = x.at(course.recovered_s.unwrap_or(end));
-            let height = bottom - top;
             for (class, left, right) in [("harm", from, to.max(from + 1.5)), ("healing", to.max(from + 1.5), healed)] {
                 if right > left {
                     writeln!(
@@ -128,15 +137,46 @@ impl Picture<'_> {
                     )?;
                 }
             }
-            let y = LABELS + ROW * *row as f64;
-            writeln!(self.text, r#"<line class="lead" x1="{from:.1}" x2="{from:.1}" y1="{y:.1}" y2="{bottom:.1}"/>"#)?;
+        }
+        Ok(())
+    }
+
+    /// Labels side by side in rows, each beside a line down to its band.
+    fn labels(&mut self, labels: &[(usize, usize)], bottom: f64) -> std::fmt::Result {
+        let (x, report) = (self.x, self.report);
+        let placed = || labels.iter().filter_map(|(number, row)| Some((report.faults.get(*number)?, row)));
+        for (fault, row) in placed() {
+            let (at, y) = (x.at(fault.course.began_s), LABELS + ROW * *row as f64);
+            writeln!(self.text, r#"<line class="lead" x1="{at:.1}" x2="{at:.1}" y1="{y:.1}" y2="{bottom:.1}"/>"#)?;
         }
         // Over the lines of all of them, not only of those before.
-        for (number, row) in labels {
-            let Some(fault) = self.report.faults.get(*number) else { continue };
+        for (fault, row) in placed() {
             let text = label(fault);
             let (from, y) = (label_x(x.at(fault.course.began_s), &text), LABELS + ROW * *row as f64 + 10.0);
             writeln!(self.text, r#"<text class="label" x="{from:.1}" y="{y:.1}">{text}</text>"#)?;
+        }
+        Ok(())
+    }
+
+    /// Where there are many: upright, each over its band or as close to it as those before let it.
+    fn upright_labels(&mut self, foot: f64) -> std::fmt::Result {
+        let mut free = 0.0;
+        for fault in &self.report.faults {
+            let line = self.x.at(fault.course.began_s);
+            let at = f64::max(line + 4.0, free);
+            free = at + SIDE_BY_SIDE;
+            writeln!(
+                self.text,
+                r#"<path class="lead" fill="none" d="M{line:.1} {:.1}L{line:.1} {:.1}L{:.1} {foot:.1}"/>"#,
+                foot + 20.0,
+                foot + 12.0,
+                at - 3.0
+            )?;
+            writeln!(
+                self.text,
+                r#"<text class="label small" transform="translate({at:.1} {foot:.1}) rotate(-90)">{}</text>"#,
+                label(fault)
+            )?;
         }
         Ok(())
     }
@@ -219,7 +259,7 @@ impl Picture<'_> {
     }
 
     fn linear_grid(&mut self, y: &Linear) -> std::fmt::Result {
-        let step = nice_step(y.most() / 4.0);
+        let step = nice_step(y.most() / 6.0);
         let mut value = 0.0;
         while value <= y.most() {
             let at = y.at(value);
@@ -273,7 +313,7 @@ impl Picture<'_> {
 
 fn label(fault: &Fault) -> String {
     let recovery = fault.recovery_s.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds:.1} s"));
-    format!("{} {recovery}", fault.title())
+    format!("{}: {recovery}", fault.title())
 }
 
 /// Where a label begins: right of its line, or where it still fits into the picture.

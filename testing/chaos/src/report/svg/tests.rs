@@ -26,6 +26,18 @@ fn every_fault_has_its_band_and_its_label_and_no_label_covers_another() {
 }
 
 #[test]
+fn many_faults_have_upright_labels_one_beside_the_other() {
+    let mut report = sample_report();
+    report.faults = report.faults.iter().cycle().take(3 * MANY).cloned().collect();
+    let picture = svg(&report);
+    assert_eq!(picture.matches("rotate(-90)").count(), 3 * MANY);
+    let places =
+        picture.split("translate(").skip(1).map(|rest| rest.split(' ').next().unwrap().parse::<f64>().unwrap());
+    let places: Vec<_> = places.collect();
+    assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= SIDE_BY_SIDE - 0.2), "{places:?}");
+}
+
+#[test]
 fn a_second_without_answers_breaks_the_line() {
     let mut report = sample_report();
     report.timeline[3].latency = None;

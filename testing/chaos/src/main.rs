@@ -84,7 +84,10 @@ fn finish(cli: &Cli, report: &Report) -> anyhow::Result<ExitCode> {
     report.write(&cli.out)?;
     let keeps = cli.keep || !report.is_clean();
     if !keeps {
-        fs::remove_dir_all(&report.logs).with_context(|| format!("{} could not be removed", report.logs.display()))?;
+        // A service that was just being started when ctrl-c came may still write into it.
+        if let Err(error) = fs::remove_dir_all(&report.logs) {
+            eprintln!("nimbus chaos: {} is left behind: {error}", report.logs.display());
+        }
     }
     let text = if cli.json { serde_json::to_string(report)? } else { summary(report) };
     writeln!(io::stdout(), "{text}")?;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use nimbus_chaos::{Books, Config, Kind, Limit, Report, run};
+use nimbus_chaos::{Books, Config, Kind, Limit, News, Report, run};
 use nimbus_harness::nimbus_binary;
 use nimbus_services::shared;
 use rustix::process::{Pid, Signal, kill_process};
@@ -57,7 +57,12 @@ async fn guarantee_5_a_short_run_of_faults_violates_nothing_and_reports_every_re
         kinds: KINDS.to_vec(),
         ..Config::new(nimbus_binary()?, 1, Limit::Faults(KINDS.len()), out.path())
     };
-    let report = run(&config, &CancellationToken::new(), |news| println!("{news:?}")).await?;
+    let report = run(&config, &CancellationToken::new(), |news| {
+        if !matches!(news, News::Load { .. }) {
+            println!("{news:?}");
+        }
+    })
+    .await?;
     report.write(out.path())?;
     if !report.is_clean() {
         // A directory that is gone explains nothing.

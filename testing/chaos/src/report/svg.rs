@@ -11,7 +11,7 @@ use crate::Sample;
 
 const WIDTH: f64 = 1_280.0;
 const LEFT: f64 = 76.0;
-const RIGHT: f64 = WIDTH - 24.0;
+const MARGIN: f64 = 24.0;
 /// Where the labels of the faults begin, and how high one row of them is.
 const LABELS: f64 = 74.0;
 const ROW: f64 = 14.0;
@@ -23,15 +23,17 @@ const BETWEEN: f64 = 34.0;
 /// From so many faults on, labels stand upright.
 const MANY: usize = 30;
 /// How high the longest of them is then, and how close they may stand.
-const UPRIGHT: f64 = 136.0;
-const SIDE_BY_SIDE: f64 = 9.5;
+const UPRIGHT: f64 = 166.0;
+const SIDE_BY_SIDE: f64 = 10.5;
+/// How much room each fault has at least.
+const ROOM: f64 = 13.0;
 /// How far above the rate the throughput is drawn.
 const CATCHING_UP: f64 = 2.5;
 /// How wide a letter of a label is at most.
 const LETTER: f64 = 6.1;
 
 const STYLE: &str = "text{font:12px ui-sans-serif,system-ui,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;fill:#1f2933}\
-.title{font-size:17px;font-weight:600}.sub,.tick{fill:#61707f}.tick,.label{font-size:11px}.panel{font-weight:600}\
+.title{font-size:17px;font-weight:600}.sub,.tick{fill:#61707f}.tick,.label{font-size:11px}.panel{font-weight:600}.panel,.key{paint-order:stroke;stroke:#ffffff;stroke-width:5px;stroke-linejoin:round}\
 .grid{stroke:#e4e8ec;stroke-width:1}.axis{stroke:#9aa5b1;stroke-width:1}\
 .harm{fill:#e4572e;fill-opacity:.20}.healing{fill:#f2a541;fill-opacity:.20}.lead{stroke:#c2452a;stroke-width:1;stroke-opacity:.45}\
 .sent{fill:none;stroke:#9aa5b1;stroke-width:1.2;stroke-dasharray:4 3}.answered{fill:none;stroke:#1769aa;stroke-width:1.6}\
@@ -40,9 +42,18 @@ const STYLE: &str = "text{font:12px ui-sans-serif,system-ui,'Segoe UI',Roboto,'D
 .good{stroke:#2e8b57;stroke-width:1;stroke-dasharray:6 4}.area{fill:#7b61a8;fill-opacity:.30;stroke:#7b61a8;stroke-width:1.2}";
 
 pub(super) fn svg(report: &Report) -> String {
-    let mut picture = Picture { text: String::new(), report, x: Linear::new(0.0, end(report), LEFT, RIGHT) };
+    let mut picture = Picture { text: String::new(), report, x: time(report) };
     picture.draw().expect("a string takes everything");
     picture.text
+}
+
+/// Where the right end of the panels is: a long run has a wide picture.
+fn right(report: &Report) -> f64 {
+    f64::max(WIDTH - MARGIN, LEFT + ROOM * report.faults.len() as f64)
+}
+
+fn time(report: &Report) -> Linear {
+    Linear::new(0.0, end(report), LEFT, right(report))
 }
 
 fn end(report: &Report) -> f64 {
@@ -66,21 +77,21 @@ impl Picture<'_> {
         let is_crowded = self.report.faults.len() >= MANY;
         let labels = if is_crowded { Vec::new() } else { rows(&self.report.faults, &self.x) };
         let rows = labels.iter().map(|(_, row)| row + 1).max().unwrap_or(0);
-        let top = LABELS + if is_crowded { UPRIGHT } else { ROW * rows as f64 } + 26.0;
+        let top = LABELS + if is_crowded { UPRIGHT } else { ROW * rows as f64 + 26.0 };
         let throughput = Panel { top, bottom: top + THROUGHPUT };
         let latency = Panel { top: throughput.bottom + BETWEEN, bottom: throughput.bottom + BETWEEN + LATENCY };
         let waiting = Panel { top: latency.bottom + BETWEEN, bottom: latency.bottom + BETWEEN + WAITING };
-        let height = waiting.bottom + 46.0;
+        let (width, height) = (right(self.report) + MARGIN, waiting.bottom + 46.0);
         writeln!(
             self.text,
-            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0}" width="{WIDTH}" height="{height:.0}" role="img">"#
+            r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0} {height:.0}" width="{width:.0}" height="{height:.0}" role="img">"#
         )?;
         writeln!(self.text, "<title>{}</title><style>{STYLE}</style>", self.headline())?;
         writeln!(self.text, r##"<rect width="100%" height="100%" fill="#ffffff"/>"##)?;
         self.head()?;
         self.bands(throughput.top, waiting.bottom)?;
         if is_crowded {
-            self.upright_labels(throughput.top - 24.0)?;
+            self.upright_labels(throughput.top - 42.0)?;
         } else {
             self.labels(&labels, waiting.bottom)?;
         }
@@ -113,7 +124,7 @@ impl Picture<'_> {
         );
         writeln!(self.text, r#"<text class="sub" x="{LEFT}" y="50">{sub}</text>"#)?;
         let keys = [("harm", "harm is done"), ("healing", "until recovered")];
-        let mut x = RIGHT - 232.0;
+        let mut x = right(self.report) - 232.0;
         for (class, name) in keys {
             writeln!(self.text, r#"<rect class="{class}" x="{x:.0}" y="20" width="14" height="12"/>"#)?;
             writeln!(self.text, r#"<text class="tick" x="{:.0}" y="30">{name}</text>"#, x + 20.0)?;
@@ -168,8 +179,8 @@ impl Picture<'_> {
             writeln!(
                 self.text,
                 r#"<path class="lead" fill="none" d="M{line:.1} {:.1}L{line:.1} {:.1}L{:.1} {foot:.1}"/>"#,
-                foot + 20.0,
-                foot + 12.0,
+                foot + 42.0,
+                foot + 14.0,
                 at - 3.0
             )?;
             writeln!(
@@ -196,6 +207,7 @@ impl Picture<'_> {
     }
 
     fn latency(&mut self, panel: &Panel) -> std::fmt::Result {
+        let right = right(self.report);
         let samples = &self.report.timeline;
         let latencies = || samples.iter().filter_map(|sample| sample.latency);
         let least = latencies().map(|latency| latency.p50_ms).fold(f64::INFINITY, f64::min).clamp(0.1, 1_000.0);
@@ -208,14 +220,14 @@ impl Picture<'_> {
         )?;
         for (value, is_named) in y.ticks() {
             let at = y.at(value);
-            writeln!(self.text, r#"<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1}" y2="{at:.1}"/>"#)?;
+            writeln!(self.text, r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1}" y2="{at:.1}"/>"#)?;
             if is_named {
                 self.tick(LEFT - 8.0, at + 4.0, "end", &named_ms(value))?;
             }
         }
         let good = y.at(self.report.steady.good_p99_ms.max(least));
         if good > panel.top {
-            writeln!(self.text, r#"<line class="good" x1="{LEFT}" x2="{RIGHT}" y1="{good:.1}" y2="{good:.1}"/>"#)?;
+            writeln!(self.text, r#"<line class="good" x1="{LEFT}" x2="{right}" y1="{good:.1}" y2="{good:.1}"/>"#)?;
         }
         self.line("p50", |sample| sample.latency.map(|latency| y.at(latency.p50_ms)))?;
         self.line("p99", |sample| sample.latency.map(|latency| y.at(latency.p99_ms)))
@@ -237,11 +249,12 @@ impl Picture<'_> {
 
     /// The name of a panel, its base line, and what its lines are.
     fn panel(&mut self, panel: &Panel, name: &str, keys: &[(&str, &str)]) -> std::fmt::Result {
+        let right = right(self.report);
         let y = panel.top - 9.0;
         writeln!(self.text, r#"<text class="panel" x="{LEFT}" y="{y:.1}">{name}</text>"#)?;
         let bottom = panel.bottom;
-        writeln!(self.text, r#"<line class="axis" x1="{LEFT}" x2="{RIGHT}" y1="{bottom:.1}" y2="{bottom:.1}"/>"#)?;
-        let mut x = RIGHT;
+        writeln!(self.text, r#"<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom:.1}" y2="{bottom:.1}"/>"#)?;
+        let mut x = right;
         for (class, name) in keys.iter().rev() {
             x -= LETTER * name.len() as f64;
             self.tick(x, y, "start", name)?;
@@ -259,12 +272,13 @@ impl Picture<'_> {
     }
 
     fn linear_grid(&mut self, y: &Linear) -> std::fmt::Result {
+        let right = right(self.report);
         let step = nice_step(y.most() / 6.0);
         let mut value = 0.0;
         while value <= y.most() {
             let at = y.at(value);
             if value > 0.0 {
-                writeln!(self.text, r#"<line class="grid" x1="{LEFT}" x2="{RIGHT}" y1="{at:.1}" y2="{at:.1}"/>"#)?;
+                writeln!(self.text, r#"<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1}" y2="{at:.1}"/>"#)?;
             }
             self.tick(LEFT - 8.0, at + 4.0, "end", &thousands(value))?;
             value += step;
@@ -286,7 +300,7 @@ impl Picture<'_> {
             self.tick(x, bottom + 18.0, "middle", &clock(at))?;
             at += step;
         }
-        self.tick(RIGHT, bottom + 36.0, "end", "minutes and seconds since the first event")
+        self.tick(right(self.report), bottom + 36.0, "end", "minutes and seconds since the first event")
     }
 
     fn tick(&mut self, x: f64, y: f64, anchor: &str, text: &str) -> std::fmt::Result {

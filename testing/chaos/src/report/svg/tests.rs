@@ -11,7 +11,7 @@ fn every_fault_has_its_band_and_its_label_and_no_label_covers_another() {
     for fault in &report.faults {
         assert!(picture.contains(&label(fault)), "{}", label(fault));
     }
-    let x = Linear::new(0.0, end(&report), LEFT, RIGHT);
+    let x = time(&report);
     let placed = rows(&report.faults, &x);
     for (number, row) in &placed {
         let begins = |number: usize| {

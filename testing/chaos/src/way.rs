@@ -123,8 +123,8 @@ async fn pass(mut near: TcpStream, shared: Arc<Shared>) {
             let up = pump(near_read, far_write, weather.clone());
             let down = pump(far_read, near_write, weather);
             tokio::select! {
-                // However it ends, both sides are closed, and both sides know what to do about it.
-                _ = async { tokio::try_join!(up, down) } => false,
+                // First what stops it: nothing may slip through afterwards.
+                biased;
                 _ = cut.changed() => true,
                 () = silent(&mut silence) => {
                     tokio::select! {
@@ -134,6 +134,8 @@ async fn pass(mut near: TcpStream, shared: Arc<Shared>) {
                     }
                     true
                 }
+                // However it ends, both sides are closed, and both sides know what to do about it.
+                _ = async { tokio::try_join!(up, down) } => false,
             }
         };
         if is_cut {

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Books, Config, Course, Death, Kind, Latency, Sample, Step, Violation,
+    Books, Config, Course, DEFAULT_CLIENTS, DEFAULT_RATE, Death, Kind, Latency, Sample, Step, Violation,
     recovery::{median_and_worst, round},
 };
 
@@ -198,6 +198,12 @@ impl Report {
     pub fn command(&self) -> String {
         let minutes = (round(self.seconds) / 60.0).ceil().max(1.0);
         let mut command = format!("nimbus chaos --minutes {minutes} --seed {}", self.seed);
+        if self.clients != DEFAULT_CLIENTS {
+            command.push_str(&format!(" --clients {}", self.clients));
+        }
+        if self.rate != DEFAULT_RATE {
+            command.push_str(&format!(" --rate {}", self.rate));
+        }
         if self.planned.len() < Kind::ALL.len() {
             let names: Vec<_> = self.planned.iter().map(|kind| kind.name()).collect();
             command.push_str(&format!(" --only {}", names.join(",")));

@@ -88,7 +88,9 @@ fn the_command_that_repeats_it_names_the_seed_and_the_kinds() {
     let mut report = sample_report();
     assert_eq!(report.command(), "nimbus chaos --minutes 1 --seed 7");
     report.planned = vec![Kind::KillServer, Kind::DiskFull];
-    assert!(report.command().ends_with("--seed 7 --only kill-server,disk-full"));
+    (report.rate, report.clients) = (300.0, 8);
+    let expected = "nimbus chaos --minutes 1 --seed 7 --clients 8 --rate 300 --only kill-server,disk-full";
+    assert_eq!(report.command(), expected);
 }
 
 #[test]

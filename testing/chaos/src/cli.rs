@@ -58,7 +58,7 @@ fn after_help() -> String {
   nimbus chaos --json | jq '.kinds[] | {{kind, recovery_max_s}}'
 
 It starts a Kafka, a Redis, two servers, two executors and two routers of its own on free ports of this machine, and ends them; even after
-SIGKILL nothing is left. It needs java, redis-server 7 or newer, and mvn for the first time. No running Nimbus is touched.
+SIGKILL no process is left. It needs java, redis-server 7 or newer, and mvn for the first time. No running Nimbus is touched.
 
 Clients of the SDK send at a fixed rate and verify every answer. After each fault it waits until all is well again, and for some
 seconds more. The same seed is the same plan; the moments depend on how long recoveries take.

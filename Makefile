@@ -13,6 +13,7 @@ PACKAGES := $(if $(CRATE),--package $(CRATE),--workspace)
 ROUNDS ?= 50
 SEEDS ?= 1000
 FIRST ?= 1
+MINUTES ?= 30
 VENV := target/python
 PYTHON_PACKAGES := grpcio grpcio-tools
 SERVICES := $(or $(CARGO_TARGET_DIR),target)/debug/nimbus-services
@@ -71,6 +72,11 @@ simulate: tools ## Runs the simulation: SEEDS=1000 of them, or SEED=7 alone (TRA
 	$(CARGO) build --quiet --profile simulate --package nimbus-simulation
 	@$(SIMULATION) $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace)
 
+# In the release build, which is what one would run; a round of every fault takes some five minutes.
+chaos: libraries ## Breaks a real installation under load for MINUTES (30), from a SEED (1), and verifies every answer; ARGS="--only kill-server"
+	$(CARGO) build --release --package nimbus --package nimbus-chaos
+	@exec $(or $(CARGO_TARGET_DIR),target)/release/nimbus chaos --minutes $(MINUTES) --seed $(or $(SEED),1) $(ARGS)
+
 lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
 	$(CARGO) test --quiet --package nimbus-tests --test lint
@@ -123,4 +129,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate chaos lint fmt fmt-check bench build doc clean tools python

@@ -68,6 +68,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             block_on(cli::topics::run(&args, &loaded.config))
         }
         Command::Demo { kind } => block_on(async { cli::demo::run(kind, interrupted()?).await }),
+        Command::Chaos { args } => match cli::chaos::run(&args)? {},
         Command::Config(args) => {
             let loaded = load(&environment)?;
             warn(&loaded.warnings);

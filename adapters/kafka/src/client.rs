@@ -110,6 +110,8 @@ pub(crate) type Asking = BaseConsumer<Observer>;
 impl KafkaConfig {
     fn base(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        // A default, which properties may change: a broker that is back is noticed within a second, not within ten.
+        config.set("reconnect.backoff.max.ms", "1000");
         for (name, value) in &self.properties {
             config.set(name, value);
         }

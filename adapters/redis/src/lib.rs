@@ -16,6 +16,7 @@ mod link;
 mod mailbox;
 mod metrics;
 mod notifier;
+mod pulse;
 mod scripts;
 mod store;
 mod timeline;

@@ -23,6 +23,7 @@ use crate::{
     config::RedisConfig,
     error::{Failure, RedisError, is_denial, is_no_script},
     metrics::RedisMetrics,
+    pulse::Pulse,
     scripts::{Script, Scripts},
     tls::{self, Trust},
 };
@@ -50,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
+    /// Of the two clients.
+    _pulse: Pulse,
 }
 
 impl fmt::Debug for Link {
@@ -77,7 +80,7 @@ impl Link {
             connection.max_command_buffer_len = MAX_WAITING;
             // A primary that was made a replica keeps its connections; the address may lead to its successor by now.
             connection.reconnect_errors = vec![ReconnectError::ReadOnly];
-            // A connection that says nothing for this long is dead, however open it looks.
+            // A connection over which nothing was answered nor asked for this long; for the busy ones there is the pulse.
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(config.command_timeout * 2),
                 interval: config.command_timeout / 2,
@@ -91,9 +94,11 @@ impl Link {
                 return Err(refusal(config, connection, trust, source).await);
             }
         }
+        let keepalive = config.command_timeout * 2;
         Ok(Self {
+            _pulse: Pulse::of([&quick, &bulk], keepalive, &metrics),
             builder,
-            keepalive: config.command_timeout * 2,
+            keepalive,
             quick,
             bulk,
             scripts: Scripts::new(),

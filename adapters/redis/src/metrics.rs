@@ -21,6 +21,7 @@ pub struct RedisMetrics {
     pub(crate) reloads: Counter,
     pub(crate) conflicts: Counter,
     pub(crate) losses: Counter,
+    pub(crate) silences: Counter,
 }
 
 /// 0.1 ms to 1.6 s: one round trip to the longest that is waited for.
@@ -40,6 +41,7 @@ impl Default for RedisMetrics {
             reloads: Counter::default(),
             conflicts: Counter::default(),
             losses: Counter::default(),
+            silences: Counter::default(),
         }
     }
 }
@@ -52,6 +54,11 @@ impl RedisMetrics {
             "nimbus_redis_call_seconds",
             "How long Redis took to run a script, by script, the way there and back included",
             metrics.calls.clone(),
+        );
+        registry.register(
+            "nimbus_redis_silences",
+            "Connections that did not answer and were made again",
+            metrics.silences.clone(),
         );
         registry.register(
             "nimbus_redis_failures",

@@ -1,5 +1,6 @@
 //! The command line. Help teaches: each command says what it is for and shows a line to copy.
 
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod data;
@@ -12,7 +13,7 @@ mod style;
 mod text;
 pub(crate) mod topics;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use nimbus_core::ClientId;
@@ -166,6 +167,13 @@ whole, with `total` for a partition.")]
     Demo {
         #[command(subcommand)]
         kind: Option<demo::Kind>,
+    },
+    /// Breaks an installation of its own under load, and verifies every answer (a program of its own: nimbus-chaos)
+    #[command(disable_help_flag = true)]
+    Chaos {
+        /// What `nimbus-chaos` is given; `nimbus chaos --help` is its help
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        args: Vec<OsString>,
     },
 }
 

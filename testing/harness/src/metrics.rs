@@ -20,7 +20,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) async fn fetch(admin: SocketAddr) -> anyhow::Result<Self> {
+    /// Asks an admin endpoint.
+    ///
+    /// # Errors
+    /// It cannot be reached, or does not speak HTTP.
+    pub async fn fetch(admin: SocketAddr) -> anyhow::Result<Self> {
         let text = get(admin, "/metrics").await?.1;
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;

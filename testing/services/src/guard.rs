@@ -24,14 +24,19 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 "#;
 
-/// Watches over one service, until it is dropped.
+/// Watches over one process, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     shell: Child,
 }
 
 impl Guard {
-    pub(crate) fn watch(pid: u32, remove: Option<&Path>) -> Result<Self> {
+    /// Begins: when this process is gone, `pid` is killed and `remove` is removed. Drop it before the end of `pid` is collected:
+    /// from then on the number may be another process's.
+    ///
+    /// # Errors
+    /// There is no shell.
+    pub fn watch(pid: u32, remove: Option<&Path>) -> Result<Self> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, "nimbus-services-guard", &pid.to_string()])
             .arg(remove.unwrap_or(Path::new("")))

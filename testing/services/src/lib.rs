@@ -21,6 +21,7 @@ mod wait;
 
 pub use self::{
     error::{Error, Result},
+    guard::Guard,
     kafka::{Kafka, KafkaCluster, KafkaOptions},
     process::Detached,
     redis::{Redis, RedisCluster, RedisOptions},

@@ -222,6 +222,15 @@ impl Redis {
         self.restart()
     }
 
+    /// Empties it while it runs (FLUSHALL): connections and subscriptions stay.
+    ///
+    /// # Errors
+    /// It does not run, or does not do it.
+    pub fn flush(&self) -> Result<()> {
+        let answer = wire::ask(&self.address(), &["FLUSHALL"], ANSWER_LIMIT);
+        answer.map(|_| ()).map_err(|error| Error::Answer { name: NAME, answer: error.to_string() })
+    }
+
     /// Holds it still (SIGSTOP): its connections stay open and nobody answers.
     ///
     /// # Errors

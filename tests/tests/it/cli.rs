@@ -229,3 +229,29 @@ async fn a_client_shows_its_token_and_a_listening_one_ends_on_ctrl_c() -> anyhow
     assert!(timeout(PATIENCE, listening.wait()).await??.success());
     Ok(())
 }
+
+/// Runs the binary as if it lay in this directory, with what lies there beside it.
+async fn within(directory: &Path, args: &[&str]) -> anyhow::Result<Output> {
+    let mut command = Command::new(directory.join("nimbus"));
+    Ok(timeout(PATIENCE, command.args(args).current_dir(directory).output()).await.context("it does not end")??)
+}
+
+#[tokio::test]
+async fn chaos_runs_the_program_beside_it_and_says_what_to_do_when_there_is_none() -> anyhow::Result<()> {
+    let binary = nimbus_binary()?;
+    // A link, for which both must be on one file system; and nothing is written that is about to be run.
+    let directory = tempfile::tempdir_in(binary.parent().context("a binary lies somewhere")?)?;
+    std::fs::hard_link(binary, directory.path().join("nimbus"))?;
+    let output = within(directory.path(), &["chaos", "--help"]).await?;
+    assert_eq!(output.status.code(), Some(69));
+    assert!(stderr(&output).contains("make chaos") && stdout(&output).is_empty(), "{}", stderr(&output));
+
+    let program = directory.path().join("nimbus-chaos");
+    std::os::unix::fs::symlink("/bin/echo", &program)?;
+    let output = within(directory.path(), &["chaos", "--help", "--minutes", "1", "--json"]).await?;
+    assert_eq!(stdout(&output), "--help --minutes 1 --json\n");
+    std::fs::remove_file(&program)?;
+    std::os::unix::fs::symlink("/bin/false", &program)?;
+    assert_eq!(within(directory.path(), &["chaos"]).await?.status.code(), Some(1), "its exit code is ours");
+    Ok(())
+}

@@ -55,6 +55,8 @@ const ARROWS: &[Arrow] = &[
         &["nimbus-client", "nimbus-consumers", "nimbus-core", "nimbus-executors", "nimbus-server"],
         &["nimbus-contracts"],
     ),
+    // Sees what it breaks through processes and the wire, as a user does.
+    arrow("nimbus-chaos", &["nimbus-client", "nimbus-harness", "nimbus-services"], &[]),
     // Starts what Nimbus talks to, and knows nothing of Nimbus.
     arrow("nimbus-services", &[], &[]),
 ];
@@ -71,18 +73,18 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("dotenvy", &["nimbus-config"]),
     ("axum", &["nimbus-telemetry"]),
     ("tracing-subscriber", &["nimbus-telemetry"]),
-    ("rustix", &["nimbus-embedded", "nimbus-harness", "nimbus-services"]),
+    ("rustix", &["nimbus-chaos", "nimbus-embedded", "nimbus-harness", "nimbus-services"]),
     ("governor", &["nimbus-server"]),
     ("stateright", &["nimbus-model"]),
     ("tonic-health", &["nimbus-server"]),
     ("tonic-reflection", &["nimbus-server"]),
     // Where there is a command line.
-    ("clap", &["nimbus", "nimbus-services"]),
-    ("indicatif", &["nimbus"]),
+    ("clap", &["nimbus", "nimbus-chaos", "nimbus-services"]),
+    ("indicatif", &["nimbus", "nimbus-chaos"]),
     ("comfy-table", &["nimbus"]),
     ("tonic", &["nimbus-client", "nimbus-harness", "nimbus-loadtest", "nimbus-proto", "nimbus-server"]),
     // Errors without a type are for programs and tests, never for a library.
-    ("anyhow", &["nimbus", "nimbus-harness", "nimbus-loadtest", "nimbus-services"]),
+    ("anyhow", &["nimbus", "nimbus-chaos", "nimbus-harness", "nimbus-loadtest", "nimbus-services"]),
 ];
 
 /// The domain names no vendor; these are the language it is written in.

@@ -13,6 +13,7 @@ use nimbus_core::{
 };
 
 use super::races::{apply, listen, told, until_applied, waiting};
+use crate::RedisConfig;
 use crate::testing::{OwnRedis, World, answer, answers, batch, client, config, original, sdk, server, session, until};
 
 async fn world(redis: &OwnRedis) -> World {
@@ -369,4 +370,60 @@ async fn an_operator_sees_what_there_is_of_a_client_and_of_the_last_record() {
     assert_eq!(world.ports.mailbox.landmark(Partition(0)).await.unwrap(), Some(landmark));
     let unknown = world.ports.mailbox.inspect(&client("nobody")).await.unwrap();
     assert_eq!((unknown.owner, unknown.waiting, unknown.last), (None, 0, Position(0)));
+}
+
+/// Passes connections on to a Redis; once it is told, those that are open stay open and never say anything again.
+struct Relay {
+    address: std::net::SocketAddr,
+    silent: tokio::sync::watch::Sender<u64>,
+}
+
+impl Relay {
+    async fn start(redis: &OwnRedis) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, port) = (listener.local_addr().unwrap(), redis.port);
+        let silent = tokio::sync::watch::Sender::new(0);
+        let told = silent.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut told = told.subscribe();
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                        _ = told.changed() => {}
+                    }
+                    std::future::pending::<()>().await;
+                });
+            }
+        });
+        Self { address, silent }
+    }
+}
+
+/// Something is asked all the time, which must not pass for an answer.
+#[tokio::test]
+async fn rule_20_a_connection_that_goes_silent_is_made_again_however_busy_it_is() {
+    let Some(redis) = OwnRedis::start("a silent connection", &[]).await else { return };
+    let relay = Relay::start(&redis).await;
+    let config = RedisConfig {
+        command_timeout: std::time::Duration::from_millis(200),
+        ..config(&format!("redis://{}", relay.address))
+    };
+    let world = World::new(config, 1).await;
+    apply(&world, &answers(&client("c"), 0, 1..=3)).await;
+    relay.silent.send_modify(|times| *times += 1);
+    let busy = async {
+        loop {
+            // Whatever comes of it: what counts is that it is asked.
+            drop(world.ports.mailbox.applied(Partition(0)).await);
+        }
+    };
+    let answered = until("redis answers again", async || {
+        matches!(world.ports.mailbox.applied(Partition(0)).await, Ok(Position(3)))
+    });
+    tokio::select! {
+        () = answered => {}
+        () = busy => {}
+    }
 }

@@ -78,6 +78,8 @@ struct Books {
     /// Clients whose session a dead incarnation of theirs took over: its Hello was on its way for longer than it lived, and
     /// nothing tells the mailbox that another outbox with a higher number is not a newer one.
     evicted: BTreeSet<String>,
+    /// How often the mailbox lost something.
+    losses: u32,
 }
 
 #[derive(Debug, Default)]
@@ -228,10 +230,25 @@ impl Ledger {
         world.step("claimed", 0, claimed.answered);
     }
 
+    /// The mailbox lost something.
+    pub(crate) fn mailbox_lost(&self) {
+        lock(&self.books).losses += 1;
+    }
+
     /// The client ended by itself.
     pub(crate) fn ended(&self, name: &str, outbox: Outbox, error: &Error) {
-        let evicted = lock(&self.books).evicted.contains(name);
-        if evicted && matches!(error, Error::Superseded { .. }) {
+        let (evicted, losses) = {
+            let books = lock(&self.books);
+            (books.evicted.contains(name), books.losses)
+        };
+        let excused = match error {
+            Error::Superseded { .. } => evicted,
+            // Between two losses the client was given a new token; then a server that had stood still since before the first
+            // claims it again with the old one.
+            Error::Refused { reason, .. } => reason == "RESUME_TOKEN_MISMATCH" && losses > 1,
+            _ => false,
+        };
+        if excused {
             self.abandoned(outbox);
             self.changed.notify_waiters();
         } else if lock(&self.books).outboxes.get(&outbox).is_some_and(|book| book.handle.is_some()) {

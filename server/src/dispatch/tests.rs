@@ -215,7 +215,11 @@ async fn a_mailbox_that_does_not_answer_holds_no_notification_up() {
         assert!(asked.elapsed() < period / 10, "{:?}", asked.elapsed());
         tokio::time::sleep(period / 4).await;
     }
-    assert_eq!(fixture.shared.bookmarks.get(fixture.partition, CheckNo::default()), Position(0), "nothing is known of the others");
+    assert_eq!(
+        fixture.shared.bookmarks.get(fixture.partition, CheckNo::default()),
+        Position(0),
+        "nothing is known of the others"
+    );
     drop(held);
     // The late answer counts for what was true when it was asked for.
     tokio::time::sleep(period / 10).await;

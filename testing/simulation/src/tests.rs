@@ -18,7 +18,7 @@ use crate::{
     dice::Dice,
     life::Life,
     log::{Booked, LogStore, SimLog},
-    mailbox::{MailboxStore, SimMailbox},
+    mailbox::{MailboxStore, PARTITION_BYTES, SimMailbox},
     plan::Plan,
     world::{JumpyClock, World},
 };
@@ -90,6 +90,10 @@ impl MailboxFixture for Post {
 
     fn client_records(&self) -> usize {
         self.world.plan.mailbox_records
+    }
+
+    fn partition_bytes(&self) -> usize {
+        PARTITION_BYTES
     }
 
     async fn outlive_window(&self) {

@@ -33,10 +33,14 @@ pub(crate) struct MailboxStore {
     backup: Mutex<Option<Vec<Option<Shelf>>>>,
 }
 
+/// How many bytes wait in a partition: more than a run ever makes, and few enough for the contract suite to fill.
+pub(crate) const PARTITION_BYTES: usize = 2 << 20;
+
 impl MailboxStore {
     pub(crate) fn new(world: &World, results: &Arc<LogStore<ResultRecord>>, bus: &Arc<Bus>) -> Arc<Self> {
         let limits = MailboxLimits {
             client_records: world.plan.mailbox_records,
+            partition_bytes: PARTITION_BYTES,
             window: world.plan.mailbox_window,
             ..MailboxLimits::default()
         };

@@ -234,6 +234,14 @@ impl SimMailbox {
                 }
             }
         });
+        self.world().note(|| {
+            let seqs: Vec<_> = batch
+                .records
+                .iter()
+                .map(|stored| (stored.record.origin.client.as_str(), stored.record.seq, stored.record.kind))
+                .collect();
+            format!("  folded in {}..{}: {seqs:?}: {applied:?}", batch.from, batch.next)
+        });
         for (server, notification) in notifications {
             self.tell(&server, notification);
         }
@@ -310,6 +318,13 @@ impl Mailbox for SimMailbox {
         self.ask("read", from.0).await?;
         let partition = self.partitions().partition_of(client);
         let page = self.with(partition, |shelf| shelf.rules.read(client, from, max_records, max_bytes));
+        self.world().note(|| match &page {
+            Page::Records { records, through, complete } => {
+                let seqs: Vec<_> = records.iter().map(|stored| (stored.record.seq, stored.offset.0)).collect();
+                format!("  {client} reads from {from}: {seqs:?} through {through}, complete: {complete}")
+            }
+            Page::BelowFloor { floor } => format!("  {client} reads from {from}: the floor is {floor}"),
+        });
         self.told(page).await
     }
 

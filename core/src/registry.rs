@@ -13,7 +13,9 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-use crate::{ClientId, Partition, PartitionCount, ResultRecord, SessionId, chance::HashState, ports::log::Stored};
+use crate::{
+    ClientId, Partition, PartitionCount, Position, ResultRecord, SessionId, chance::HashState, ports::log::Stored,
+};
 
 /// How many batches may wait in a session's inbox before the session is told to read its mailbox instead.
 pub const INBOX_BATCHES: usize = 64;
@@ -29,8 +31,9 @@ pub type Results = Arc<[Stored<ResultRecord>]>;
 pub struct Mail {
     /// In order.
     pub results: VecDeque<Results>,
-    /// Some did not fit, or may have been missed on the way: read the mailbox.
-    pub missed: bool,
+    /// Some did not fit, or may have been missed on the way, the last of them ending here as far as that is known: read the
+    /// mailbox until then.
+    pub missed: Option<Position>,
     /// A newer session took over.
     pub superseded: bool,
     /// The server shuts down.
@@ -39,7 +42,7 @@ pub struct Mail {
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.results.is_empty() && !self.missed && !self.superseded && !self.draining
+        self.results.is_empty() && self.missed.is_none() && !self.superseded && !self.draining
     }
 }
 
@@ -71,7 +74,8 @@ impl Inbox {
             if fits {
                 mail.results.push_back(results);
             } else {
-                mail.missed = true;
+                let reach = results.last().map(|last| last.offset.position_after()).unwrap_or_default();
+                mail.missed = mail.missed.max(Some(reach));
             }
             fits
         };
@@ -141,11 +145,11 @@ impl Registry {
         }
     }
 
-    /// Makes every session of a partition (or of all) read its mailbox.
-    pub fn missed(&self, partition: Option<Partition>) {
+    /// Makes every session of a partition (or of all) read its mailbox, until `reach` at least.
+    pub fn missed(&self, partition: Option<Partition>, reach: Position) {
         for inboxes in &self.sessions {
             for inbox in inboxes.iter().filter(|inbox| partition.is_none_or(|p| p == inbox.partition)) {
-                inbox.note(|mail| mail.missed = true);
+                inbox.note(|mail| mail.missed = mail.missed.max(Some(reach)));
             }
         }
     }
@@ -250,7 +254,7 @@ mod tests {
         }
         assert!(!registry.deliver(&client("a"), &Arc::from([])));
         let mail = slow.inbox().take().unwrap();
-        assert_eq!((mail.results.len(), mail.missed), (INBOX_BATCHES, true));
+        assert_eq!((mail.results.len(), mail.missed), (INBOX_BATCHES, Some(Position::START)));
     }
 
     #[test]
@@ -261,10 +265,11 @@ mod tests {
         let other = (0..100).map(|n| n.to_string()).find(elsewhere).unwrap();
         let a = registry.register(client("a"), SessionId(Ulid(1)));
         let b = registry.register(client(&other), SessionId(Ulid(2)));
-        registry.missed(Some(partition));
-        assert!(a.inbox().take().unwrap().missed);
+        registry.missed(Some(partition), Position(7));
+        registry.missed(Some(partition), Position(5));
+        assert_eq!(a.inbox().take().unwrap().missed, Some(Position(7)));
         assert!(b.inbox().take().is_none());
-        registry.missed(None);
-        assert!(b.inbox().take().unwrap().missed);
+        registry.missed(None, Position::START);
+        assert_eq!(b.inbox().take().unwrap().missed, Some(Position::START));
     }
 }

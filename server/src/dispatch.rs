@@ -114,7 +114,7 @@ impl Dispatcher {
                     // Before the results are handed out: a session must not send what lies behind a hole.
                     tracing::debug!(%partition, %previous, "the chain of notifications broke");
                     self.shared.metrics.missed_notifications.inc();
-                    self.repair(Some(partition));
+                    self.repair(Some(partition), previous);
                 }
                 for one in &clients {
                     if !self.shared.registry.deliver(&one.client, &one.results) {
@@ -125,7 +125,7 @@ impl Dispatcher {
             Notification::Superseded { client, session } => self.shared.registry.supersede(&client, session),
             Notification::MayHaveMissed => {
                 self.chains.fill(Chain::default());
-                self.repair(None);
+                self.repair(None, Position::START);
             }
         }
     }
@@ -160,7 +160,7 @@ impl Dispatcher {
                 self.shared.metrics.missed_notifications.inc();
                 chain.last = Some(head.notified);
                 chain.suspect = None;
-                self.repair(Some(head.partition));
+                self.repair(Some(head.partition), head.notified);
                 continue;
             }
             if let Some((earlier, suspect)) = chain.suspect
@@ -178,9 +178,10 @@ impl Dispatcher {
         }
     }
 
-    fn repair(&self, partition: Option<Partition>) {
+    /// What was missed ended at `reach`, as far as that is known.
+    fn repair(&self, partition: Option<Partition>, reach: Position) {
         self.shared.metrics.repairs.inc();
-        self.shared.registry.missed(partition);
+        self.shared.registry.missed(partition, reach);
     }
 }
 

@@ -124,6 +124,7 @@ impl ClientState {
             known,
             answered,
             previous: former.clone().map(|former| (former.server, former.session)),
+            applied,
         };
         Ok(ClaimEffect {
             claimed,

@@ -60,6 +60,9 @@ pub struct Claimed {
     pub answered: u64,
     /// The session that lost the client, if there was one, and where it lives.
     pub previous: Option<(ServerId, SessionId)>,
+    /// How far the partition was folded in by then, or further. What came before was told to others, if to anyone: a read that
+    /// does not reach this is of a mailbox that has lost its memory since, and says nothing about what is there.
+    pub applied: Position,
 }
 
 /// Why a claim was refused.

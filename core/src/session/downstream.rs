@@ -5,7 +5,7 @@
 //! a notification: it drops it and reads again as credit returns. So a slow client costs only itself.
 //! Rules 18, 20–23 of the delivery rules.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     answers::Answers,
@@ -24,6 +24,10 @@ pub struct Queue {
     /// Their framed bytes.
     pub bytes: usize,
 }
+
+/// How long a session waits before it reads a mailbox again that is being filled. The first time it does not: usually a
+/// notification came while it read.
+const REFILL_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a frame other than a delivery takes in the queue, about, in bytes.
 const CONTROL_FRAME_BYTES: usize = 32;
@@ -55,8 +59,11 @@ pub(super) struct Downstream {
     mode: Mode,
     /// Everything before this was sent, or is not for this client.
     sent: Position,
-    /// The end of the newest notification.
+    /// What was folded in for certain: by the newest notification, by the claim, or by what was missed. Only a read that
+    /// reaches it has seen everything before: a mailbox that has lost its memory is behind it until it is filled again.
     notified: Position,
+    /// How many reads in a row found nothing more although they were behind it.
+    behind: u32,
     /// Deliveries sent and not acknowledged.
     unacked: VecDeque<Position>,
     acked: Position,
@@ -68,13 +75,15 @@ pub(super) struct Downstream {
 }
 
 impl Downstream {
-    pub(super) fn new(outbox: OutboxId, bounds: Bounds, from: Position, answers: Answers) -> Self {
+    /// `claimed`: how far the mailbox was when the session claimed its client.
+    pub(super) fn new(outbox: OutboxId, bounds: Bounds, from: Position, claimed: Position, answers: Answers) -> Self {
         Self {
             outbox,
             bounds,
             mode: Mode::CatchingUp,
             sent: from,
-            notified: from,
+            notified: from.max(claimed),
+            behind: 0,
             unacked: VecDeque::new(),
             acked: from,
             answers,
@@ -131,8 +140,9 @@ impl Downstream {
         }
     }
 
-    /// Notifications may be missing.
-    pub(super) fn missed(&mut self) {
+    /// Notifications may be missing, the last of which ended at `reach`, as far as that is known.
+    pub(super) fn missed(&mut self, reach: Position) {
+        self.notified = self.notified.max(reach);
         self.mode = match self.mode {
             Mode::Live | Mode::CatchingUp => Mode::CatchingUp,
             Mode::Fetching { .. } => Mode::Fetching { again: true },
@@ -148,12 +158,14 @@ impl Downstream {
         actions: &mut Vec<Action>,
     ) {
         debug_assert!(matches!(self.mode, Mode::Fetching { .. }), "a read came back that was not out");
+        let before = self.sent;
         for stored in Delivered::each(&records.into()) {
             if !self.sent.covers(stored.offset) && !self.is_known(&stored.record) {
                 self.deliver(stored, actions);
             }
         }
         self.sent = self.sent.max(through);
+        self.behind = if complete && self.sent == before && self.sent < self.notified { self.behind + 1 } else { 0 };
         let caught_up = complete && self.sent >= self.notified && self.mode == Mode::Fetching { again: false };
         self.mode = if caught_up { Mode::Live } else { Mode::CatchingUp };
     }
@@ -174,6 +186,7 @@ impl Downstream {
             max_bytes,
             answered: self.answers.through(),
             answered_beyond: self.answers.beyond().collect(),
+            pause: if self.behind > 1 { REFILL_PAUSE } else { Duration::ZERO },
         })
     }
 

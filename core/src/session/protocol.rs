@@ -113,8 +113,9 @@ pub enum Input {
     /// New results of this client.
     Notified(Arc<[Stored<ResultRecord>]>),
     /// Notifications may have been missed: read the mailbox. Must come before any notification that lies behind what was
-    /// missed, or the session would send that one first and take what was missed for sent.
-    Missed,
+    /// missed, or the session would send that one first and take what was missed for sent. The last one ended here, as far as
+    /// that is known: the mailbox must have come so far again before what it says counts.
+    Missed(Position),
     /// What [`Action::Fetch`] asked for.
     Fetched {
         /// In order.
@@ -303,4 +304,6 @@ pub struct Fetch {
     pub answered: u64,
     /// The same, beyond `answered`.
     pub answered_beyond: Vec<u64>,
+    /// To be waited for before: the mailbox is being filled, and had nothing more the last time.
+    pub pause: Duration,
 }

@@ -18,7 +18,14 @@ use crate::{
 };
 
 fn fetch(from: u64, max_records: usize, answered: u64) -> Fetch {
-    Fetch { from: Position(from), max_records, max_bytes: 1 << 20, answered, answered_beyond: Vec::new() }
+    Fetch {
+        from: Position(from),
+        max_records,
+        max_bytes: 1 << 20,
+        answered,
+        answered_beyond: Vec::new(),
+        pause: Default::default(),
+    }
 }
 
 #[tokio::test]

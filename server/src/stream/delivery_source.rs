@@ -28,6 +28,9 @@ pub(crate) fn fetch(shared: Arc<Shared>, origin: Arc<Origin>, fetch: Fetch) -> B
     Box::pin(async move {
         shared.metrics.fetches.inc();
         let client = &origin.client;
+        if !fetch.pause.is_zero() {
+            tokio::time::sleep(fetch.pause).await;
+        }
         let page = shared.ports.mailbox.read(client, fetch.from, fetch.max_records, fetch.max_bytes).await;
         match page {
             Ok(Page::Records { records, through, complete }) => Ok(FetchedPage { records, through, complete }),

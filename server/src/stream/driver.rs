@@ -308,8 +308,8 @@ impl<W: Wire> Driver<W> {
         if !results.is_empty() {
             self.look_at_queue();
         }
-        if missed {
-            self.input(Input::Missed);
+        if let Some(reach) = missed {
+            self.input(Input::Missed(reach));
         }
         for batch in results {
             self.input(Input::Notified(batch));

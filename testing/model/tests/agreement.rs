@@ -260,7 +260,8 @@ fn open(start: u8, actions: &mut Vec<real::Action>) -> (real::Session, real::Now
     let resume = real::Resume { position, answered: start.into(), answered_beyond: Vec::new(), foreign_epoch: false };
     let origin = origin(Client(0));
     let hello = real::Hello { outbox: origin.outbox, first_unaccepted: 1, resume: Some(resume), receive_window: 0 };
-    let claimed = Claimed { token: Bytes::new(), start: position, known: true, answered: 0, previous: None };
+    let claimed =
+        Claimed { token: Bytes::new(), start: position, known: true, answered: 0, previous: None, applied: position };
     let range = Range { start: Position(0), end: Position(15) };
     let opened = real::Opened { claimed, range, floor: Position(0) };
     let start = real::Start {
@@ -292,7 +293,7 @@ fn run_session(start: u8, inputs: Vec<Input>) {
             }
             Input::Missed => {
                 model.missed(None);
-                (Offsets::default(), real::Input::Missed)
+                (Offsets::default(), real::Input::Missed(Position::START))
             }
             Input::Fetched { .. } if !heard.is_reading => continue,
             Input::Fetched { records, hidden } => {

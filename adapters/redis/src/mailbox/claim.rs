@@ -105,13 +105,13 @@ impl Inner {
             if let Some(on_its_way) = on_its_way {
                 on_its_way.answered();
             }
-            if let Some(former) = written {
+            if let Some((applied, former)) = written {
                 let previous = match former {
                     Some(Holding::Held { server, session }) if session != claim.session => Some((server, session)),
                     _ => None,
                 };
                 self.memories.first(self.partitions.partition_of(&claim.client), &holder.born);
-                return Ok((Claimed { previous, ..granted.claimed }, image.token));
+                return Ok((Claimed { previous, applied, ..granted.claimed }, image.token));
             }
             self.link.metrics.conflicts.inc();
         }
@@ -138,13 +138,13 @@ impl Inner {
         }
     }
 
-    /// `None`: something had changed. Otherwise who held the client until now.
+    /// `None`: something had changed. Otherwise how far the partition is folded in, and who held the client until now.
     async fn write_claim(
         &self,
         claim: &Claim,
         image: &ClaimImage,
         holder: &Holder,
-    ) -> Result<Option<Option<Holding>>, Failure> {
+    ) -> Result<Option<(Position, Option<Holding>)>, Failure> {
         let (_, keys) = self.partition_keys(&claim.client);
         let before = holder.claims.as_ref().and_then(|claims| claims.image.principal.as_ref());
         let changes_hands = before.is_some_and(|before| Some(before) != image.principal.as_ref());
@@ -182,8 +182,10 @@ impl Inner {
         if answer.item()?.number()? != 0 {
             return Ok(None);
         }
+        let applied = Position(answer.item()?.number()?);
         // An array ends where its answer is nothing: then nobody ever held it.
-        Ok(Some(answer.next().and_then(|former| former.bytes()).and_then(|former| owner::decode(&former))))
+        let former = answer.next().and_then(|former| former.bytes()).and_then(|former| owner::decode(&former));
+        Ok(Some((applied, former)))
     }
 
     /// `None`: Redis has no memory of the partition.

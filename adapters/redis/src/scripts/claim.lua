@@ -3,7 +3,7 @@
 -- KEYS head, claim, owner, seen, floors, kept, waiting, notified, stream.
 -- ARGV 1 applied as expected or '', 2 born as expected, 3 client, 4 revision as expected ('' for no claims), 5 claims,
 --      6 owner, 7 server, 8 '1' when the client changes hands, 9 floor or '', 10 kept position or ''.
--- Returns {0, former owner} done, {1} conflict.
+-- Returns {0, applied, former owner} done, {1} conflict.
 local head = redis.call('HMGET', KEYS[1], 'applied', 'born')
 if head[2] ~= ARGV[2] or (ARGV[1] ~= '' and head[1] ~= ARGV[1]) then
   return {1}
@@ -39,4 +39,4 @@ end
 redis.call('HSET', KEYS[2], client, ARGV[5])
 redis.call('HSET', KEYS[3], client, ARGV[6])
 redis.call('HSETNX', KEYS[8], ARGV[7], '0')
-return {0, former}
+return {0, tonumber(head[1]), former}

@@ -4,9 +4,12 @@ use tokio::time::Duration;
 
 use super::{
     super::*,
-    world::{event, hello, open, opened},
+    world::{answer, event, hello, open, opened},
 };
-use crate::ports::log::LogError;
+use crate::{
+    Offset, ResultRecord,
+    ports::log::{LogError, Stored},
+};
 
 /// Feeds inputs to a fresh session and returns what it did after its Welcome.
 fn run(limits: Limits, inputs: impl IntoIterator<Item = Input>) -> (Session, Vec<Action>) {
@@ -363,4 +366,46 @@ fn results_of_the_original_protocol_count_as_delivered_after_a_keepalive() {
     now.instant += Duration::from_secs(1);
     session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
     assert!(matches!(actions[..], [Action::Ack(Position(5))]), "{actions:?}");
+}
+
+/// Rule 16 and rule 18: between its claim and its read the mailbox lost its memory. What it says then is not the end, or a
+/// notification from before the loss would be sent as the next one, over everything that has yet to be folded in again.
+#[test]
+fn rule_18_a_read_that_ends_before_the_claim_is_not_the_end() {
+    let mut claimed = opened(0, 100);
+    claimed.claimed.applied = Position(30);
+    let (mut session, opening, now) = open(Limits::default(), &hello(0), claimed).unwrap();
+    let mut input = |input| {
+        let mut actions = Vec::new();
+        session.handle(input, &mut Unlimited, now, &mut actions);
+        session.settle(&mut actions);
+        actions
+    };
+    let page = |records: Vec<Stored<ResultRecord>>, through| Input::Fetched { records, through, complete: true };
+    let fetched = |actions: &[Action]| {
+        actions.iter().find_map(|action| match action {
+            Action::Fetch(fetch) => Some((fetch.from, fetch.pause.is_zero())),
+            _ => None,
+        })
+    };
+    let sent = |actions: &[Action]| {
+        let send = |action: &Action| match action {
+            Action::Send(ServerFrame::Delivery(stored)) => Some(stored.offset.0),
+            _ => None,
+        };
+        actions.iter().filter_map(send).collect::<Vec<_>>()
+    };
+    let at = |offset, seq| Stored { offset: Offset(offset), ..answer(seq) };
+    assert_eq!(fetched(&opening), Some((Position(0), true)));
+    // An emptied mailbox, and then a notification that was on its way since before.
+    assert_eq!(fetched(&input(page(Vec::new(), Position(0)))), Some((Position(0), true)));
+    assert!(sent(&input(Input::Notified(Arc::from([at(31, 3)])))).is_empty());
+    let again = fetched(&input(page(Vec::new(), Position(0))));
+    assert_eq!(again, Some((Position(0), false)), "it waits before it asks the third time");
+    // It is being filled, and then it is where it was.
+    let actions = input(page(vec![at(20, 1)], Position(21)));
+    assert_eq!((sent(&actions), fetched(&actions)), (vec![20], Some((Position(21), true))));
+    let actions = input(page(vec![at(25, 2), at(31, 3)], Position(32)));
+    assert_eq!((sent(&actions), fetched(&actions)), (vec![25, 31], None), "live");
+    assert_eq!(sent(&input(Input::Notified(Arc::from([at(40, 4)])))), [40]);
 }

@@ -93,6 +93,7 @@ pub(super) fn opened(start: u64, end: u64) -> Opened {
             known: false,
             answered: 0,
             previous: None,
+            applied: Position(start),
         },
         range: Range { start: Position(0), end: Position(end) },
         floor: Position(0),
@@ -252,7 +253,7 @@ impl World {
                 self.lost = true;
             } else if self.lost {
                 // The chain of offsets shows the break, and the session hears of it before what lies behind it.
-                self.input_all([Input::Missed, Input::Notified(batch)]);
+                self.input_all([Input::Missed(Position::START), Input::Notified(batch)]);
                 self.lost = false;
             } else {
                 self.input(Input::Notified(batch));
@@ -262,7 +263,7 @@ impl World {
 
     fn missed(&mut self) {
         self.lost = false;
-        self.input(Input::Missed);
+        self.input(Input::Missed(Position::START));
     }
 
     /// The mailbox holds every result, also those whose notification is still on its way.

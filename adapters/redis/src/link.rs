@@ -10,12 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    clients::{Client, SubscriberClient},
+    clients::{Client, SubscriberClient, WithOptions},
     error::Error,
     interfaces::{ClientLike, LuaInterface},
     types::{
         Builder, Key, RespVersion, Value,
-        config::{Config, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
+        config::{Config, Options, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
     },
 };
 
@@ -36,6 +36,9 @@ const MAX_WAITING: usize = 65_536;
 /// Notifications between the socket and the subscription's own queue, which counts bytes too.
 const BROADCAST: usize = 4_096;
 
+/// How often one command is sent on within a cluster, at most: to where its slot is said to be, and asked for while it moves.
+const MOST_HOPS: u32 = 5;
+
 /// Between two attempts to reconnect: milliseconds, doubled each time.
 const RECONNECT_FIRST: u32 = 50;
 const RECONNECT_MOST: u32 = 5_000;
@@ -45,14 +48,14 @@ pub(crate) struct Link {
     /// How often a quiet connection is asked whether it is still there.
     pub(crate) keepalive: Duration,
     /// For what sessions wait for.
-    pub(crate) quick: Client,
+    pub(crate) quick: Linked,
     /// For batches of the router, so that they do not hold up the others.
-    pub(crate) bulk: Client,
+    pub(crate) bulk: Linked,
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
     /// Of the two clients.
-    _pulse: Pulse,
+    pulse: Pulse,
 }
 
 impl fmt::Debug for Link {
@@ -60,6 +63,15 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link").field("quick", &self.quick).field("bulk", &self.bulk).finish_non_exhaustive()
     }
+}
+
+/// A client whose commands are sent once: what was sent and not answered is not known to have been done, and is decided again by
+/// whoever wanted it. In a cluster a command may be sent on, by a node that knows better where its slot is; each time that takes
+/// one attempt, and without one left the library's client does not refuse the command but ends.
+pub(crate) type Linked = WithOptions<Client>;
+
+fn once() -> Options {
+    Options { fail_fast: true, max_attempts: Some(MOST_HOPS), ..Options::default() }
 }
 
 impl Link {
@@ -87,24 +99,19 @@ impl Link {
             };
         });
         let unreachable = |source| RedisError::Unreachable { url: config.shown_url(), source };
-        let quick = builder.build().map_err(unreachable)?;
-        let bulk = builder.build().map_err(unreachable)?;
-        for client in [&quick, &bulk] {
-            if let Err(source) = client.init().await {
-                return Err(refusal(config, connection, trust, source).await);
-            }
-        }
         let keepalive = config.command_timeout * 2;
-        Ok(Self {
-            _pulse: Pulse::of([&quick, &bulk], keepalive, &metrics),
-            builder,
-            keepalive,
-            quick,
-            bulk,
-            scripts: Scripts::new(),
-            metrics,
-            cluster,
-        })
+        let mut clients = Vec::new();
+        let mut pulse = Pulse::default();
+        for _ in 0..2 {
+            let client = builder.build().map_err(unreachable)?;
+            match client.init().await {
+                Ok(running) => pulse.feel(client.clone(), running, keepalive, metrics.clone()),
+                Err(source) => return Err(refusal(config, connection, trust, source).await),
+            }
+            clients.push(client.with_options(&once()));
+        }
+        let [quick, bulk] = clients.try_into().expect("two were made");
+        Ok(Self { pulse, builder, keepalive, quick, bulk, scripts: Scripts::new(), metrics, cluster })
     }
 
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {
@@ -117,7 +124,7 @@ impl Link {
     /// Runs a script. All keys are of one partition.
     pub(crate) async fn call(
         &self,
-        client: &Client,
+        client: &Linked,
         script: &Script,
         keys: Vec<String>,
         arguments: Vec<Bytes>,
@@ -139,6 +146,7 @@ impl Link {
 
     /// Leaves. Commands that wait for an answer fail.
     pub(crate) async fn close(&self) {
+        self.pulse.stop();
         for client in [&self.quick, &self.bulk] {
             // It is going away, and so are we: nothing follows from a failure.
             drop(client.quit().await);

@@ -12,7 +12,7 @@ use fred::{
     clients::Client,
     interfaces::ClientLike,
     prelude::ErrorKind,
-    types::{ClientState, Value},
+    types::{ClientState, ConnectHandle, Value},
 };
 use tokio::{
     task::AbortHandle,
@@ -21,30 +21,47 @@ use tokio::{
 
 use crate::metrics::RedisMetrics;
 
+/// Between two tries to start a client again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Asks every so often, until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Pulse(Vec<AbortHandle>);
 
 impl Pulse {
-    pub(crate) fn of(clients: [&Client; 2], every: Duration, metrics: &RedisMetrics) -> Self {
-        let ask = |client: &Client| tokio::spawn(feel(client.clone(), every, metrics.clone())).abort_handle();
-        Self(clients.map(ask).into())
+    /// Looks after a client too. `running` is what its `init` gave.
+    pub(crate) fn feel(&mut self, client: Client, running: ConnectHandle, every: Duration, metrics: RedisMetrics) {
+        self.0.push(tokio::spawn(feel(client, running, every, metrics)).abort_handle());
     }
-}
 
-impl Drop for Pulse {
-    fn drop(&mut self) {
+    /// Before the clients are ended on purpose.
+    pub(crate) fn stop(&self) {
         for task in &self.0 {
             task.abort();
         }
     }
 }
 
-async fn feel(client: Client, every: Duration, metrics: RedisMetrics) {
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn feel(client: Client, mut running: ConnectHandle, every: Duration, metrics: RedisMetrics) {
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            // What it cannot make sense of ends it, and whatever is asked of it from then on would wait in vain.
+            ended = &mut running => {
+                metrics.silences.inc();
+                tracing::warn!(?ended, "the client of redis has ended, starting it again");
+                running = start_again(&client).await;
+                continue;
+            }
+            _ = ticks.tick() => {}
+        }
         let asked = client.ping::<Value>(None).await;
         let is_silent = asked.is_err_and(|error| *error.kind() == ErrorKind::Timeout);
         // One that is being made again does not answer either, and must be left to it.
@@ -54,5 +71,15 @@ async fn feel(client: Client, every: Duration, metrics: RedisMetrics) {
             // It fails when it is being made again already.
             drop(client.force_reconnection().await);
         }
+    }
+}
+
+async fn start_again(client: &Client) -> ConnectHandle {
+    loop {
+        match client.init().await {
+            Ok(running) => return running,
+            Err(error) => tracing::debug!(%error, "it does not start yet"),
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use fred::{
-    clients::{Client, SubscriberClient},
+    clients::SubscriberClient,
     interfaces::{ClientLike, ClusterInterface, EventInterface, PubsubInterface},
     types::{ClusterStateChange, InfoKind, Message, Value, cluster::ClusterRouting, config::Server},
 };
@@ -19,7 +19,12 @@ use tokio::{
 };
 
 use super::{NotifierMetrics, queue::Queue};
-use crate::{checks::NodeInfo, codec::notice, error::Failure, link::Link};
+use crate::{
+    checks::NodeInfo,
+    codec::notice,
+    error::Failure,
+    link::{Link, Linked},
+};
 
 /// How often is looked whether the slots of channels are still where they were subscribed to.
 const LOOK: Duration = Duration::from_millis(500);
@@ -96,7 +101,7 @@ struct Pump {
     sharded: bool,
     keepalive: Duration,
     /// Its commands find out where slots are; a subscription hears nothing of it.
-    quick: Client,
+    quick: Linked,
     queue: Arc<Queue>,
     metrics: NotifierMetrics,
 }

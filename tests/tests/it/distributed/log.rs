@@ -12,6 +12,11 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
 };
 
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
 use super::cluster;
 use crate::{
     ledger::Load,
@@ -109,6 +114,51 @@ async fn topics_that_were_made_anew_are_noticed_and_clients_are_told_of_a_gap() 
 #[tokio::test]
 async fn an_events_topic_that_was_made_anew_alone_is_noticed_as_well() -> anyhow::Result<()> {
     made_anew(&["NIMBUS_KAFKA_EVENTS_TOPIC"]).await
+}
+
+/// One command to Redis, as one would type it, and the first line of its answer.
+async fn redis(cluster: &TestCluster, command: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(cluster.setting("NIMBUS_REDIS_ADDRESS")).await?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next_line().await?.context("no answer")?;
+    anyhow::ensure!(!first.starts_with('-'), "{command}: {first}");
+    match first.starts_with('$') {
+        true => lines.next_line().await?.context("no answer"),
+        false => Ok(first),
+    }
+}
+
+/// Rule 16: a partition that an election cut, and that grew again past where it was, is another log than the one that was
+/// folded in. No broker does that on demand; what Redis remembers of the last record is changed instead, which shows the same.
+#[tokio::test]
+async fn rule_16_whoever_takes_over_a_partition_that_is_not_what_was_folded_in_ends_and_clients_are_told_of_a_gap()
+-> anyhow::Result<()> {
+    let Some(cluster) = cluster() else { return Ok(()) };
+    let (server, executor, mut first) =
+        tokio::try_join!(cluster.start("server"), cluster.start("executor"), cluster.start("router"))?;
+    let (welcome, positions) = ten_squares(&server, "cut").await?;
+    let mut second = cluster.start("router").await?;
+    let epoch = redis(&cluster, &format!("GET {}:epoch", cluster.setting("NIMBUS_REDIS_KEY_PREFIX"))).await?;
+    for partition in 0..4 {
+        let prefix = cluster.setting("NIMBUS_REDIS_KEY_PREFIX");
+        redis(&cluster, &format!("HSET {prefix}:v1:{epoch}:{{{partition}}}:head fp 1:00000000000000ff")).await?;
+    }
+    first.terminate()?;
+    assert!(first.wait(PATIENCE).await?.success(), "{}", first.output());
+    // Nothing new comes, so nothing hides it: the one that takes over finds it before it folds anything in.
+    let status = second.wait(PATIENCE).await?;
+    assert_eq!(status.code(), Some(69), "{}", second.output());
+    let said = second.wait_for_output(|output| output.contains("is not the one that it was")).await?;
+    assert!(said.contains("start again"), "{said}");
+    drop((server, executor));
+    let refusal = cluster.start("router").await.err().context("it started over another log")?;
+    assert!(format!("{refusal:#}").contains("made anew, or cut"), "{refusal:#}");
+    let (server, _consumers) = tokio::try_join!(cluster.start("server"), cluster.start("consumers"))?;
+    let again = resumed("cut", 2, &welcome, positions[9], 10);
+    let (_session, welcome) = RawSession::welcome(server.connect().await?, again).await?;
+    assert_eq!(welcome.resume_outcome(), ResumeOutcome::Gap, "{welcome:?}");
+    Ok(())
 }
 
 async fn made_anew(topics: &[&str]) -> anyhow::Result<()> {

@@ -37,9 +37,9 @@ impl RedisStore {
         let scripts = self.link.scripts.all();
         for script in &scripts {
             let hash: String = if self.link.cluster {
-                client.script_load_cluster(script.text).await?
+                client.script_load_cluster(script.text.as_str()).await?
             } else {
-                client.script_load(script.text).await?
+                client.script_load(script.text.as_str()).await?
             };
             if hash != script.hash {
                 let name = script.name;

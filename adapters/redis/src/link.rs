@@ -135,7 +135,7 @@ impl Link {
         let mut answer = client.evalsha(script.hash.as_str(), keys.clone(), arguments.clone()).await;
         if answer.as_ref().is_err_and(is_no_script) {
             self.metrics.reloads.inc();
-            answer = client.eval(script.text, keys, arguments).await;
+            answer = client.eval(script.text.as_str(), keys, arguments).await;
         }
         self.metrics.observe(script.name, began.elapsed().as_secs_f64());
         answer.map(Answer).map_err(|error| {

@@ -2,18 +2,6 @@
 -- Takes acknowledgements of sessions that hold their clients; a stale session's word is ignored.
 -- KEYS head, owner, floors, kept, waiting, then one stream per acknowledgement.
 -- ARGV for each: client, session, position. Returns how many counted.
--- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
-local function cut(stream, past)
-  local bytes = 0
-  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
-    bytes = bytes + #entry[2][2]
-  end
-  if bytes > 0 then
-    redis.call('XTRIM', stream, 'MINID', past)
-  end
-  return bytes
-end
-
 local applied = tonumber(redis.call('HGET', KEYS[1], 'applied') or '0')
 local counted, freed = 0, 0
 for i = 1, #ARGV / 3 do

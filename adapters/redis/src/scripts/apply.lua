@@ -7,18 +7,6 @@
 --      13 number of trims, 14 most bytes that wait in the partition, then for each trim: which client, through, first id past that; then for each client: id, hands, seen,
 --      number of chunks, (end, chunk)... Every argument costs: there are as few as can be.
 -- Returns {0} done, {1, applied, born} moved, {2, {clients}} changed hands.
--- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
-local function cut(stream, past)
-  local bytes = 0
-  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
-    bytes = bytes + #entry[2][2]
-  end
-  if bytes > 0 then
-    redis.call('XTRIM', stream, 'MINID', past)
-  end
-  return bytes
-end
-
 local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
   return {1, head[1], head[2]}

@@ -1,18 +1,6 @@
 #!lua flags=allow-oom
 -- Raises the floor of a partition and trims some of the clients that have something below it.
 -- KEYS head, waiting. ARGV floor, first id past it, stream prefix, most clients. Returns how many clients were trimmed.
--- Lets go of what lies before an id; returns how many bytes that was. The same in every script that trims.
-local function cut(stream, past)
-  local bytes = 0
-  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '(' .. past .. '-0')) do
-    bytes = bytes + #entry[2][2]
-  end
-  if bytes > 0 then
-    redis.call('XTRIM', stream, 'MINID', past)
-  end
-  return bytes
-end
-
 local floor = redis.call('HGET', KEYS[1], 'floor')
 if not floor then
   return 0

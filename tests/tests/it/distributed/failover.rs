@@ -6,6 +6,7 @@ use nimbus_services::{Redis, RedisOptions, shared};
 use tokio::task::spawn_blocking;
 
 use super::{Site, own_redis};
+use crate::ledger::Load;
 
 const CLIENTS: usize = 16;
 
@@ -43,14 +44,20 @@ async fn noticed(site: &Site) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One address, behind which a managed Redis puts the replica in the place of the primary.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rule_20_a_replica_that_takes_over_behind_one_address_without_the_tail_costs_nobody_anything()
--> anyhow::Result<()> {
+/// A primary and its replica, one address that leads to the primary, and a site at work over it.
+struct Pair {
+    primary: Redis,
+    replica: Redis,
+    address: Balancer,
+    site: Site,
+    load: Load,
+}
+
+async fn pair() -> anyhow::Result<Option<Pair>> {
     let (Some(kafka), Some(primary)) = (shared::kafka(), own_redis(RedisOptions::default()).await?) else {
-        return Ok(());
+        return Ok(None);
     };
-    let (mut primary, replica) = spawn_blocking(move || {
+    let (primary, replica) = spawn_blocking(move || {
         let replica = Redis::start(RedisOptions::default().replica_of(&primary))?;
         replica.wait_until_copied()?;
         anyhow::Ok((primary, replica))
@@ -61,6 +68,14 @@ async fn rule_20_a_replica_that_takes_over_behind_one_address_without_the_tail_c
     let site = Site::start(&cluster).await?;
     let mut load = site.load(CLIENTS);
     load.progress(2_000).await.with_context(|| site.output())?;
+    Ok(Some(Pair { primary, replica, address, site, load }))
+}
+
+/// One address, behind which a managed Redis puts the replica in the place of the primary.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_20_a_replica_that_takes_over_behind_one_address_without_the_tail_costs_nobody_anything()
+-> anyhow::Result<()> {
+    let Some(Pair { mut primary, replica, address, site, mut load }) = pair().await? else { return Ok(()) };
     hold_back(&primary, &replica)?;
     load.progress(2_000).await.with_context(|| site.output())?;
     let (id, has) = (primary.replication_field("master_replid")?, offset(&primary, "master_repl_offset")?);
@@ -77,20 +92,7 @@ async fn rule_20_a_replica_that_takes_over_behind_one_address_without_the_tail_c
 /// The primary stays, is made a replica, and keeps every connection that it has: nobody would leave it by himself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_20_a_primary_that_is_made_a_replica_is_left_for_its_successor() -> anyhow::Result<()> {
-    let (Some(kafka), Some(primary)) = (shared::kafka(), own_redis(RedisOptions::default()).await?) else {
-        return Ok(());
-    };
-    let (primary, replica) = spawn_blocking(move || {
-        let replica = Redis::start(RedisOptions::default().replica_of(&primary))?;
-        replica.wait_until_copied()?;
-        anyhow::Ok((primary, replica))
-    })
-    .await??;
-    let address = Balancer::start(vec![primary.address().parse()?]).await?;
-    let cluster = TestCluster::new(&kafka, &address.addr().to_string());
-    let site = Site::start(&cluster).await?;
-    let mut load = site.load(CLIENTS);
-    load.progress(2_000).await.with_context(|| site.output())?;
+    let Some(Pair { primary, replica, address, site, mut load }) = pair().await? else { return Ok(()) };
     hold_back(&primary, &replica)?;
     load.progress(2_000).await.with_context(|| site.output())?;
     let id = primary.replication_field("master_replid")?;

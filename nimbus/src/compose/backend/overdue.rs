@@ -80,10 +80,9 @@ mod tests {
     use std::{num::NonZeroU32, sync::Arc};
 
     use async_trait::async_trait;
-    use bytes::Bytes;
+    use nimbus_contracts::Sample as _;
     use nimbus_core::{
-        ClientId, ContentType, Event, EventName, GroupId, LogEpoch, Offset, Origin, OutboxId, PartitionCount,
-        PrincipalId,
+        ClientId, Event, GroupId, LogEpoch, Offset, PartitionCount,
         ports::log::{Appender, Appending, Batch, Consumer, Log, Range, Stored},
     };
     use ulid::Ulid;
@@ -103,25 +102,7 @@ mod tests {
     struct Topic;
 
     fn event() -> Event {
-        let origin = Origin {
-            client: ClientId::try_new("c").unwrap(),
-            principal: PrincipalId::try_new("p").unwrap(),
-            outbox: OutboxId::new([1; 16]),
-        };
-        Event {
-            origin: Arc::new(origin),
-            seq: 1,
-            name: EventName::try_new("sq").unwrap(),
-            payload: Bytes::new(),
-            content_type: ContentType::default(),
-            attributes: Vec::new(),
-            deadline: None,
-            traceparent: String::new(),
-            received: UnixMillis(1_000),
-            replay_no: 0,
-            refused: None,
-            edge_context: Bytes::new(),
-        }
+        Event { received: UnixMillis(1_000), ..Event::sample(&ClientId::try_new("c").unwrap(), 0) }
     }
 
     #[async_trait]

@@ -3,6 +3,7 @@
 //! Its settings are a small cluster's, not the defaults of a large one: topics are not made by accident, groups do not wait
 //! before they begin, sessions may be short, and retention acts at once (`kafka/settings.rs`).
 
+mod classes;
 mod cluster;
 mod jars;
 mod secured;
@@ -18,7 +19,7 @@ use std::{
 
 use crate::{Detached, Error, Result, home::Home, ports, process::Process, tools};
 
-use self::{secured::User, settings::Seat};
+use self::{jars::Jars, secured::User, settings::Seat};
 
 pub use self::{cluster::KafkaCluster, jars::version};
 
@@ -32,12 +33,13 @@ pub struct KafkaOptions {
     heap_mib: u32,
     settings: Vec<(String, String)>,
     user: Option<User>,
+    is_short_lived: bool,
 }
 
 impl Default for KafkaOptions {
     /// Free ports, a temporary directory, a heap of 384 MiB.
     fn default() -> Self {
-        Self { port: None, data_dir: None, heap_mib: 384, settings: Vec::new(), user: None }
+        Self { port: None, data_dir: None, heap_mib: 384, settings: Vec::new(), user: None, is_short_lived: false }
     }
 }
 
@@ -60,6 +62,13 @@ impl KafkaOptions {
     #[must_use]
     pub fn heap_mib(mut self, heap_mib: u32) -> Self {
         self.heap_mib = heap_mib;
+        self
+    }
+
+    /// Starts in less of the processor's time and is slower in the long run: for a broker that lives for a test.
+    #[must_use]
+    pub fn short_lived(mut self) -> Self {
+        self.is_short_lived = true;
         self
     }
 
@@ -198,7 +207,7 @@ impl Kafka {
     }
 }
 
-/// Fetches the jars, if they are not there yet.
+/// Fetches the jars, and has Java read them, if that was not done yet.
 ///
 /// # Errors
 /// [`Error::is_unavailable`]: Java or Maven is missing, or Maven could not fetch them.
@@ -218,16 +227,25 @@ fn log(home: &Home) -> PathBuf {
 
 fn launch(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
     let mut process = spawn(options, seat, home)?;
-    let address = ports::loopback(seat.broker).to_string();
-    let serves = || wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker));
-    process.wait_until_ready(serves)?;
+    until_it_serves(&mut process, seat)?;
     Ok(process)
+}
+
+fn until_it_serves(process: &mut Process, seat: &Seat) -> Result<()> {
+    let address = ports::loopback(seat.broker).to_string();
+    process.wait_until_ready(|| {
+        wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker))
+    })
 }
 
 /// Does not wait: the first nodes of a cluster cannot serve without the others.
 fn spawn(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
-    let java = tools::java()?;
     let kafka = jars::prepare()?;
+    spawn_with(&kafka, &classes::flags(&kafka), options, seat, home)
+}
+
+fn spawn_with(kafka: &Jars, flags: &[String], options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
+    let java = tools::java()?;
     if options.user.is_some() {
         secured::certify(home.path())?;
     }
@@ -235,7 +253,7 @@ fn spawn(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
     write(&properties, &settings::server(seat, home.path(), &options.settings))?;
     let data = settings::data(home.path());
     if !data.exists() && options.user.is_some() {
-        jars::format(&kafka, &properties, options.user.as_ref())?;
+        jars::format(kafka, &properties, options.user.as_ref())?;
     } else if !data.exists() {
         copy_flat(&kafka.formatted(), &data)?;
         write(&data.join(settings::META), &settings::meta(seat.node()))?;
@@ -243,6 +261,8 @@ fn spawn(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
     let mut command = Command::new(java);
     command
         .args(settings::java(options.heap_mib, &kafka.logging()))
+        .args(flags)
+        .args(options.is_short_lived.then_some(settings::SHORT_LIVED))
         .arg("-cp")
         .arg(kafka.classpath())
         .arg("kafka.Kafka")

@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context as _, bail};
 use nimbus_client::{Client, Event, Incoming, Outbox, Outcome};
 use nimbus_harness::PATIENCE;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Interval, interval, timeout},
+};
 
 /// How many events a client may have sent and not yet seen answered.
 const IN_FLIGHT: u64 = 64;
@@ -39,6 +42,10 @@ impl Books {
         Ok(())
     }
 
+    fn outstanding(&self) -> u64 {
+        self.sent.saturating_sub(self.answered)
+    }
+
     fn add(&mut self, other: &Self) {
         self.sent += other.sent;
         self.answered += other.answered;
@@ -61,7 +68,7 @@ impl fmt::Display for Books {
     }
 }
 
-/// Clients that send as fast as answers come, until told to stop.
+/// Clients that send as fast as answers come, or at a pace, until told to stop.
 #[derive(Debug)]
 pub(crate) struct Load {
     /// How many each client sends.
@@ -76,11 +83,20 @@ pub(crate) struct Load {
 impl Load {
     /// Starts so many clients against a server.
     pub(crate) fn start(url: &str, clients: usize) -> Self {
-        Self::of(url, clients, u64::MAX)
+        Self::with(url, clients, u64::MAX, None)
     }
 
     /// The same, each with so many events: they end by themselves.
     pub(crate) fn of(url: &str, clients: usize, events: u64) -> Self {
+        Self::with(url, clients, events, None)
+    }
+
+    /// The same, each with an event every so often and no more: what is restarted meanwhile has a processor to do it on.
+    pub(crate) fn paced(url: &str, clients: usize, pace: Duration) -> Self {
+        Self::with(url, clients, u64::MAX, Some(pace))
+    }
+
+    fn with(url: &str, clients: usize, events: u64, pace: Option<Duration>) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = JoinSet::new();
         for n in 0..clients {
@@ -88,7 +104,8 @@ impl Load {
             tasks.spawn(async move {
                 let builder = Client::builder(url).client_id(format!("load-{n}")).outbox(Outbox::memory());
                 let client = builder.start().await?;
-                run(client, events, &stop, &answered).await.with_context(|| format!("client load-{n}"))
+                let plan = Plan { events, pace };
+                run(client, plan, &stop, &answered).await.with_context(|| format!("client load-{n}"))
             });
         }
         Self { events, stop, answered, clients: tasks, done: Books::default() }
@@ -136,20 +153,34 @@ impl Load {
     }
 }
 
-async fn run(client: Client, events: u64, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
+/// What a client does.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    events: u64,
+    /// The time between two events; nothing: as fast as answers come.
+    pace: Option<Duration>,
+}
+
+async fn run(client: Client, plan: Plan, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
     let mut books = Books::default();
+    let mut pace = plan.pace.map(interval);
     loop {
-        let stopping = stop.load(Ordering::Relaxed) || books.sent == events;
+        let stopping = stop.load(Ordering::Relaxed) || books.sent == plan.events;
         if stopping {
             client.goodbye();
         }
-        while !stopping && books.sent < events && books.sent - books.answered.min(books.sent) < IN_FLIGHT {
-            let number = books.sent + 1;
-            let seq = client.send(Event::new("sq", number.to_string())).await?;
-            assert_eq!(seq.get(), number, "a fresh outbox counts from 1");
-            books.sent = number;
+        let has_room = |books: &Books| !stopping && books.sent < plan.events && books.outstanding() < IN_FLIGHT;
+        while pace.is_none() && has_room(&books) {
+            send(&client, &mut books).await?;
         }
-        let Some(incoming) = client.recv().await? else { break };
+        let incoming = tokio::select! {
+            incoming = client.recv() => incoming?,
+            () = due(&mut pace), if has_room(&books) => {
+                send(&client, &mut books).await?;
+                continue;
+            }
+        };
+        let Some(incoming) = incoming else { break };
         match incoming {
             Incoming::Answer(answer) => {
                 let (seq, expected) = (answer.seq.get(), books.answered + books.lost + 1);
@@ -173,6 +204,22 @@ async fn run(client: Client, events: u64, stop: &AtomicBool, answered: &AtomicU6
             _ => {}
         }
     }
-    books.lost = books.sent.saturating_sub(books.answered);
+    books.lost = books.outstanding();
     Ok(books)
+}
+
+async fn send(client: &Client, books: &mut Books) -> anyhow::Result<()> {
+    let number = books.sent + 1;
+    let seq = client.send(Event::new("sq", number.to_string())).await?;
+    assert_eq!(seq.get(), number, "a fresh outbox counts from 1");
+    books.sent = number;
+    Ok(())
+}
+
+/// Waits for the next time to send, for ever without a pace.
+async fn due(pace: &mut Option<Interval>) {
+    match pace {
+        Some(pace) => _ = pace.tick().await,
+        None => std::future::pending().await,
+    }
 }

@@ -22,7 +22,7 @@ impl KafkaCluster {
     }
 
     fn launch(count: usize) -> Result<Self> {
-        let options = KafkaOptions::default().heap_mib(HEAP_MIB);
+        let options = KafkaOptions::default().heap_mib(HEAP_MIB).short_lived();
         let taken = (0..count).map(|_| ports::free()).collect::<Result<Vec<[u16; 2]>>>()?;
         let controllers: Vec<_> = taken.iter().map(|[_, controller]| *controller).collect();
         let nodes = taken.iter().enumerate().map(|(own, [broker, _])| {

@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use super::{secured::User, settings, write};
+use super::{classes, secured::User, settings, write};
 use crate::{Error, Result, services_dir, tools};
 
 /// The crate's `pom.xml`, which pins what is fetched.
@@ -48,8 +48,13 @@ impl Jars {
         self.dir.join("formatted")
     }
 
+    /// Java's archive of the broker's classes, see [`classes`].
+    pub(super) fn classes(&self) -> PathBuf {
+        self.dir.join("classes.jsa")
+    }
+
     fn are_there(&self) -> bool {
-        fs::read_to_string(self.dir.join(STAMP)).is_ok_and(|text| text == POM)
+        self.classes().exists() && fs::read_to_string(self.dir.join(STAMP)).is_ok_and(|text| text == POM)
     }
 }
 
@@ -66,6 +71,8 @@ pub(super) fn prepare() -> Result<Jars> {
     lock.lock().map_err(Error::io(cannot()))?;
     if !jars.are_there() {
         make(&jars)?;
+        // Not before all is where it stays: the archive knows the jars by their paths.
+        classes::archive(&jars)?;
     }
     Ok(jars)
 }

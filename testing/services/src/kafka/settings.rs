@@ -123,6 +123,9 @@ pub(super) fn data(home: &Path) -> PathBuf {
     home.join("data")
 }
 
+/// Only the quick compiler: the thorough one works for minutes before it pays.
+pub(super) const SHORT_LIVED: &str = "-XX:TieredStopAtLevel=1";
+
 pub(super) fn java(heap_mib: u32, logging: &Path) -> Vec<String> {
     vec![
         format!("-Xmx{heap_mib}m"),

@@ -20,7 +20,7 @@ mod sizes;
 mod slots;
 mod upgrade;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use nimbus_harness::{Balancer, TestCluster, TestNimbus};
@@ -42,6 +42,10 @@ struct Site {
     balancer: Balancer,
 }
 
+/// The time between two events of a client. As fast as answers come they would take both processors of a small machine, and a
+/// broker that is restarted meanwhile needs a minute for what is done in seconds.
+const PACE: Duration = Duration::from_millis(25);
+
 impl Site {
     async fn start(cluster: &TestCluster) -> anyhow::Result<Self> {
         let two = async |role: &str| -> anyhow::Result<Vec<TestNimbus>> {
@@ -54,7 +58,11 @@ impl Site {
     }
 
     fn load(&self, clients: usize) -> Load {
-        Load::start(&self.balancer.url(), clients)
+        self.paced_load(clients, PACE)
+    }
+
+    fn paced_load(&self, clients: usize, pace: Duration) -> Load {
+        Load::paced(&self.balancer.url(), clients, pace)
     }
 
     /// What every process wrote lately, for a test that fails.
@@ -81,7 +89,7 @@ async fn own_kafka(options: KafkaOptions) -> anyhow::Result<Option<Kafka>> {
     if shared::kafka().is_none() {
         return Ok(None);
     }
-    Ok(Some(tokio::task::spawn_blocking(|| Kafka::start(options)).await??))
+    Ok(Some(tokio::task::spawn_blocking(|| Kafka::start(options.short_lived())).await??))
 }
 
 /// A Redis that this test may harm.

@@ -25,6 +25,7 @@ mod metrics;
 mod notes;
 mod parcel;
 mod producer;
+mod range;
 mod reader;
 mod reports;
 mod shared;

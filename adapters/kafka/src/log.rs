@@ -16,7 +16,7 @@ use crate::{
     kafka::Running,
     parcel::{Parcel, size_of},
     producer::Producer,
-    reader,
+    range,
     topic::{Topic, TopicRecord},
 };
 
@@ -113,7 +113,7 @@ impl<R: TopicRecord> Log<R> for TopicLog<R> {
     async fn range(&self, partition: Partition) -> Result<Range, LogError> {
         self.check(partition)?;
         let shared = Arc::clone(&self.running.shared);
-        let ask = move || reader::range(&shared.client, &shared.name(R::TOPIC), partition);
+        let ask = move || range::range(&shared.client, &shared.name(R::TOPIC), partition);
         blocking(&self.running.shared.questions, ask).await
     }
 

@@ -20,11 +20,12 @@ use rdkafka::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    blocking::{blocking, patiently},
+    blocking::blocking,
     client::{Asking, asking},
     decode::decode,
     fault,
     metrics::Metrics,
+    range::range,
     topic::TopicRecord,
 };
 
@@ -136,17 +137,6 @@ struct Reader {
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
-    }
-}
-
-/// What a partition holds now.
-pub(crate) fn range(client: &Asking, topic: &str, partition: Partition) -> Result<Range, LogError> {
-    let ask = |limit| client.fetch_watermarks(topic, partition.0.cast_signed(), limit);
-    let (low, high) = patiently(ask)?;
-    let position = |offset: i64| u64::try_from(offset).map(Position);
-    match (position(low), position(high)) {
-        (Ok(start), Ok(end)) => Ok(Range { start, end }),
-        _ => Err(LogError::Unavailable(format!("the broker gave watermarks that are none: {low}, {high}"))),
     }
 }
 

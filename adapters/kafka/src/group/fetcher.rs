@@ -30,7 +30,8 @@ use crate::{
     decode::{decode, size},
     fault,
     metrics::Metrics,
-    reader::{at, damaged, out_of_range, range},
+    range::range,
+    reader::{at, damaged, out_of_range},
     topic::TopicRecord,
 };
 

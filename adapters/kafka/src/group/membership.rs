@@ -27,7 +27,7 @@ use rdkafka::{
 use tracing::warn;
 
 use super::{bell::Bell, committer::Committer};
-use crate::{blocking::patiently, client::log_line, fault, metrics::Metrics, notes};
+use crate::{blocking::patiently, client::log_line, fault, metrics::Metrics, notes, range::range};
 
 /// What the group tells.
 #[derive(Debug)]
@@ -193,9 +193,8 @@ impl Membership {
                     Committed { position, metadata }
                 }
                 _ => {
-                    let number = place.partition();
-                    let (low, _) = patiently(|limit| self.client.fetch_watermarks(&self.topic, number, limit))?;
-                    Committed { position: Position(u64::try_from(low).unwrap_or(0)), ..Committed::default() }
+                    let position = range(&self.client, &self.topic, partition)?.start;
+                    Committed { position, ..Committed::default() }
                 }
             };
             found.push((partition, committed));

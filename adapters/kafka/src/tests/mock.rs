@@ -1,6 +1,6 @@
 //! librdkafka's own mock of a broker, which answers requests with the errors that a test asks for.
 
-use nimbus_core::LogEpoch;
+use nimbus_core::{LogEpoch, Partition};
 use prometheus_client::registry::Registry;
 use rdkafka::{
     ClientConfig,
@@ -42,6 +42,12 @@ impl Mock {
     /// The next requests of this kind are answered with these errors, one each.
     pub(crate) fn answer(&self, requests: RDKafkaApiKey, errors: &[RDKafkaRespErr]) {
         self.0.client().mock_cluster().unwrap().request_errors(requests, errors);
+    }
+
+    /// This partition of events is led by that broker from now on, or by none.
+    pub(crate) fn lead(&self, config: &KafkaConfig, partition: Partition, broker: Option<i32>) {
+        let cluster = self.0.client().mock_cluster().unwrap();
+        cluster.partition_leader(config.topics.of(Topic::Events), partition.0.cast_signed(), broker).unwrap();
     }
 
     /// Requests of this kind are answered well again.

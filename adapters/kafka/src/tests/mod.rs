@@ -4,5 +4,6 @@ mod appends;
 mod broker;
 mod contracts;
 mod groups;
+mod leaders;
 mod mock;
 mod topics;

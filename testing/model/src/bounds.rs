@@ -125,6 +125,15 @@ impl Bounds {
     /// The same, and Redis loses its tail.
     pub const BOOKMARKS_LAG: Self =
         Self { name: "bookmarks, lag", answers: [0, 2], kinds: &[Fault::Lag], alone: true, ..Self::BOOKMARKS };
+    /// The same, and retention takes what was not folded in yet; a message about it may be lost as well.
+    pub const BOOKMARKS_RETENTION: Self = Self {
+        name: "bookmarks, retention",
+        answers: [0, 2],
+        kinds: &[Fault::Retain, Fault::Lose],
+        faults: 2,
+        alone: true,
+        ..Self::BOOKMARKS
+    };
 
     /// What the test suite checks.
     pub const TESTED: &'static [Self] = &[
@@ -138,6 +147,7 @@ impl Bounds {
         Self::LOG,
         Self::BOOKMARKS,
         Self::BOOKMARKS_LAG,
+        Self::BOOKMARKS_RETENTION,
     ];
 
     /// What `make model` checks besides.
@@ -145,6 +155,11 @@ impl Bounds {
         Self { name: "calm, large", answers: [2, 1], ..Self::CALM },
         Self { name: "sessions, large", checks: true, ..Self::SESSIONS },
         Self { name: "lag, twice", alone: true, answers: [0, 2], faults: 2, ..Self::LAG },
+        Self {
+            name: "bookmarks, retention, lag",
+            kinds: &[Fault::Retain, Fault::Lag, Fault::Cut],
+            ..Self::BOOKMARKS_RETENTION
+        },
     ];
 }
 

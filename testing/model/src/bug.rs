@@ -45,6 +45,8 @@ pub enum Bug {
     FloorsIgnored,
     /// What retention took before it was folded in leaves no floor (rule 16).
     SkipWithoutFloor,
+    /// What retention took before it was folded in counts as no notification: a bookmark passes it before anyone hears of it.
+    SkipUncounted,
     /// A position before the log's start is served from its start, without a word (rule 23).
     NoGap,
     /// Results go to every session of the server.

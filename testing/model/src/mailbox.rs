@@ -154,6 +154,9 @@ impl Mailbox {
         if bug != Some(Bug::SkipWithoutFloor) {
             self.floor = self.floor.max(start);
         }
+        if bug == Some(Bug::SkipUncounted) {
+            return;
+        }
         // As if the notification of what is gone had been sent and lost: nobody's chain reaches it until it is repaired.
         for server in Server::all() {
             let owns = self.clients.iter().any(|holding| holding.owner.is_some_and(|owner| owner.server == server));

@@ -92,5 +92,6 @@ fn a_redis_that_lost_something() {
 fn floors_and_gaps() {
     found(Bug::FloorsIgnored, Bounds::LOG, DELIVERS);
     found(Bug::SkipWithoutFloor, Bounds::LOG, &[promise::COMPLETE_MAILBOX]);
+    found(Bug::SkipUncounted, Bounds::BOOKMARKS_RETENTION, SKIPPED);
     found(Bug::NoGap, Bounds { answers: [0, 2], alone: true, ..Bounds::LOG }, SKIPPED);
 }

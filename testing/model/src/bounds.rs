@@ -155,11 +155,13 @@ impl Bounds {
         Self { name: "calm, large", answers: [2, 1], ..Self::CALM },
         Self { name: "sessions, large", checks: true, ..Self::SESSIONS },
         Self { name: "lag, twice", alone: true, answers: [0, 2], faults: 2, ..Self::LAG },
-        Self {
-            name: "bookmarks, retention, lag",
-            kinds: &[Fault::Retain, Fault::Lag, Fault::Cut],
-            ..Self::BOOKMARKS_RETENTION
-        },
+    ];
+
+    /// Where a promise does break, and the guarantees say so: two faults at one moment. Of the first the test suite shows that it is
+    /// found; whoever mends one moves it up.
+    pub const OPEN: &'static [Self] = &[
+        Self { name: "bookmarks, retention, lag", kinds: &[Fault::Retain, Fault::Lag], ..Self::BOOKMARKS_RETENTION },
+        Self { name: "bookmarks, lag, cut", kinds: &[Fault::Lag, Fault::Cut], faults: 2, ..Self::BOOKMARKS_LAG },
     ];
 }
 

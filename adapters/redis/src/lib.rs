@@ -4,6 +4,7 @@
 //! rules are those of `nimbus_core::mailbox`; this crate reads what they decide on, and writes what they decided if nothing
 //! changed meanwhile. `keys.rs` lists every key.
 
+mod anew;
 mod backlog;
 mod checks;
 mod codec;

@@ -20,6 +20,7 @@ use fred::{
 };
 
 use crate::{
+    anew::Anew,
     config::RedisConfig,
     error::{Failure, RedisError, is_denial, is_no_script},
     metrics::RedisMetrics,
@@ -56,6 +57,8 @@ pub(crate) struct Link {
     pub(crate) cluster: bool,
     /// Of the two clients.
     pulse: Pulse,
+    /// Of the one that reads.
+    pub(crate) anew: Anew,
 }
 
 impl fmt::Debug for Link {
@@ -110,8 +113,10 @@ impl Link {
             }
             clients.push(client.with_options(&once()));
         }
-        let [quick, bulk] = clients.try_into().expect("two were made");
-        Ok(Self { pulse, builder, keepalive, quick, bulk, scripts: Scripts::new(), metrics, cluster })
+        let [quick, bulk]: [Linked; 2] = clients.try_into().expect("two were made");
+        let anew = Anew::default();
+        anew.listen(&quick);
+        Ok(Self { anew, pulse, builder, keepalive, quick, bulk, scripts: Scripts::new(), metrics, cluster })
     }
 
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {

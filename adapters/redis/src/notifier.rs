@@ -47,9 +47,17 @@ impl Bus {
         }
     }
 
-    /// Tells every subscription of this process to repair.
-    pub(crate) fn missed(&self) {
-        self.each(|_, queue| queue.missed());
+    /// Has every subscription of this process begin anew, with a connection of its own: what is still on its way from a Redis
+    /// that was lost must not be taken for what its successor says.
+    pub(crate) fn cut(&self) {
+        self.each(|_, queue| queue.cut());
+    }
+
+    /// Whether a subscription of this process has not begun anew yet.
+    pub(crate) fn is_cut(&self) -> bool {
+        let mut any = false;
+        self.each(|_, queue| any |= queue.is_cut());
+        any
     }
 
     /// Tells a server of this process something, without Redis in between.

@@ -82,7 +82,10 @@ pub fn ordinary(world: &World, bounds: &Bounds, bug: Option<Bug>, actions: &mut 
         routers(world, bounds, bug, actions);
     }
     for session in &world.sessions {
-        sessions(session, world.remembers(), bug, actions);
+        let state = &world.servers[session.server.index()];
+        let is_known = matches!(bug, Some(Bug::ReadOfAnUnknownRedis | Bug::ReadBeforeReclaim))
+            || state.accepting.is_none() && !state.knows.differs_from(world.which());
+        sessions(session, world.remembers(), is_known, bug, actions);
     }
     for server in Server::all() {
         if world.servers[server.index()].accepting.is_some() {
@@ -101,7 +104,13 @@ pub fn ordinary(world: &World, bounds: &Bounds, bug: Option<Bug>, actions: &mut 
     }
 }
 
-fn sessions(session: &crate::session::Session, remembers: bool, bug: Option<Bug>, actions: &mut Vec<Action>) {
+fn sessions(
+    session: &crate::session::Session,
+    remembers: bool,
+    is_known: bool,
+    bug: Option<Bug>,
+    actions: &mut Vec<Action>,
+) {
     let id = session.id;
     let is_live = matches!(&session.stage, Stage::Open(down) if down.mode == Mode::Live);
     let may_claim = match bug {
@@ -126,7 +135,7 @@ fn sessions(session: &crate::session::Session, remembers: bool, bug: Option<Bug>
             }
         }
         Stage::Open(down) => match down.mode {
-            Mode::Fetching { answer: None, .. } if remembers => actions.push(Action::Read(id)),
+            Mode::Fetching { answer: None, .. } if remembers && is_known => actions.push(Action::Read(id)),
             Mode::Fetching { answer: Some(_), .. } => actions.push(Action::Take(id)),
             Mode::Fetching { .. } | Mode::Live => {}
         },

@@ -33,6 +33,12 @@ pub enum Bug {
     /// A session that goes live takes a bookmark that was raised before: a Redis that lost its tail since may have taken back what
     /// it was about, and the session would pass over results that are still to be folded in again.
     BookmarkFromBeforeALoss,
+    /// What is still on its way from before a loss is taken into the chain after it: the chain is ahead of what the new Redis has
+    /// told, and a bookmark passes over that (rule 20).
+    ChannelKeptOverALoss,
+    /// A session reads a Redis that nobody has found to be another one yet: what the former one told last comes behind what is
+    /// not there any more (rule 20).
+    ReadOfAnUnknownRedis,
     /// Another replication id, or another memory, is no reason to claim again (rule 20).
     NoReclaim,
     /// Claimed again, but the sessions do not read again (rule 20).

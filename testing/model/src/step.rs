@@ -395,8 +395,13 @@ impl Step<'_> {
         if self.has(Bug::ReadBeforeReclaim) {
             self.claim_again(server);
         }
+        let bug = self.bug;
         let state = self.world.server_mut(server);
         state.knows = state.accepting.take().unwrap_or(state.knows);
+        if bug != Some(Bug::ChannelKeptOverALoss) {
+            // The connection is made anew: what was told of another Redis does not come any more.
+            state.channel.clear();
+        }
         state.missed();
         if !matches!(self.bug, Some(Bug::ReclaimWithoutRead | Bug::ReadBeforeReclaim)) {
             self.repair(server);

@@ -83,6 +83,8 @@ fn a_redis_that_lost_something() {
         found(Bug::RouterNeverLooks, bounds, DELIVERS);
     }
     found(Bug::ReplicationLearnedLate, Bounds::LAG, DELIVERS);
+    found(Bug::ChannelKeptOverALoss, Bounds::BOOKMARKS_LAG_CUT, SKIPPED);
+    found(Bug::ReadOfAnUnknownRedis, Bounds::BOOKMARKS_LAG_CUT, SKIPPED);
     found(Bug::BookmarkFromBeforeALoss, Bounds::BOOKMARKS_LAG, SKIPPED);
     let again = Bounds { kinds: &[Fault::Wipe, Fault::Again], answers: [0, 1], faults: 2, alone: true, ..Bounds::WIPE };
     found(Bug::SdkTakesEverything, again, &[promise::ONCE]);

@@ -57,6 +57,17 @@ impl Memories {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a partition's memory is not the one it was.
+    pub(super) fn is_other(&self, partition: Partition, born: Option<Bytes>) -> bool {
+        self.lock().born.get(&partition).is_some_and(|known| Some(known) != born.as_ref())
+    }
+
+    /// Whether any of these nodes is not the one it was.
+    fn is_replaced(&self, replication: &HashMap<String, String>) -> bool {
+        let known = self.lock();
+        !known.replication.is_empty() && replication.iter().any(|(node, id)| known.replication.get(node) != Some(id))
+    }
+
     /// What is found first is what is to be expected from now on.
     pub(super) fn first(&self, partition: Partition, born: &Bytes) {
         self.lock().born.entry(partition).or_insert_with(|| born.clone());
@@ -124,6 +135,9 @@ impl Inner {
                 Err(error) => failure = Some(error),
             }
         }
+        if self.bus.is_cut() {
+            return Err(Failure::Unavailable("the channel is being made anew".to_owned()));
+        }
         let missing = partitions.len() - found.len();
         if found.is_empty() && missing > 0 {
             return Err(failure.unwrap_or_else(|| Failure::Unavailable("no partition can be asked".to_owned())));
@@ -144,11 +158,38 @@ impl Inner {
             // partitions that cannot be asked is claimed when they can, if they have lost anything.
             self.claim_again(|partition| born.iter().any(|(answered, _)| *answered == partition)).await?;
             self.memories.accept(born, nodes.replication);
-            self.bus.missed();
+            self.bus.cut();
             // Until the sessions have read, nobody may be told "you have everything".
             return Err(Failure::Unavailable("redis had lost its memory; it is being repaired".to_owned()));
         }
         Ok(found.into_iter().map(|(head, _)| head).collect())
+    }
+
+    /// Makes sure that what was read comes from the Redis that this process has its claims in. Over a connection that was made
+    /// anew it may be a successor that lacks the last of what sessions were told of: a session that takes its page for all there is
+    /// goes live too early, and the next it hears, from the former one still, lies behind what it then never sees.
+    pub(super) async fn be_sure(&self, partition: Partition) -> Result<(), Failure> {
+        let anew = &self.link.anew;
+        if !anew.is_unsure() {
+            return Ok(());
+        }
+        anew.settle();
+        let nodes = self.nodes().await;
+        if self.memories.is_replaced(&nodes.replication) {
+            anew.unsettle();
+            return Err(Failure::Unavailable(
+                "another redis answers, which is still to be told of everything".to_owned(),
+            ));
+        }
+        let is_known = nodes.know(&self.keys.partition(partition).head());
+        match nodes.failure {
+            None => Ok(()),
+            // The others may be asked again, by the next one who reads.
+            failure => {
+                anew.unsettle();
+                if is_known { Ok(()) } else { Err(failure.unwrap_or_else(|| Failure::Unavailable(String::new()))) }
+            }
+        }
     }
 
     /// Learns which Redis this is, before this process has anything in it that could be lost with it: were it learnt later,

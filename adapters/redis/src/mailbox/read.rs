@@ -44,11 +44,16 @@ impl Inner {
                 decimal(max_bytes.clamp(1, PAGE_BYTES) as u64),
             ];
             let mut answer = self.link.call(&self.link.quick, &self.link.scripts.read, all, arguments).await?.list()?;
+            self.be_sure(partition).await?;
             match answer.item()?.number()? {
                 0 => drop(self.begin(partition).await?),
                 1 => {
                     self.metrics.below_floor.inc();
                     return Ok(Page::BelowFloor { floor: Position(answer.item()?.number()?) });
+                }
+                _ if self.memories.is_other(partition, answer.item()?.bytes()) => {
+                    // What its clients had before is read when they are claimed in it, and not passed over.
+                    return Err(Failure::Unavailable("redis lost its memory, which is being repaired".to_owned()));
                 }
                 _ => return self.page(client, from, max_records, max_bytes, answer),
             }

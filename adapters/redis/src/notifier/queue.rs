@@ -35,6 +35,8 @@ pub(super) struct Queue {
     limits: QueueLimits,
     state: Mutex<State>,
     wake: Notify,
+    /// For the one that fills it: the connection is to be made anew.
+    scissors: Notify,
 }
 
 #[derive(Debug)]
@@ -43,13 +45,15 @@ struct State {
     bytes: usize,
     /// Something was dropped, or may have been before the subscription began.
     missed: bool,
+    /// Results are not taken until the connection was made anew.
+    cut: bool,
     closed: bool,
 }
 
 impl Queue {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, closed: false };
-        Self { limits, state: Mutex::new(state), wake: Notify::new() }
+        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, cut: false, closed: false };
+        Self { limits, state: Mutex::new(state), wake: Notify::new(), scissors: Notify::new() }
     }
 
     /// Takes the notification in, or drops it and remembers that something is missing.
@@ -58,6 +62,10 @@ impl Queue {
         let mut state = self.lock();
         if state.closed {
             return false;
+        }
+        // Of another Redis, or of this one: who knows? Whatever it is, it is read from the mailbox when it is clear.
+        if state.cut && matches!(notification, Notification::Results { .. }) {
+            return true;
         }
         // An empty queue takes anything, or one huge batch would be lost every time it is sent.
         let fits = state.waiting.len() < self.limits.notifications
@@ -76,6 +84,35 @@ impl Queue {
     /// Something may be missing.
     pub(super) fn missed(&self) {
         self.lock().missed = true;
+        self.wake.notify_one();
+    }
+
+    /// What waits, and what comes over the connection that there is, is of a Redis that was lost. Sessions repair, now and once
+    /// more when the connection was made anew.
+    pub(super) fn cut(&self) {
+        let mut state = self.lock();
+        state.waiting.retain(|(_, notification)| !matches!(notification, Notification::Results { .. }));
+        state.bytes = 0;
+        (state.cut, state.missed) = (true, true);
+        drop(state);
+        self.scissors.notify_one();
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.lock().cut
+    }
+
+    /// Waits until the connection is to be made anew. Cancel safe.
+    pub(super) async fn to_be_cut(&self) {
+        self.scissors.notified().await;
+    }
+
+    /// The connection was made anew: whatever comes from here on comes over that one.
+    pub(super) fn anew(&self) {
+        let mut state = self.lock();
+        (state.cut, state.missed) = (false, true);
+        drop(state);
         self.wake.notify_one();
     }
 

@@ -13,7 +13,10 @@ use fred::{
 };
 use nimbus_core::ports::notifier::{Notification, Subscription};
 use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
+    sync::broadcast::{
+        Receiver,
+        error::{RecvError, TryRecvError},
+    },
     task::JoinHandle,
     time::{Duration, MissedTickBehavior, interval, sleep},
 };
@@ -132,14 +135,27 @@ impl Pump {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut places = self.places();
+        let mut cutting = false;
         loop {
             tokio::select! {
                 // First what says that what comes next may have a hole in front of it.
                 biased;
                 it = events.reconnected.recv() => match it {
-                    Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
+                    Ok(_) | Err(RecvError::Lagged(_)) => {
+                        self.again().await;
+                        if std::mem::take(&mut cutting) {
+                            // What the library still holds of the former connection.
+                            while !matches!(events.messages.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
+                            self.queue.anew();
+                        }
+                    }
                     Err(RecvError::Closed) => break,
                 },
+                () = self.queue.to_be_cut() => {
+                    cutting = true;
+                    // It fails when it is being made again already.
+                    drop(self.client.force_reconnection().await);
+                }
                 it = events.moved.recv() => match it {
                     Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
                     Err(RecvError::Closed) => break,

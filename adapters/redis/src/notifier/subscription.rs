@@ -13,21 +13,13 @@ use fred::{
 };
 use nimbus_core::ports::notifier::{Notification, Subscription};
 use tokio::{
-    sync::broadcast::{
-        Receiver,
-        error::{RecvError, TryRecvError},
-    },
+    sync::broadcast::{Receiver, error::RecvError},
     task::JoinHandle,
     time::{Duration, MissedTickBehavior, interval, sleep},
 };
 
 use super::{NotifierMetrics, queue::Queue};
-use crate::{
-    checks::NodeInfo,
-    codec::notice,
-    error::Failure,
-    link::{Link, Linked},
-};
+use crate::{checks::NodeInfo, codec::notice, error::Failure, link::Link};
 
 /// How often is looked whether the slots of channels are still where they were subscribed to.
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,35 +36,15 @@ pub(super) struct RedisSubscription {
 
 impl RedisSubscription {
     pub(super) async fn open(
-        link: &Link,
+        link: &Arc<Link>,
         channels: Vec<String>,
         queue: Arc<Queue>,
         metrics: NotifierMetrics,
     ) -> Result<Self, Failure> {
-        let client = link.subscriber()?;
-        let mut events = Events {
-            messages: client.message_rx(),
-            reconnected: client.reconnect_rx(),
-            moved: client.cluster_change_rx(),
-        };
-        client.init().await?;
-        // What happened so far was before the subscription; what happens from here on may end it.
-        while events.reconnected.try_recv().is_ok() || events.moved.try_recv().is_ok() {}
-        let pump = Pump {
-            client,
-            channels,
-            sharded: link.cluster,
-            keepalive: link.keepalive,
-            quick: link.quick.clone(),
-            queue: Arc::clone(&queue),
-            metrics: metrics.clone(),
-        };
-        if let Err(failure) = pump.subscribe().await {
-            drop(pump.client.quit().await);
-            return Err(failure);
-        }
+        let line = Line::open(link, &channels).await?;
+        let pump = Pump { line, link: Arc::clone(link), channels, queue: Arc::clone(&queue), metrics: metrics.clone() };
         metrics.subscriptions.inc();
-        Ok(Self { queue, pump: tokio::spawn(pump.run(events)), metrics })
+        Ok(Self { queue, pump: tokio::spawn(pump.run()), metrics })
     }
 }
 
@@ -91,77 +63,95 @@ impl Drop for RedisSubscription {
     }
 }
 
-/// What the library tells.
-struct Events {
+/// A client of the library that listens, and what it tells.
+struct Line {
+    client: SubscriberClient,
     messages: Receiver<Message>,
     reconnected: Receiver<Server>,
     moved: Receiver<Vec<ClusterStateChange>>,
+    sharded: bool,
+}
+
+impl Line {
+    /// Connects, and subscribes.
+    async fn open(link: &Link, channels: &[String]) -> Result<Self, Failure> {
+        let client = link.subscriber()?;
+        let mut line = Self {
+            messages: client.message_rx(),
+            reconnected: client.reconnect_rx(),
+            moved: client.cluster_change_rx(),
+            client,
+            sharded: link.cluster,
+        };
+        line.client.init().await?;
+        // What happened so far was before the subscription; what happens from here on may end it.
+        while line.reconnected.try_recv().is_ok() || line.moved.try_recv().is_ok() {}
+        line.subscribe(channels).await?;
+        Ok(line)
+    }
+
+    async fn subscribe(&self, channels: &[String]) -> Result<(), Failure> {
+        if !self.sharded {
+            return Ok(self.client.subscribe(channels.to_vec()).await?);
+        }
+        for channel in channels {
+            self.client.ssubscribe(channel.as_str()).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let client = self.client.clone();
+        // A drop cannot wait, and a client that is not told to quit keeps its connection. Without a runtime the process is
+        // ending, and the connection with it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            drop(runtime.spawn(async move { drop(client.quit().await) }));
+        }
+    }
 }
 
 struct Pump {
-    client: SubscriberClient,
+    line: Line,
+    link: Arc<Link>,
     channels: Vec<String>,
-    sharded: bool,
-    keepalive: Duration,
-    /// Its commands find out where slots are; a subscription hears nothing of it.
-    quick: Linked,
     queue: Arc<Queue>,
     metrics: NotifierMetrics,
 }
 
 impl Pump {
-    async fn subscribe(&self) -> Result<(), Failure> {
-        if !self.sharded {
-            return Ok(self.client.subscribe(self.channels.clone()).await?);
-        }
-        for channel in &self.channels {
-            self.client.ssubscribe(channel.as_str()).await?;
-        }
-        Ok(())
-    }
-
-    /// On which node each channel is, as far as commands have found out; nothing outside a cluster.
+    /// On which node each channel is, as far as commands have found out (a subscription hears nothing of it); nothing outside a
+    /// cluster.
     fn places(&self) -> Vec<Option<Server>> {
-        let routing = if self.sharded { self.quick.cached_cluster_state() } else { None };
+        let routing = if self.link.cluster { self.link.quick.cached_cluster_state() } else { None };
         let Some(routing) = routing else { return Vec::new() };
         let node = |channel: &String| routing.get_server(ClusterRouting::hash_key(channel.as_bytes())).cloned();
         self.channels.iter().map(node).collect()
     }
 
     /// Until it is aborted, with the subscription.
-    async fn run(self, mut events: Events) {
-        let mut check = interval(self.keepalive);
+    async fn run(mut self) {
+        let mut check = interval(self.link.keepalive);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut places = self.places();
-        let mut cutting = false;
         loop {
             tokio::select! {
                 // First what says that what comes next may have a hole in front of it.
                 biased;
-                it = events.reconnected.recv() => match it {
-                    Ok(_) | Err(RecvError::Lagged(_)) => {
-                        self.again().await;
-                        if std::mem::take(&mut cutting) {
-                            // What the library still holds of the former connection.
-                            while !matches!(events.messages.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
-                            self.queue.anew();
-                        }
-                    }
+                () = self.queue.to_be_cut() => self.begin_anew().await,
+                it = self.line.reconnected.recv() => match it {
+                    Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
                     Err(RecvError::Closed) => break,
                 },
-                () = self.queue.to_be_cut() => {
-                    cutting = true;
-                    // It fails when it is being made again already.
-                    drop(self.client.force_reconnection().await);
-                }
-                it = events.moved.recv() => match it {
+                it = self.line.moved.recv() => match it {
                     Ok(_) | Err(RecvError::Lagged(_)) => self.again().await,
                     Err(RecvError::Closed) => break,
                 },
                 _ = check.tick() => self.check().await,
-                _ = look.tick(), if self.sharded => {
+                _ = look.tick(), if self.link.cluster => {
                     let now = self.places();
                     // The node that a slot leaves ends the subscriptions to it, and the library keeps that to itself.
                     if now != places {
@@ -170,7 +160,7 @@ impl Pump {
                         self.again().await;
                     }
                 }
-                it = events.messages.recv() => match it {
+                it = self.line.messages.recv() => match it {
                     Ok(message) => self.take(&message),
                     Err(RecvError::Lagged(lost)) => {
                         self.metrics.dropped.inc_by(lost);
@@ -186,11 +176,12 @@ impl Pump {
 
     /// A connection over which nothing is sent never breaks, however dead it is: so something is sent.
     async fn check(&self) {
-        let found = if self.sharded {
-            self.client.ping::<Value>(None).await.map(|_| true)
+        let client = &self.line.client;
+        let found = if self.link.cluster {
+            client.ping::<Value>(None).await.map(|_| true)
         } else {
             // A primary that was made a replica keeps its connections, and hears what is published only from afar.
-            let info = self.client.info::<String>(Some(InfoKind::Replication)).await;
+            let info = client.info::<String>(Some(InfoKind::Replication)).await;
             info.map(|info| NodeInfo::parse(&info).is_primary())
         };
         match found {
@@ -202,16 +193,31 @@ impl Pump {
             }
         }
         // It fails when it is being made again already.
-        drop(self.client.force_reconnection().await);
+        drop(client.force_reconnection().await);
     }
 
     async fn again(&self) {
         self.metrics.resubscribed.inc();
-        while let Err(failure) = self.subscribe().await {
+        while let Err(failure) = self.line.subscribe(&self.channels).await {
             tracing::warn!(error = %failure, "the channel could not be subscribed again, trying once more");
             sleep(RETRY).await;
         }
         self.queue.missed();
+    }
+
+    /// With a client of its own: one that makes its connections again may keep some of them.
+    async fn begin_anew(&mut self) {
+        self.metrics.resubscribed.inc();
+        loop {
+            match Line::open(&self.link, &self.channels).await {
+                Ok(line) => break self.line = line,
+                Err(failure) => {
+                    tracing::warn!(error = %failure, "the channel could not be made anew, trying once more")
+                }
+            }
+            sleep(RETRY).await;
+        }
+        self.queue.anew();
     }
 
     fn take(&self, message: &Message) {
@@ -231,17 +237,6 @@ impl Pump {
                 self.metrics.unreadable.inc();
                 self.queue.missed();
             }
-        }
-    }
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        let client = self.client.clone();
-        // A drop cannot wait, and a client that is not told to quit keeps its connection. Without a runtime the process is
-        // ending, and the connection with it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(runtime.spawn(async move { drop(client.quit().await) }));
         }
     }
 }

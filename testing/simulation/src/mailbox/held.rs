@@ -1,11 +1,11 @@
 //! What one incarnation remembers of its own claims: to make them again when the memory was lost, and to undo those of which
 //! it never heard. As the adapter over Redis does it.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use nimbus_core::{
     ClientId, Partition, ServerId, SessionId,
-    mailbox::TOKEN_BYTES,
+    mailbox::{Rival, TOKEN_BYTES, Tenure},
     ports::mailbox::{Claim, ClaimKind, Claimed},
 };
 
@@ -14,6 +14,13 @@ use nimbus_core::{
 pub(super) struct HeldClaim {
     pub(super) claim: Claim,
     pub(super) token: [u8; TOKEN_BYTES],
+    pub(super) tenure: Tenure,
+}
+
+impl HeldClaim {
+    pub(super) fn rival(&self) -> Rival<'_> {
+        Rival::claiming(&self.claim.kind, &self.tenure)
+    }
 }
 
 /// A claim whose answer never came.
@@ -42,15 +49,25 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES]) {
+    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES], tenure: Tenure) {
         let kind = match claim.kind {
             ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
             ClaimKind::Original => ClaimKind::Original,
         };
-        let newer = self.held.get(&claim.client).is_some_and(|other| other.claim.session > claim.session);
-        if !newer {
-            let claim = Claim { kind, log_end: claimed.start, ..claim };
-            self.held.insert(claim.client.clone(), HeldClaim { claim, token });
+        let held = HeldClaim { claim: Claim { kind, log_end: claimed.start, ..claim }, token, tenure };
+        let other = self.held.get(&held.claim.client);
+        let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
+        if !is_older {
+            self.held.insert(held.claim.client.clone(), held);
+        }
+    }
+
+    /// What is known of a session since it was claimed again.
+    pub(super) fn renew(&mut self, client: &ClientId, tenure: Tenure) {
+        if let Some(held) = self.held.get_mut(client)
+            && held.claim.session == tenure.session
+        {
+            held.tenure = tenure;
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::Clock,
-    mailbox::{ApplyOutcome, MailboxLimits, TOKEN_BYTES},
+    mailbox::{ApplyOutcome, MailboxLimits, TOKEN_BYTES, Tenure},
     ports::{
         log::Batch,
         mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
@@ -134,18 +134,26 @@ impl SimMailbox {
         if self.world().fails() { Err(unavailable()) } else { Ok(answer) }
     }
 
-    /// Makes a claim, now.
-    fn claim_now(&self, claim: &Claim, token: [u8; TOKEN_BYTES]) -> Result<(Claimed, Recollection), ClaimError> {
+    /// Makes a claim, now; again, if it was `held`.
+    fn claim_now(
+        &self,
+        claim: &Claim,
+        token: [u8; TOKEN_BYTES],
+        held: Option<&Tenure>,
+    ) -> Result<(Claimed, Tenure, Recollection), ClaimError> {
         let partition = self.partitions().partition_of(&claim.client);
         let now = self.clock.now();
-        let (claimed, seen) = {
+        let (claimed, tenure, seen) = {
             let mut memory = lock(&self.store.memory);
             let shelf = memory.shelf(partition, &self.store.results, now);
             let born = shelf.born;
             let claimed = shelf.rules.claim(claim, token, now)?.claimed;
             let holding = Holding { session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
-            (claimed, Recollection { partition, born, replication: memory.replication })
+            let before = shelf.tenures.get(&claim.client);
+            let tenure = held.map_or_else(|| Tenure::begin(claim.session, before), |held| held.again(before));
+            shelf.tenures.insert(claim.client.clone(), tenure.clone());
+            (claimed, tenure, Recollection { partition, born, replication: memory.replication })
         };
         lock(&self.notes).first(partition, seen.born);
         self.world().note(|| {
@@ -154,7 +162,7 @@ impl SimMailbox {
                 claim.client, claim.session, claim.server, claimed.previous
             )
         });
-        Ok((claimed, seen))
+        Ok((claimed, tenure, seen))
     }
 
     fn release_now(&self, client: &ClientId, session: SessionId) -> bool {
@@ -195,15 +203,18 @@ impl SimMailbox {
     /// Every client that a session of this process holds is claimed for it again.
     fn claim_again(&self) {
         let held = lock(&self.notes).all_held();
-        for HeldClaim { claim, token } in held {
+        for held in held {
+            let HeldClaim { claim, token, tenure } = &held;
             let partition = self.partitions().partition_of(&claim.client);
-            let superseded = self.with(partition, |shelf| shelf.is_held_by_a_newer(&claim));
-            let again = if superseded { None } else { self.claim_now(&claim, token).ok() };
+            let superseded = self.with(partition, |shelf| shelf.keeps(&claim.client, &held.rival()));
+            let again = if superseded { None } else { self.claim_now(claim, *token, Some(tenure)).ok() };
             match again {
-                Some((Claimed { previous: Some((server, session)), .. }, _)) => {
-                    self.tell(&server, Notification::Superseded { client: claim.client, session });
+                Some((claimed, tenure, _)) => {
+                    lock(&self.notes).renew(&claim.client, tenure);
+                    if let Some((server, session)) = claimed.previous {
+                        self.tell(&server, Notification::Superseded { client: claim.client.clone(), session });
+                    }
                 }
-                Some(_) => {}
                 None => {
                     lock(&self.notes).drop_held(&claim.client, claim.session);
                     let note = Notification::Superseded { client: claim.client.clone(), session: claim.session };
@@ -257,14 +268,14 @@ impl Mailbox for SimMailbox {
         let mut token = [0; TOKEN_BYTES];
         token[..8].copy_from_slice(&one.to_le_bytes());
         token[8..].copy_from_slice(&two.to_le_bytes());
-        let (claimed, seen) = self.claim_now(&claim, token)?;
+        let (claimed, tenure, seen) = self.claim_now(&claim, token, None)?;
         self.world().ledger.claimed(self.world(), &claim, &claimed);
         let former = claimed.previous.clone();
         match self.told(claimed).await {
             // The memory that the claim was made in may be gone by now, and everything else claimed again. (Over one connection
             // answers come in order, so that an adapter hears of the claim first.)
             Ok(claimed) if lock(&self.notes).is_current(seen) => {
-                lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token));
+                lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token), tenure);
                 Ok(claimed)
             }
             Ok(_) | Err(_) => {

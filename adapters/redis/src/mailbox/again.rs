@@ -162,9 +162,9 @@ impl Inner {
             return Ok(());
         }
         match outcome {
-            Ok(made) => {
-                self.held.renew(&claim.client, made.tenure);
-                if let Some((server, session)) = made.claimed.previous {
+            Ok(won) => {
+                self.held.renew(&claim.client, won.tenure);
+                if let Some((server, session)) = won.claimed.previous {
                     let note = Notification::Superseded { client: claim.client.clone(), session };
                     self.notifier.send(&server, &note).await?;
                 }

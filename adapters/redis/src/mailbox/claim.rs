@@ -51,7 +51,7 @@ pub(super) enum Why<'a> {
 
 /// A claim that was made.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct Won {
     pub(super) claimed: Claimed,
     pub(super) token: [u8; TOKEN_BYTES],
     pub(super) tenure: Tenure,
@@ -73,9 +73,9 @@ impl Inner {
         self.meet().await.map_err(ClaimError::from)?;
         let token = rand::random();
         match self.claim_as(&claim, token, Why::New).await {
-            Ok(made) => {
-                let claimed = made.claimed.clone();
-                self.held.insert(HeldClaim::new(claim, made));
+            Ok(won) => {
+                let claimed = won.claimed.clone();
+                self.held.insert(HeldClaim::new(claim, won));
                 Ok(claimed)
             }
             Err(Lost::Refused(error)) => Err(error),
@@ -91,7 +91,7 @@ impl Inner {
         claim: &Claim,
         new_token: [u8; TOKEN_BYTES],
         why: Why<'_>,
-    ) -> Result<Made, Lost> {
+    ) -> Result<Won, Lost> {
         for _ in 0..ATTEMPTS {
             let holder = match self.holder(&claim.client).await {
                 Ok(Some(holder)) => holder,
@@ -125,7 +125,7 @@ impl Inner {
                 };
                 self.memories.first(self.partitions.partition_of(&claim.client), &holder.born);
                 let claimed = Claimed { previous, applied, ..granted.claimed };
-                return Ok(Made { claimed, token: image.token, tenure });
+                return Ok(Won { claimed, token: image.token, tenure });
             }
             self.link.metrics.conflicts.inc();
         }

@@ -14,7 +14,7 @@ use nimbus_core::{
     ports::mailbox::{Claim, ClaimKind},
 };
 
-use super::claim::Made;
+use super::claim::Won;
 
 /// One claim, so that making it again finds the client as it was.
 #[derive(Debug, Clone)]
@@ -28,8 +28,8 @@ pub(super) struct HeldClaim {
 }
 
 impl HeldClaim {
-    pub(super) fn new(claim: Claim, made: Made) -> Self {
-        let Made { claimed, token, tenure } = made;
+    pub(super) fn new(claim: Claim, won: Won) -> Self {
+        let Won { claimed, token, tenure } = won;
         let kind = match claim.kind {
             // The token that was checked is not to be checked against a memory that has lost it.
             ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },

@@ -1,4 +1,5 @@
-//! One subscription's queue. Overflow drops the newcomer and leaves a mark, which the reader sees first.
+//! One subscription's queue. Overflow drops the newcomer and leaves a mark, which the reader sees first. So does whatever comes
+//! while results are held back, and then the reader sees the mark when that is over.
 
 use std::{
     collections::VecDeque,
@@ -43,12 +44,14 @@ struct State {
     bytes: usize,
     /// Something was dropped, or may have been before the subscription began.
     missed: bool,
+    /// How many hold results back.
+    holds: usize,
     closed: bool,
 }
 
 impl Queue {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, closed: false };
+        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, holds: 0, closed: false };
         Self { limits, state: Mutex::new(state), wake: Notify::new() }
     }
 
@@ -59,9 +62,11 @@ impl Queue {
         if state.closed {
             return false;
         }
+        let is_held = state.holds > 0 && matches!(notification, Notification::Results { .. });
         // An empty queue takes anything, or one huge batch would be lost every time it is sent.
         let fits = state.waiting.len() < self.limits.notifications
-            && (state.waiting.is_empty() || state.bytes + bytes <= self.limits.bytes);
+            && (state.waiting.is_empty() || state.bytes + bytes <= self.limits.bytes)
+            && !is_held;
         if fits {
             state.bytes += bytes;
             state.waiting.push_back((bytes, notification));
@@ -79,6 +84,21 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// From here on no results are taken in, until [`go_on`](Self::go_on).
+    pub(super) fn hold(&self) {
+        self.lock().holds += 1;
+    }
+
+    /// The reader has to repair: it may have missed what was held back.
+    pub(super) fn go_on(&self) {
+        {
+            let mut state = self.lock();
+            state.holds = state.holds.saturating_sub(1);
+            state.missed = true;
+        }
+        self.wake.notify_one();
+    }
+
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.wake.notify_one();
@@ -90,7 +110,8 @@ impl Queue {
             {
                 let mut state = self.lock();
                 // Ahead of what waits: the reader repairs from the mailbox, which holds everything that waits here too.
-                if std::mem::take(&mut state.missed) {
+                if state.missed && state.holds == 0 {
+                    state.missed = false;
                     return Some(Notification::MayHaveMissed);
                 }
                 if let Some((bytes, notification)) = state.waiting.pop_front() {
@@ -118,5 +139,40 @@ fn weight(notification: &Notification) -> usize {
             clients.iter().flat_map(|client| client.results.iter()).map(|stored| stored.record.weight()).sum()
         }
         Notification::Superseded { .. } | Notification::MayHaveMissed => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nimbus_core::{ClientId, Partition, Position, SessionId};
+    use ulid::Ulid;
+
+    use super::*;
+
+    fn results() -> Notification {
+        let (previous, last) = (Position(1), Position(2));
+        Notification::Results { partition: Partition(0), previous, last, clients: Vec::new() }
+    }
+
+    fn superseded() -> Notification {
+        Notification::Superseded { client: ClientId::try_new("c").unwrap(), session: SessionId(Ulid(1)) }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_is_missed_and_said_once_in_the_end() {
+        let queue = Queue::new(QueueLimits::default());
+        assert!(matches!(queue.next().await, Some(Notification::MayHaveMissed)));
+        queue.hold();
+        queue.hold();
+        assert!(!queue.push(results()) && queue.push(superseded()));
+        assert!(matches!(queue.next().await, Some(Notification::Superseded { .. })), "not results");
+        queue.go_on();
+        queue.missed();
+        assert!(!queue.push(results()) && queue.push(superseded()), "one of them holds them back still");
+        assert!(matches!(queue.next().await, Some(Notification::Superseded { .. })));
+        queue.go_on();
+        assert!(queue.push(results()));
+        assert!(matches!(queue.next().await, Some(Notification::MayHaveMissed)), "before what comes from here on");
+        assert!(matches!(queue.next().await, Some(Notification::Results { .. })));
     }
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     keys::Keys,
-    testing::{OwnRedis, World, answers, client, config, original, sdk, session},
+    testing::{OwnRedis, World, answers, client, config, original, sdk, server, session},
 };
 
 /// Of a server whose clock is ahead.
@@ -169,4 +169,27 @@ async fn rule_13_a_client_that_is_forgotten_leaves_no_tenure() {
     let starts = LogStarts { events: Position(100), results: Position(100) };
     assert_eq!(world.ports.mailbox.sweep(|_| starts).await.unwrap(), 1);
     assert!(redis.command(&["HKEYS", &hash]).await.starts_with("*0"));
+}
+
+#[tokio::test]
+async fn rule_18_what_was_told_to_nobody_is_read_before_anything_is_handed_out_again() {
+    let Some(redis) = OwnRedis::start("told to nobody", &[]).await else { return };
+    let (world, c, d) = (World::new(config(&redis.url()), 1).await, client("c"), client("d"));
+    let mut heard = listen(&world, "s1").await;
+    claim(&world, sdk(&c, "s1", 1)).await;
+    claim(&world, sdk(&d, "s1", 2)).await;
+    check_until_whole(&world).await;
+    redis.command(&["FLUSHALL"]).await;
+    // Nobody holds the client just now.
+    apply(&world, &answers(&c, 0, [1])).await;
+    // The last of the clients cannot be claimed again yet, so that it is not over when the next result comes.
+    let hash = Keys::new(&world.config.key_prefix, "", world.epoch, false).partition(Partition(0)).claim();
+    world.store.link.quick.hset::<(), _, _>(&hash, (d.as_str(), "\u{2}of a newer build")).await.unwrap();
+    assert!(world.ports.mailbox.heads(&server("s1"), &[Partition(0)]).await.is_err());
+    assert_eq!(owner(&world, &c).await, Some(session(1)));
+    // It is the first of the chain, as if nothing had been before it.
+    apply(&world, &answers(&c, 1, [2])).await;
+    let next = within("a notification", heard.next()).await;
+    assert!(matches!(next, Some(Notification::MayHaveMissed)), "{next:?}");
+    assert_eq!(told(&mut heard).await, [1]);
 }

@@ -112,7 +112,7 @@ impl Inner {
                 // It knows where it is.
                 Why::Again(held) => (claim.clone(), held.again(before)),
             };
-            let (granted, image) = self.decide(&placed, new_token, &holder).map_err(Lost::Refused)?;
+            let (granted, image) = self.decide(&placed, new_token, why, &holder).map_err(Lost::Refused)?;
             let on_its_way = matches!(why, Why::New).then(|| self.unsure.send(claim, holder.owner()));
             let written = self.write_claim(claim, &image, &tenure, &holder).await?;
             if let Some(on_its_way) = on_its_way {
@@ -136,13 +136,18 @@ impl Inner {
     fn decide(
         &self,
         claim: &Claim,
-        new_token: [u8; TOKEN_BYTES],
+        token: [u8; TOKEN_BYTES],
+        why: Why<'_>,
         holder: &Holder,
     ) -> Result<(Granted, ClaimImage), ClaimError> {
         let mut rules = PartitionMailbox::new(self.partitions.partition_of(&claim.client), self.limits);
         let clients = holder.snapshot(&claim.client).into_iter().collect();
         rules.restore(PartitionSnapshot { version: 0, applied: holder.applied, floor: Position::START, clients });
-        let granted = rules.claim(claim, new_token, self.clock.now())?;
+        let now = self.clock.now();
+        let granted = match why {
+            Why::New => rules.claim(claim, token, now)?,
+            Why::Again(held) => rules.claim_again(claim, held, holder.tenure.as_ref(), token, now)?,
+        };
         match &granted.change {
             ClaimChange::Image(image) => {
                 let image = (**image).clone();
@@ -340,7 +345,7 @@ impl super::RedisMailbox {
     /// A claim for which Redis stops between its decision and its writing.
     pub(crate) async fn claim_on_a_stopped_redis(&self, claim: Claim, stop: impl Fn()) -> Result<(), Failure> {
         let holder = self.0.holder(&claim.client).await?.ok_or_else(|| Failure::Unavailable(String::new()))?;
-        let decided = self.0.decide(&claim, [3; TOKEN_BYTES], &holder);
+        let decided = self.0.decide(&claim, [3; TOKEN_BYTES], Why::New, &holder);
         let (_, image) = decided.map_err(|error| Failure::Unavailable(error.to_string()))?;
         stop();
         let on_its_way = self.0.unsure.send(&claim, holder.owner());

@@ -193,3 +193,19 @@ async fn rule_18_what_was_told_to_nobody_is_read_before_anything_is_handed_out_a
     assert!(matches!(next, Some(Notification::MayHaveMissed)), "{next:?}");
     assert_eq!(told(&mut heard).await, [1]);
 }
+
+/// Its client got it before the loss. A Hello of that client that was delayed got another one, in the emptied Redis.
+#[tokio::test]
+async fn rule_16_a_session_that_is_claimed_again_has_the_token_that_its_client_shows() {
+    let Some(redis) = OwnRedis::start("a token", &[]).await else { return };
+    let ((one, two), c) = (servers(&redis).await, client("c"));
+    let token = two.ports.mailbox.claim(sdk(&c, "s2", 7)).await.unwrap().token;
+    check_until_whole(&two).await;
+    redis.command(&["FLUSHALL"]).await;
+    claim(&one, sdk(&c, "s1", 6)).await;
+    one.ports.mailbox.release(&c, session(6)).await.unwrap();
+    check_until_whole(&two).await;
+    two.ports.mailbox.release(&c, session(7)).await.unwrap();
+    let kind = ClaimKind::Sdk { outbox: OutboxId::new([1; 16]), session_no: 8, token: Some(token) };
+    claim(&one, Claim { kind, ..sdk(&c, "s1", 8) }).await;
+}

@@ -46,6 +46,8 @@ pub(super) struct Notes {
     /// By partition: which memory it was.
     born: BTreeMap<Partition, u64>,
     replication: Option<u64>,
+    /// Not everything was claimed again yet in the memory that is known now.
+    is_partial: bool,
 }
 
 impl Notes {
@@ -82,14 +84,19 @@ impl Notes {
     }
 
     /// What is found first is what is to be expected from now on.
-    pub(super) fn first(&mut self, partition: Partition, born: u64) {
-        self.born.entry(partition).or_insert(born);
+    pub(super) fn first(&mut self, seen: Recollection) {
+        self.born.entry(seen.partition).or_insert(seen.born);
+        self.replication.get_or_insert(seen.replication);
     }
 
-    /// Whether this is the memory that is known now.
+    /// Whether this is the memory that is known now, or one after it.
     pub(super) fn is_current(&self, seen: Recollection) -> bool {
-        self.born.get(&seen.partition).is_none_or(|born| *born == seen.born)
-            && self.replication.is_none_or(|replication| replication == seen.replication)
+        self.born.get(&seen.partition).is_none_or(|born| *born <= seen.born)
+            && self.replication.is_none_or(|replication| replication <= seen.replication)
+    }
+
+    pub(super) fn has(&self, client: &ClientId, session: SessionId) -> bool {
+        self.held.get(client).is_some_and(|held| held.claim.session == session)
     }
 
     /// Whether this is another memory than before.
@@ -97,14 +104,22 @@ impl Notes {
         let replaced = self.replication.is_some_and(|known| known != replication);
         let emptied = born.iter().any(|(partition, born)| self.born.get(partition).is_some_and(|known| known != born));
         if !replaced && !emptied {
-            self.replication.get_or_insert(replication);
-            born.iter().for_each(|(partition, born)| self.first(*partition, *born));
+            let seen =
+                |(partition, born): &(Partition, u64)| Recollection { partition: *partition, born: *born, replication };
+            born.iter().map(seen).for_each(|seen| self.first(seen));
         }
-        replaced || emptied
+        replaced || emptied || self.is_partial
     }
 
+    /// Everything is going to be claimed again in this memory.
     pub(super) fn accept(&mut self, born: Vec<(Partition, u64)>, replication: u64) {
         self.born.extend(born);
         self.replication = Some(replication);
+        self.is_partial = true;
+    }
+
+    /// And it was.
+    pub(super) fn is_whole(&mut self) {
+        self.is_partial = false;
     }
 }

@@ -147,15 +147,18 @@ impl SimMailbox {
             let mut memory = lock(&self.store.memory);
             let shelf = memory.shelf(partition, &self.store.results, now);
             let born = shelf.born;
-            let claimed = shelf.rules.claim(claim, token, now)?.claimed;
+            let before = shelf.tenures.get(&claim.client);
+            let (granted, tenure) = match held {
+                None => (shelf.rules.claim(claim, token, now)?, Tenure::begin(claim.session, before)),
+                Some(held) => (shelf.rules.claim_again(claim, held, before, token, now)?, held.again(before)),
+            };
+            let claimed = granted.claimed;
             let holding = Holding { session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
-            let before = shelf.tenures.get(&claim.client);
-            let tenure = held.map_or_else(|| Tenure::begin(claim.session, before), |held| held.again(before));
             shelf.tenures.insert(claim.client.clone(), tenure.clone());
             (claimed, tenure, Recollection { partition, born, replication: memory.replication })
         };
-        lock(&self.notes).first(partition, seen.born);
+        lock(&self.notes).first(seen);
         self.world().note(|| {
             format!(
                 "  claimed {} for {} at {}, before {:?}",
@@ -200,11 +203,15 @@ impl SimMailbox {
         }
     }
 
-    /// Every client that a session of this process holds is claimed for it again.
-    fn claim_again(&self) {
+    /// Every client that a session of this process holds is claimed for it again, one after the other.
+    async fn claim_again(&self) -> Result<(), MailboxError> {
         let held = lock(&self.notes).all_held();
         for held in held {
+            self.ask("again", 0).await?;
             let HeldClaim { claim, token, tenure } = &held;
+            if !lock(&self.notes).has(&claim.client, claim.session) {
+                continue;
+            }
             let partition = self.partitions().partition_of(&claim.client);
             let superseded = self.with(partition, |shelf| shelf.keeps(&claim.client, &held.rival()));
             let again = if superseded { None } else { self.claim_now(claim, *token, Some(tenure)).ok() };
@@ -222,6 +229,7 @@ impl SimMailbox {
                 }
             }
         }
+        Ok(())
     }
 
     /// Folds a batch in and tells the owners, in one step.
@@ -359,9 +367,11 @@ impl Mailbox for SimMailbox {
         let born: Vec<_> = found.iter().map(|(head, born)| (head.partition, *born)).collect();
         let lost = lock(&self.notes).differ(&born, replication);
         if lost {
-            self.claim_again();
+            let held_back = self.store.bus.hold(&self.life, server);
             lock(&self.notes).accept(born, replication);
-            self.store.bus.tell_own(&self.life, server, Notification::MayHaveMissed);
+            self.claim_again().await?;
+            lock(&self.notes).is_whole();
+            drop(held_back);
             return Err(unavailable());
         }
         let heads = found.into_iter().map(|(head, _)| self.store.bus.as_shown(server, head)).collect();

@@ -8,6 +8,7 @@ pub(crate) mod claims;
 pub(crate) mod notice;
 pub(crate) mod owner;
 pub(crate) mod seen;
+pub(crate) mod tenure;
 mod wire;
 
 pub(crate) use wire::{Reader, Writer};

@@ -12,6 +12,7 @@
 //! | `P seen` | hash | client → answered events, backlog | router | the client is forgotten (sweep) |
 //! | `P claim` | hash | client → claims | claim | as above |
 //! | `P owner` | hash | client → hands, session, server | claim, release | as above |
+//! | `P tenure` | hash | client → the session that held it last, and those before | claim | as above |
 //! | `P floors` | hash | client → its own floor | ack, router, claim | as above |
 //! | `P kept` | hash | client of the original protocol → its position | ack, claim | as above |
 //! | `P waiting` | sorted set | client → nothing before this waits for it | router, ack | nothing waits for it |
@@ -89,6 +90,10 @@ impl PartitionKeys {
         self.named("owner")
     }
 
+    pub(crate) fn tenure(&self) -> String {
+        self.named("tenure")
+    }
+
     pub(crate) fn floors(&self) -> String {
         self.named("floors")
     }
@@ -122,7 +127,8 @@ mod tests {
         let (client, server) = (ClientId::try_new("a:b").unwrap(), ServerId::try_new("s1").unwrap());
         let p = keys.partition(Partition(12));
         let all = [p.head(), p.notified(), p.seen(), p.claim(), p.owner(), p.floors(), p.kept(), p.waiting()];
-        for key in all.into_iter().chain([p.stream(&client), keys.channel(Partition(12), &server)]) {
+        let others = [p.tenure(), p.stream(&client), keys.channel(Partition(12), &server)];
+        for key in all.into_iter().chain(others) {
             assert!(key.contains(":{12}:") && key.contains("00000000000000000000000007"), "{key}");
         }
         let single = Keys::new("nimbus", "events", LogEpoch(Ulid(7)), false);

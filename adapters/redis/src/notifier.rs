@@ -32,6 +32,16 @@ pub(crate) struct Bus(Arc<Mutex<Vec<Listener>>>);
 /// The queue of a subscription that may be gone already.
 type Listener = (ServerId, Weak<Queue>);
 
+/// While it lives, no results are handed out.
+#[derive(Debug)]
+pub(crate) struct HeldBack(Vec<Arc<Queue>>);
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|queue| queue.go_on());
+    }
+}
+
 impl Bus {
     fn add(&self, server: &ServerId, queue: &Arc<Queue>) {
         let mut queues = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +68,16 @@ impl Bus {
         let mut any = false;
         self.each(|_, queue| any |= queue.is_cut());
         any
+    }
+
+    /// Keeps results from every subscription of this process until the guard is dropped; then all are told to repair.
+    pub(crate) fn hold(&self) -> HeldBack {
+        let mut queues = Vec::new();
+        self.each(|_, queue| {
+            queue.hold();
+            queues.push(queue);
+        });
+        HeldBack(queues)
     }
 
     /// Tells a server of this process something, without Redis in between.

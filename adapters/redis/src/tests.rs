@@ -1,5 +1,6 @@
 //! The contract suites on a real Redis, and the interleavings that the rules prevent, replayed.
 
+mod again;
 mod bytes;
 mod cluster;
 mod contracts;

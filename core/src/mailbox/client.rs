@@ -133,6 +133,15 @@ impl ClientState {
         })
     }
 
+    /// The outbox that claimed the client last, with the number of its session.
+    pub(super) fn numbered(&self) -> Option<(OutboxId, u64)> {
+        self.current.map(|current| (current.outbox, current.session_no))
+    }
+
+    pub(super) fn set_token(&mut self, token: [u8; TOKEN_BYTES]) {
+        self.token = token;
+    }
+
     /// Gives the client back to the session that had it before. Returns that session when it cannot have it back.
     pub(super) fn undo(&mut self, undo: Undo) -> Option<(ServerId, SessionId)> {
         let is_held = self.owner.as_ref().is_some_and(|owner| owner.session == undo.session);

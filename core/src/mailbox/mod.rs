@@ -12,12 +12,14 @@ mod client;
 mod fold;
 mod partition;
 mod snapshot;
+mod tenure;
 mod waiting;
 
 pub use client::Undo;
 pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, Judgement, OutboxFold, Verdict, judge};
 pub use partition::{ApplyOutcome, Folded, Granted, PartitionMailbox};
 pub use snapshot::{ClaimChange, ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
+pub use tenure::{FORMER_SESSIONS, Made, Rival, Tenure};
 
 use std::time::Duration;
 

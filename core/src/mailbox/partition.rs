@@ -1,16 +1,19 @@
 //! One partition of the mailbox.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
 };
+
+use bytes::Bytes;
 
 use crate::{
     ClientId, Partition, Position, ResultRecord, ServerId, SessionId,
     chance::HashMap,
     clock::UnixMillis,
     mailbox::{
-        ClaimChange, Judgement, LogStarts, MailboxLimits, PartitionSnapshot, TOKEN_BYTES,
+        ClaimChange, Judgement, LogStarts, MailboxLimits, PartitionSnapshot, Rival, TOKEN_BYTES, Tenure,
         client::{ClientState, Undo},
         waiting::{Chunk, Trimmed},
     },
@@ -243,6 +246,35 @@ impl PartitionMailbox {
         let image = state.image(&claim.client, self.version);
         self.account(effect.trimmed);
         Ok(Granted { claimed: effect.claimed, change: ClaimChange::Image(Box::new(image)), undo: effect.undo })
+    }
+
+    /// Takes a client over again for a session that `held` it in a memory that was lost; `last` is whose it was in this one,
+    /// held or not. Whether the holder [stays](Rival::stays) is to be asked before.
+    ///
+    /// `token` is what the session's client shows. If the session is known to be newer than the last one, it is the token from
+    /// now on: that of the last one went to a Hello that was delayed, and its client would be refused for good.
+    ///
+    /// # Errors
+    /// As [`claim`](Self::claim).
+    pub fn claim_again(
+        &mut self,
+        claim: &Claim,
+        held: &Tenure,
+        last: Option<&Tenure>,
+        token: [u8; TOKEN_BYTES],
+        now: UnixMillis,
+    ) -> Result<Granted, ClaimError> {
+        let numbered = self.clients.get(&claim.client).and_then(ClientState::numbered);
+        let again = Rival::claiming(&claim.kind, held);
+        let is_newer =
+            last.is_some_and(|last| again.compare(&Rival { numbered, tenure: last }) == Some(Ordering::Greater));
+        let mut granted = self.claim(claim, token, now)?;
+        if let (true, Some(state)) = (is_newer, self.clients.get_mut(&claim.client)) {
+            state.set_token(token);
+            granted.claimed.token = Bytes::copy_from_slice(&token);
+            granted.change = ClaimChange::Image(Box::new(state.image(&claim.client, self.version)));
+        }
+        Ok(granted)
     }
 
     /// Takes a claim back whose change could not be made durable: the session that held the client before holds it again,

@@ -4,3 +4,4 @@ mod fold;
 mod model;
 mod rules;
 mod support;
+mod tenure;

@@ -29,6 +29,10 @@ struct Channel {
     number: u64,
     waiting: VecDeque<(Instant, Notification)>,
     overflowed: bool,
+    /// Said ahead of what waits, once nothing is held back.
+    missed: bool,
+    /// No results are handed out: the mailbox is claiming again.
+    held_back: bool,
 }
 
 /// The channels of all servers: the newest subscription of each hears everything.
@@ -78,10 +82,20 @@ impl Bus {
         self.changed.notify_waiters();
     }
 
-    /// What a process tells itself: it does not go over the wire.
+    /// What a process tells itself: it does not go over the wire, and waits for nothing that does.
     pub(crate) fn tell_own(&self, life: &Life, server: &ServerId, notification: Notification) {
+        self.with_own(life, server, |channel| channel.put(Instant::now(), notification, usize::MAX));
+    }
+
+    /// Hands out no results until the guard is dropped; then the server has to repair.
+    pub(crate) fn hold<'a>(&'a self, life: &'a Life, server: &'a ServerId) -> HeldBack<'a> {
+        self.with_own(life, server, |channel| channel.held_back = true);
+        HeldBack { bus: self, life, server }
+    }
+
+    fn with_own(&self, life: &Life, server: &ServerId, act: impl FnOnce(&mut Channel)) {
         if let Some(channel) = lock(&self.channels).get_mut(server).filter(|channel| channel.life == life.id) {
-            channel.waiting.push_back((Instant::now(), notification));
+            act(channel);
         }
         self.changed.notify_waiters();
     }
@@ -116,6 +130,23 @@ impl Bus {
             head.notified = *shown;
         }
         head
+    }
+}
+
+/// While it lives, no results are handed out.
+#[derive(Debug)]
+pub(crate) struct HeldBack<'a> {
+    bus: &'a Bus,
+    life: &'a Life,
+    server: &'a ServerId,
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.bus.with_own(self.life, self.server, |channel| {
+            channel.held_back = false;
+            channel.missed = true;
+        });
     }
 }
 
@@ -163,9 +194,9 @@ impl SimNotifier {
 impl Notifier for SimNotifier {
     async fn subscribe(&self, server: &ServerId) -> Result<Box<dyn Subscription>, NotifierError> {
         self.life.request("subscribe", 0).await;
-        let first = VecDeque::from([(Instant::now(), Notification::MayHaveMissed)]);
         let number = self.bus.subscriptions.fetch_add(1, Ordering::Relaxed);
-        let channel = Channel { life: self.life.id, number, waiting: first, overflowed: false };
+        let (life, waiting) = (self.life.id, VecDeque::new());
+        let channel = Channel { life, number, waiting, overflowed: false, missed: true, held_back: false };
         lock(&self.bus.channels).insert(server.clone(), channel);
         self.life.answer().await;
         let (life, bus) = (Arc::clone(&self.life), Arc::clone(&self.bus));
@@ -208,14 +239,22 @@ impl SimSubscription {
         let Some(channel) = channels.get_mut(&self.server).filter(|channel| channel.number == self.number) else {
             return Found::Later(None);
         };
-        match channel.waiting.front() {
-            Some((due, _)) if *due > Instant::now() => Found::Later(Some(*due)),
-            Some(_) => match channel.waiting.pop_front() {
-                Some((_, notification)) => Found::Due(notification),
-                None => Found::Later(None),
-            },
-            None if std::mem::take(&mut channel.overflowed) => Found::Due(Notification::MayHaveMissed),
-            None => Found::Later(None),
+        if channel.missed && !channel.held_back {
+            channel.missed = false;
+            return Found::Due(Notification::MayHaveMissed);
+        }
+        loop {
+            match channel.waiting.pop_front() {
+                Some((due, notification)) if due > Instant::now() => {
+                    channel.waiting.push_front((due, notification));
+                    return Found::Later(Some(due));
+                }
+                // What is missed with it is said when that is over.
+                Some((_, Notification::Results { .. })) if channel.held_back => {}
+                Some((_, notification)) => return Found::Due(notification),
+                None if channel.held_back || !std::mem::take(&mut channel.overflowed) => return Found::Later(None),
+                None => return Found::Due(Notification::MayHaveMissed),
+            }
         }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use nimbus_contracts::{Sample, log::LogFixture, mailbox::MailboxFixture, notifier::NotifierFixture};
 use nimbus_core::{
-    Event, PartitionCount,
+    ClientId, Event, OutboxId, Partition, PartitionCount, Position, PrincipalId, ServerId, SessionId,
     ports::{
         log::{Log, Range},
-        mailbox::Mailbox,
+        mailbox::{Claim, ClaimKind, Mailbox},
         notifier::Notifier,
     },
 };
@@ -22,6 +22,7 @@ use crate::{
     plan::Plan,
     world::{JumpyClock, World},
 };
+use ulid::Ulid;
 
 /// A world in which nothing goes wrong.
 fn calm() -> Arc<World> {
@@ -122,6 +123,36 @@ impl NotifierFixture for Post {
 
     fn overflow(&self) -> usize {
         self.world.plan.bus_capacity + 1
+    }
+}
+
+/// A claim by a client that has a new outbox each time.
+fn claim(server: &str, id: u128) -> Claim {
+    Claim {
+        client: ClientId::try_new("c").unwrap(),
+        principal: PrincipalId::try_new("owner-of-c").unwrap(),
+        server: ServerId::try_new(server).unwrap(),
+        session: SessionId(Ulid(id)),
+        kind: ClaimKind::Sdk { outbox: OutboxId::new(id.to_le_bytes()), session_no: 1, token: None },
+        log_end: Position::START,
+    }
+}
+
+/// As over Redis: whichever id is greater, since the clocks of two servers differ.
+#[tokio::test(start_paused = true)]
+async fn a_memory_that_went_back_to_an_older_session_keeps_the_newer_one_from_nothing() {
+    for (old, new) in [(1, 9), (9, 1)] {
+        let post = Post::new(PartitionCount(std::num::NonZeroU32::MIN));
+        let elsewhere = SimMailbox::new(&Life::new(3, &post.world), &post.store, Arc::clone(&post.clock) as _);
+        let server = ServerId::try_new("s2").unwrap();
+        post.mailbox.claim(claim("s1", old)).await.unwrap();
+        post.store.copy();
+        elsewhere.heads(&server, &[Partition(0)]).await.unwrap();
+        elsewhere.claim(claim("s2", new)).await.unwrap();
+        post.store.lose_tail();
+        assert!(elsewhere.heads(&server, &[Partition(0)]).await.is_err(), "all is claimed again");
+        let next = post.mailbox.claim(claim("s1", 20)).await.unwrap();
+        assert_eq!(next.previous, Some((server, SessionId(Ulid(new)))));
     }
 }
 

@@ -24,6 +24,16 @@ pub(crate) enum Holding {
     Free { since: UnixMillis },
 }
 
+impl Holding {
+    /// The session that holds it.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self {
+            Self::Held { session, .. } => Some(*session),
+            Self::Free { .. } => None,
+        }
+    }
+}
+
 pub(crate) fn encode(hands: Hands, server: &ServerId, session: SessionId, is_original: bool) -> Bytes {
     let mut entry = Vec::with_capacity(HELD + server.as_str().len());
     entry.extend_from_slice(&hands.0);

@@ -7,7 +7,7 @@ use nimbus_contracts::Sample as _;
 use nimbus_core::{
     ClientId, Offset, OutboxId, Partition, Position, PrincipalId, ResultRecord, ServerId, SessionId,
     clock::UnixMillis,
-    mailbox::{ClaimImage, Fold, MailboxLimits, OutboxClaim, OutboxFold},
+    mailbox::{ClaimImage, Fold, Made, MailboxLimits, OutboxClaim, OutboxFold, Tenure},
     ports::{
         log::Stored,
         notifier::{ClientResults, Notification},
@@ -22,6 +22,7 @@ use super::{
     notice,
     owner::{self, Hands, Holding},
     seen::{self, Seen},
+    tenure,
 };
 use crate::backlog::Backlog;
 
@@ -46,6 +47,11 @@ fn some_claims() -> StoredClaims {
             touched: UnixMillis(1_700_000_000_000),
         },
     }
+}
+
+fn some_tenure() -> Tenure {
+    let session = |number| SessionId(Ulid(number));
+    Tenure { session: session(3), made: Made::Again, former: vec![session(9), session(1)] }
 }
 
 fn some_seen(jobs: BTreeSet<u64>) -> Seen {
@@ -98,6 +104,28 @@ fn claims_owners_and_notifications_come_back_as_they_were() {
 }
 
 #[test]
+fn a_tenure_is_read_and_written_as_version_1_does() {
+    let id = |number| [[0; 15].as_slice(), &[number]].concat();
+    let written = [vec![1], id(3), vec![2, 2], id(9), id(1)].concat();
+    assert_eq!(tenure::encode(&some_tenure()), written);
+    assert_eq!(tenure::decode(&written), Ok(some_tenure()));
+}
+
+#[test]
+fn a_tenure_counts_only_as_far_as_it_names_the_holder() {
+    let (stored, other) = (tenure::encode(&some_tenure()), SessionId(Ulid(4)));
+    assert_eq!(tenure::of_holder(Some(&stored), Some(some_tenure().session)), Some(some_tenure()));
+    assert_eq!(tenure::of_holder(Some(&stored), None), Some(some_tenure()), "it was given up");
+    assert_eq!(tenure::of_holder(None, None), None);
+    let unknown = Tenure::unknown(other, Some(&some_tenure()));
+    assert_eq!(tenure::of_holder(Some(&stored), Some(other)), Some(unknown));
+    for unreadable in [&b"\x02"[..], b"", b"\x01"] {
+        let unreadable = Bytes::from_static(unreadable);
+        assert_eq!(tenure::of_holder(Some(&unreadable), Some(other)), Some(Tenure::unknown(other, None)));
+    }
+}
+
+#[test]
 fn what_a_newer_build_wrote_is_named() {
     let newer = |bytes: Bytes| {
         let mut bytes: Vec<u8> = bytes.into();
@@ -107,7 +135,8 @@ fn what_a_newer_build_wrote_is_named() {
     let seen = seen::decode(&newer(seen::encode(&Seen::default()))).unwrap_err();
     let claims = claims::decode(&client(), &newer(claims::encode(&some_claims(), 1))).unwrap_err();
     let notice = notice::decode(&newer(notice::encode(&some_results()))).unwrap_err();
-    for error in [seen, claims, notice] {
+    let tenure = tenure::decode(&newer(tenure::encode(&some_tenure()))).unwrap_err();
+    for error in [seen, claims, notice, tenure] {
         assert!(matches!(error, Unreadable::Newer { found: 2, known: 1, .. }), "{error}");
         assert!(error.to_string().contains("newer build"));
     }
@@ -131,6 +160,7 @@ proptest! {
             seen::encode(&some_seen((5..40).chain(60..70).collect())),
             notice::encode(&some_results()),
             writer.finish(),
+            tenure::encode(&some_tenure()),
         ];
         for piece in pieces {
             let mut piece: Vec<u8> = piece.into();
@@ -138,6 +168,7 @@ proptest! {
             if cut { piece.truncate(at) } else { piece[at] ^= bits }
             drop((claims::decode(&client(), &piece), seen::decode(&piece)));
             drop((notice::decode(&piece), chunk::decode(&piece).map(drop), owner::decode(&piece)));
+            drop(tenure::decode(&piece));
         }
     }
 }

@@ -153,8 +153,8 @@ impl Inner {
     }
 
     async fn claim_one_again(&self, held: HeldClaim) -> Result<(), Failure> {
-        let HeldClaim { claim, token } = held;
-        let outcome = self.claim_as(&claim, token, Why::Again).await;
+        let HeldClaim { claim, token, tenure } = held;
+        let outcome = self.claim_as(&claim, token, Why::Again(&tenure)).await;
         if !self.held.has(&claim.client, claim.session) {
             // The session ended meanwhile, and its release may have come before this. From here on the order is certain:
             // whoever ends later finds what was written.
@@ -162,8 +162,9 @@ impl Inner {
             return Ok(());
         }
         match outcome {
-            Ok((claimed, _)) => {
-                if let Some((server, session)) = claimed.previous {
+            Ok(won) => {
+                self.held.renew(&claim.client, won.tenure);
+                if let Some((server, session)) = won.claimed.previous {
                     let note = Notification::Superseded { client: claim.client.clone(), session };
                     self.notifier.send(&server, &note).await?;
                 }

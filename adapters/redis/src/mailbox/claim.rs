@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use nimbus_core::{
     ClientId, Position, ServerId, SessionId,
-    mailbox::{ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, TOKEN_BYTES},
+    mailbox::{
+        ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, Rival, TOKEN_BYTES,
+        Tenure,
+    },
     ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
 };
 
@@ -13,6 +16,7 @@ use crate::{
         claims::{self, StoredClaims},
         owner::{self, Hands, Holding},
         seen::{self, Seen},
+        tenure,
     },
     error::Failure,
     link::{decimal, text},
@@ -33,15 +37,24 @@ pub(super) struct Holder {
     pub(super) kept: Option<Position>,
     pub(super) owner_blob: Option<Bytes>,
     pub(super) holding: Option<Holding>,
+    tenure: Option<Tenure>,
 }
 
 /// Why a claim is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why<'a> {
     /// A session opens.
     New,
     /// Redis may have lost it: only if nobody newer holds the client.
-    Again,
+    Again(&'a Tenure),
+}
+
+/// A claim that was made.
+#[derive(Debug)]
+pub(super) struct Won {
+    pub(super) claimed: Claimed,
+    pub(super) token: [u8; TOKEN_BYTES],
+    pub(super) tenure: Tenure,
 }
 
 /// How a claim that is made again can end badly.
@@ -60,8 +73,9 @@ impl Inner {
         self.meet().await.map_err(ClaimError::from)?;
         let token = rand::random();
         match self.claim_as(&claim, token, Why::New).await {
-            Ok((claimed, token)) => {
-                self.held.insert(HeldClaim::new(claim, &claimed, token));
+            Ok(won) => {
+                let claimed = won.claimed.clone();
+                self.held.insert(HeldClaim::new(claim, won));
                 Ok(claimed)
             }
             Err(Lost::Refused(error)) => Err(error),
@@ -76,8 +90,8 @@ impl Inner {
         &self,
         claim: &Claim,
         new_token: [u8; TOKEN_BYTES],
-        why: Why,
-    ) -> Result<(Claimed, [u8; TOKEN_BYTES]), Lost> {
+        why: Why<'_>,
+    ) -> Result<Won, Lost> {
         for _ in 0..ATTEMPTS {
             let holder = match self.holder(&claim.client).await {
                 Ok(Some(holder)) => holder,
@@ -91,17 +105,16 @@ impl Inner {
                 }
                 Err(failure) => return Err(failure.into()),
             };
-            if why == Why::Again && holder.is_held_by_a_newer(claim) {
-                return Err(Lost::Superseded);
-            }
-            let placed = match why {
-                Why::New => holder.place(claim),
+            let before = holder.tenure.as_ref();
+            let (placed, tenure) = match why {
+                Why::New => (holder.place(claim), Tenure::begin(claim.session, before)),
+                Why::Again(held) if holder.keeps(&Rival::claiming(&claim.kind, held)) => return Err(Lost::Superseded),
                 // It knows where it is.
-                Why::Again => claim.clone(),
+                Why::Again(held) => (claim.clone(), held.again(before)),
             };
-            let (granted, image) = self.decide(&placed, new_token, &holder).map_err(Lost::Refused)?;
-            let on_its_way = (why == Why::New).then(|| self.unsure.send(claim, holder.owner()));
-            let written = self.write_claim(claim, &image, &holder).await?;
+            let (granted, image) = self.decide(&placed, new_token, why, &holder).map_err(Lost::Refused)?;
+            let on_its_way = matches!(why, Why::New).then(|| self.unsure.send(claim, holder.owner()));
+            let written = self.write_claim(claim, &image, &tenure, &holder).await?;
             if let Some(on_its_way) = on_its_way {
                 on_its_way.answered();
             }
@@ -111,7 +124,8 @@ impl Inner {
                     _ => None,
                 };
                 self.memories.first(self.partitions.partition_of(&claim.client), &holder.born);
-                return Ok((Claimed { previous, applied, ..granted.claimed }, image.token));
+                let claimed = Claimed { previous, applied, ..granted.claimed };
+                return Ok(Won { claimed, token: image.token, tenure });
             }
             self.link.metrics.conflicts.inc();
         }
@@ -122,13 +136,18 @@ impl Inner {
     fn decide(
         &self,
         claim: &Claim,
-        new_token: [u8; TOKEN_BYTES],
+        token: [u8; TOKEN_BYTES],
+        why: Why<'_>,
         holder: &Holder,
     ) -> Result<(Granted, ClaimImage), ClaimError> {
         let mut rules = PartitionMailbox::new(self.partitions.partition_of(&claim.client), self.limits);
         let clients = holder.snapshot(&claim.client).into_iter().collect();
         rules.restore(PartitionSnapshot { version: 0, applied: holder.applied, floor: Position::START, clients });
-        let granted = rules.claim(claim, new_token, self.clock.now())?;
+        let now = self.clock.now();
+        let granted = match why {
+            Why::New => rules.claim(claim, token, now)?,
+            Why::Again(held) => rules.claim_again(claim, held, holder.tenure.as_ref(), token, now)?,
+        };
         match &granted.change {
             ClaimChange::Image(image) => {
                 let image = (**image).clone();
@@ -143,6 +162,7 @@ impl Inner {
         &self,
         claim: &Claim,
         image: &ClaimImage,
+        tenure: &Tenure,
         holder: &Holder,
     ) -> Result<Option<(Position, Option<Holding>)>, Failure> {
         let (_, keys) = self.partition_keys(&claim.client);
@@ -166,6 +186,7 @@ impl Inner {
             Bytes::from_static(if changes_hands { b"1" } else { b"0" }),
             if changes_hands { decimal(image.floor.0) } else { Bytes::new() },
             image.kept.map(|kept| decimal(kept.0)).unwrap_or_default(),
+            tenure::encode(tenure),
         ];
         let all = vec![
             keys.head(),
@@ -177,6 +198,7 @@ impl Inner {
             keys.waiting(),
             keys.notified(),
             keys.stream(&claim.client),
+            keys.tenure(),
         ];
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.claim, all, arguments).await?.list()?;
         if answer.item()?.number()? != 0 {
@@ -191,7 +213,7 @@ impl Inner {
     /// `None`: Redis has no memory of the partition.
     pub(super) async fn holder(&self, client: &ClientId) -> Result<Option<Holder>, Failure> {
         let (_, keys) = self.partition_keys(client);
-        let all = vec![keys.head(), keys.claim(), keys.seen(), keys.floors(), keys.kept(), keys.owner()];
+        let all = vec![keys.head(), keys.claim(), keys.seen(), keys.floors(), keys.kept(), keys.owner(), keys.tenure()];
         let arguments = vec![text(client.as_str())];
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.holder, all, arguments).await?.list()?;
         let mut head = answer.item()?.list()?;
@@ -202,6 +224,9 @@ impl Inner {
         let (claims_blob, seen_blob) = (answer.item()?.bytes(), answer.item()?.bytes());
         let (floor, kept) = (answer.item()?.number_if_any()?, answer.item()?.number_if_any()?);
         let owner_blob = answer.item()?.bytes();
+        let tenure_blob = answer.item()?.bytes();
+        let holding = owner_blob.as_ref().and_then(|blob| owner::decode(blob));
+        let session = holding.as_ref().and_then(Holding::session);
         Ok(Some(Holder {
             applied: Position(applied),
             born,
@@ -212,7 +237,8 @@ impl Inner {
             seen_blob,
             floor: Position(floor.unwrap_or(0)),
             kept: kept.map(Position),
-            holding: owner_blob.as_ref().and_then(|blob| owner::decode(blob)),
+            tenure: tenure::of_holder(tenure_blob.as_ref(), session),
+            holding,
             owner_blob,
         }))
     }
@@ -264,19 +290,12 @@ impl Holder {
         Claim { log_end, ..claim.clone() }
     }
 
-    /// Whether the client is held by a session that is newer than the one of `claim`. The client's own number says so where
-    /// it is known; otherwise the ids of the sessions do, as far as the clocks of two servers agree.
-    fn is_held_by_a_newer(&self, claim: &Claim) -> bool {
-        let Some((_, holder)) = self.owner() else { return false };
+    /// Whether the client is held by a session that is newer than the one that claims it again.
+    fn keeps(&self, claim: &Rival<'_>) -> bool {
+        let (Some(_), Some(tenure)) = (self.owner(), &self.tenure) else { return false };
         let current = self.claims.as_ref().and_then(|claims| claims.image.current);
-        match (&claim.kind, current) {
-            (ClaimKind::Sdk { outbox, session_no, .. }, Some(current))
-                if current.outbox == *outbox && current.session_no != *session_no =>
-            {
-                current.session_no > *session_no
-            }
-            _ => holder > claim.session,
-        }
+        let numbered = current.map(|current| (current.outbox, current.session_no));
+        Rival { numbered, tenure }.stays(claim)
     }
 
     /// Who holds the client now.
@@ -326,11 +345,12 @@ impl super::RedisMailbox {
     /// A claim for which Redis stops between its decision and its writing.
     pub(crate) async fn claim_on_a_stopped_redis(&self, claim: Claim, stop: impl Fn()) -> Result<(), Failure> {
         let holder = self.0.holder(&claim.client).await?.ok_or_else(|| Failure::Unavailable(String::new()))?;
-        let decided = self.0.decide(&claim, [3; TOKEN_BYTES], &holder);
+        let decided = self.0.decide(&claim, [3; TOKEN_BYTES], Why::New, &holder);
         let (_, image) = decided.map_err(|error| Failure::Unavailable(error.to_string()))?;
         stop();
         let on_its_way = self.0.unsure.send(&claim, holder.owner());
-        self.0.write_claim(&claim, &image, &holder).await?;
+        let tenure = Tenure::begin(claim.session, holder.tenure.as_ref());
+        self.0.write_claim(&claim, &image, &tenure, &holder).await?;
         on_its_way.answered();
         Ok(())
     }

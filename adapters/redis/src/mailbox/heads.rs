@@ -156,9 +156,14 @@ impl Inner {
             tracing::error!("redis was emptied or replaced, claiming all clients of this process again");
             // Claim first, then read (rule 18): what is applied from now on is told, what was before is read. What is in
             // partitions that cannot be asked is claimed when they can, if they have lost anything.
+            //
+            // In between nothing is handed out. A client that is claimed again late, behind others, may have results that were
+            // applied before and told to nobody; the next ones are told, and the chain of its server need not show that.
+            self.bus.cut();
+            let held_back = self.bus.hold();
             self.claim_again(|partition| born.iter().any(|(answered, _)| *answered == partition)).await?;
             self.memories.accept(born, nodes.replication);
-            self.bus.cut();
+            drop(held_back);
             // Until the sessions have read, nobody may be told "you have everything".
             return Err(Failure::Unavailable("redis had lost its memory; it is being repaired".to_owned()));
         }

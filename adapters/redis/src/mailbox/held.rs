@@ -3,15 +3,18 @@
 //! One entry for each session that is open here: bounded by the sessions the server admits.
 
 use std::{
+    cmp::Ordering,
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use nimbus_core::{
     ClientId, Position, SessionId,
-    mailbox::TOKEN_BYTES,
-    ports::mailbox::{Claim, ClaimKind, Claimed},
+    mailbox::{Rival, TOKEN_BYTES, Tenure},
+    ports::mailbox::{Claim, ClaimKind},
 };
+
+use super::claim::Won;
 
 /// One claim, so that making it again finds the client as it was.
 #[derive(Debug, Clone)]
@@ -20,16 +23,23 @@ pub(super) struct HeldClaim {
     pub(super) claim: Claim,
     /// The client shows it at its next resume, so it must stay.
     pub(super) token: [u8; TOKEN_BYTES],
+    /// Which sessions it came after, so that none of them passes for newer.
+    pub(super) tenure: Tenure,
 }
 
 impl HeldClaim {
-    pub(super) fn new(claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES]) -> Self {
+    pub(super) fn new(claim: Claim, won: Won) -> Self {
+        let Won { claimed, token, tenure } = won;
         let kind = match claim.kind {
             // The token that was checked is not to be checked against a memory that has lost it.
             ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
             ClaimKind::Original => ClaimKind::Original,
         };
-        Self { claim: Claim { kind, log_end: claimed.start, ..claim }, token }
+        Self { claim: Claim { kind, log_end: claimed.start, ..claim }, token, tenure }
+    }
+
+    fn rival(&self) -> Rival<'_> {
+        Rival::claiming(&self.claim.kind, &self.tenure)
     }
 }
 
@@ -45,8 +55,9 @@ impl Held {
     pub(super) fn insert(&self, held: HeldClaim) {
         let mut all = self.lock();
         // Two sessions of one client may claim at the same time; the newer one's answer may come first.
-        let newer = all.get(&held.claim.client).is_some_and(|other| other.claim.session > held.claim.session);
-        if !newer {
+        let other = all.get(&held.claim.client);
+        let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
+        if !is_older {
             all.insert(held.claim.client.clone(), held);
         }
     }
@@ -55,6 +66,15 @@ impl Held {
         let mut all = self.lock();
         if all.get(client).is_some_and(|held| held.claim.session == session) {
             all.remove(client);
+        }
+    }
+
+    /// What is known of a session since it was claimed again.
+    pub(super) fn renew(&self, client: &ClientId, tenure: Tenure) {
+        if let Some(held) = self.lock().get_mut(client)
+            && held.claim.session == tenure.session
+        {
+            held.tenure = tenure;
         }
     }
 

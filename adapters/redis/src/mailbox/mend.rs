@@ -23,7 +23,7 @@ impl Inner {
     /// and need not be told that it has lost its client.
     pub(super) async fn mend(&self, client: &ClientId, but: Option<SessionId>) -> Result<(), Failure> {
         let (_, keys) = self.partition_keys(client);
-        let all = vec![keys.head(), keys.claim(), keys.seen(), keys.floors(), keys.kept(), keys.owner()];
+        let all = vec![keys.head(), keys.claim(), keys.seen(), keys.floors(), keys.kept(), keys.owner(), keys.tenure()];
         let arguments = vec![text(client.as_str())];
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.holder, all, arguments).await?.list()?;
         answer.item()?;

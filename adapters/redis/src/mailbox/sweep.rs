@@ -162,6 +162,7 @@ impl Inner {
             keys.kept(),
             keys.waiting(),
             keys.stream(client),
+            keys.tenure(),
         ];
         let arguments = vec![
             text(client.as_str()),

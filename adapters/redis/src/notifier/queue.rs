@@ -1,4 +1,5 @@
-//! One subscription's queue. Overflow drops the newcomer and leaves a mark, which the reader sees first.
+//! One subscription's queue. Overflow drops the newcomer and leaves a mark, which the reader sees first. So does whatever comes
+//! while results are held back, and then the reader sees the mark when that is over.
 
 use std::{
     collections::VecDeque,
@@ -47,12 +48,14 @@ struct State {
     missed: bool,
     /// Results are not taken until the connection was made anew.
     cut: bool,
+    /// How many hold results back.
+    holds: usize,
     closed: bool,
 }
 
 impl Queue {
     pub(super) fn new(limits: QueueLimits) -> Self {
-        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, cut: false, closed: false };
+        let state = State { waiting: VecDeque::new(), bytes: 0, missed: true, cut: false, holds: 0, closed: false };
         Self { limits, state: Mutex::new(state), wake: Notify::new(), scissors: Notify::new() }
     }
 
@@ -63,9 +66,9 @@ impl Queue {
         if state.closed {
             return false;
         }
-        // Of another Redis, or of this one: who knows? Whatever it is, it is read from the mailbox when it is clear.
-        if state.cut && matches!(notification, Notification::Results { .. }) {
-            return true;
+        // It is read from the mailbox when that is over: the reader is told then.
+        if (state.cut || state.holds > 0) && matches!(notification, Notification::Results { .. }) {
+            return false;
         }
         // An empty queue takes anything, or one huge batch would be lost every time it is sent.
         let fits = state.waiting.len() < self.limits.notifications
@@ -87,16 +90,15 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// What waits, and what comes over the connection that there is, is of a Redis that was lost. Sessions repair, now and once
-    /// more when the connection was made anew.
+    /// What waits, and what comes over the connection that there is, is of a Redis that was lost: from here on no results are taken
+    /// in until there is another one, see [`anew`](Self::anew).
     pub(super) fn cut(&self) {
         let mut state = self.lock();
         state.waiting.retain(|(_, notification)| !matches!(notification, Notification::Results { .. }));
         state.bytes = 0;
-        (state.cut, state.missed) = (true, true);
+        state.cut = true;
         drop(state);
         self.scissors.notify_one();
-        self.wake.notify_one();
     }
 
     pub(super) fn is_cut(&self) -> bool {
@@ -108,11 +110,27 @@ impl Queue {
         self.scissors.notified().await;
     }
 
-    /// The connection was made anew: whatever comes from here on comes over that one.
+    /// The connection was made anew: whatever comes from here on comes over that one, and what was not taken in meanwhile has to
+    /// be read.
     pub(super) fn anew(&self) {
         let mut state = self.lock();
         (state.cut, state.missed) = (false, true);
         drop(state);
+        self.wake.notify_one();
+    }
+
+    /// From here on no results are taken in, until [`go_on`](Self::go_on).
+    pub(super) fn hold(&self) {
+        self.lock().holds += 1;
+    }
+
+    /// The reader has to repair: it may have missed what was held back.
+    pub(super) fn go_on(&self) {
+        {
+            let mut state = self.lock();
+            state.holds = state.holds.saturating_sub(1);
+            state.missed = true;
+        }
         self.wake.notify_one();
     }
 
@@ -127,7 +145,8 @@ impl Queue {
             {
                 let mut state = self.lock();
                 // Ahead of what waits: the reader repairs from the mailbox, which holds everything that waits here too.
-                if std::mem::take(&mut state.missed) {
+                if state.missed && state.holds == 0 {
+                    state.missed = false;
                     return Some(Notification::MayHaveMissed);
                 }
                 if let Some((bytes, notification)) = state.waiting.pop_front() {
@@ -155,5 +174,40 @@ fn weight(notification: &Notification) -> usize {
             clients.iter().flat_map(|client| client.results.iter()).map(|stored| stored.record.weight()).sum()
         }
         Notification::Superseded { .. } | Notification::MayHaveMissed => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nimbus_core::{ClientId, Partition, Position, SessionId};
+    use ulid::Ulid;
+
+    use super::*;
+
+    fn results() -> Notification {
+        let (previous, last) = (Position(1), Position(2));
+        Notification::Results { partition: Partition(0), previous, last, clients: Vec::new() }
+    }
+
+    fn superseded() -> Notification {
+        Notification::Superseded { client: ClientId::try_new("c").unwrap(), session: SessionId(Ulid(1)) }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_back_is_missed_and_said_once_in_the_end() {
+        let queue = Queue::new(QueueLimits::default());
+        assert!(matches!(queue.next().await, Some(Notification::MayHaveMissed)));
+        queue.hold();
+        queue.hold();
+        assert!(!queue.push(results()) && queue.push(superseded()));
+        assert!(matches!(queue.next().await, Some(Notification::Superseded { .. })), "not results");
+        queue.go_on();
+        queue.missed();
+        assert!(!queue.push(results()) && queue.push(superseded()), "one of them holds them back still");
+        assert!(matches!(queue.next().await, Some(Notification::Superseded { .. })));
+        queue.go_on();
+        assert!(queue.push(results()));
+        assert!(matches!(queue.next().await, Some(Notification::MayHaveMissed)), "before what comes from here on");
+        assert!(matches!(queue.next().await, Some(Notification::Results { .. })));
     }
 }

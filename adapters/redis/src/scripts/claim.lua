@@ -1,8 +1,8 @@
 #!lua
 -- Writes a claim that was decided, if nothing it was decided on has changed.
--- KEYS head, claim, owner, seen, floors, kept, waiting, notified, stream.
+-- KEYS head, claim, owner, seen, floors, kept, waiting, notified, stream, tenure.
 -- ARGV 1 applied as expected or '', 2 born as expected, 3 client, 4 revision as expected ('' for no claims), 5 claims,
---      6 owner, 7 server, 8 '1' when the client changes hands, 9 floor or '', 10 kept position or ''.
+--      6 owner, 7 server, 8 '1' when the client changes hands, 9 floor or '', 10 kept position or '', 11 tenure.
 -- Returns {0, applied, former owner} done, {1} conflict.
 local head = redis.call('HMGET', KEYS[1], 'applied', 'born')
 if head[2] ~= ARGV[2] or (ARGV[1] ~= '' and head[1] ~= ARGV[1]) then
@@ -38,5 +38,6 @@ if ARGV[10] ~= '' then
 end
 redis.call('HSET', KEYS[2], client, ARGV[5])
 redis.call('HSET', KEYS[3], client, ARGV[6])
+redis.call('HSET', KEYS[10], client, ARGV[11])
 redis.call('HSETNX', KEYS[8], ARGV[7], '0')
 return {0, tonumber(head[1]), former}

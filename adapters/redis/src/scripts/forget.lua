@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Forgets a client that has been idle for longer than both logs remember, if nothing about it has changed meanwhile.
--- KEYS head, claim, owner, seen, floors, kept, waiting, stream. ARGV client, claims, owner, seen ('' for none each), floor.
+-- KEYS head, claim, owner, seen, floors, kept, waiting, stream, tenure. ARGV client, claims, owner, seen ('' for none each), floor.
 -- Returns 1 when it was forgotten.
 local client = ARGV[1]
 for i = 2, 4 do
@@ -14,6 +14,7 @@ end
 for i = 2, 6 do
   redis.call('HDEL', KEYS[i], client)
 end
+redis.call('HDEL', KEYS[9], client)
 redis.call('DEL', KEYS[8])
 redis.call('ZREM', KEYS[7], client)
 -- Its own floor is forgotten with it, so the partition has to remember.

@@ -8,7 +8,9 @@ use super::support::*;
 use crate::{
     Partition, Position, ResultRecord,
     clock::UnixMillis,
-    mailbox::{ApplyOutcome, ClaimChange, LogStarts, MailboxLimits, PartitionMailbox, RETIRED_OUTBOXES},
+    mailbox::{
+        ApplyOutcome, ClaimChange, Granted, LogStarts, MailboxLimits, PartitionMailbox, RETIRED_OUTBOXES, Tenure,
+    },
     ports::{
         log::Range,
         mailbox::{Claim, ClaimError, ClaimKind, Claimed, MailboxAck},
@@ -199,6 +201,26 @@ fn a_token_is_checked_if_given() {
     assert_eq!(refuse(&mut mailbox, &with(&[8; 16], 2)), ClaimError::WrongToken);
     assert_eq!(refuse(&mut mailbox, &with(b"", 2)), ClaimError::WrongToken);
     assert_eq!(take(&mut mailbox, &with(&[7; 16], 2)).token, unknown.token);
+}
+
+/// A Hello that was delayed came to the emptied mailbox first, and was given a token of which its client never hears.
+#[test]
+fn the_token_of_the_newer_session_stands_when_it_is_claimed_again() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    let (delayed, current) = (Tenure::begin(session(9), None), Tenure::begin(session(1), None));
+    let shown = |session_no| {
+        let token = Some(Bytes::copy_from_slice(&[5; 16]));
+        Claim { kind: ClaimKind::Sdk { outbox: outbox(1), session_no, token }, ..sdk(1, session_no, 3, 0) }
+    };
+    take(&mut mailbox, &sdk(1, 1, 9, 0));
+    mailbox.release(&client("c"), session(9), NOW);
+    // Of another outbox it cannot be told which is the newer: the token may be one that was shown already.
+    mailbox.claim_again(&sdk(2, 2, 1, 0), &current, Some(&delayed), [5; 16], NOW).unwrap();
+    assert_eq!(refuse(&mut mailbox, &shown(3)), ClaimError::WrongToken);
+    let again = mailbox.claim_again(&sdk(2, 3, 1, 0), &current.again(Some(&delayed)), Some(&delayed), [5; 16], NOW);
+    let Granted { claimed, change: ClaimChange::Image(image), .. } = again.unwrap() else { panic!("no image") };
+    assert_eq!((&claimed.token[..], image.token), (&[5; 16][..], [5; 16]));
+    take(&mut mailbox, &shown(3));
 }
 
 /// The mailbox was lost, and then the answer to the first claim: the client goes on with the token that it has.

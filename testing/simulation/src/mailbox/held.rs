@@ -1,11 +1,11 @@
 //! What one incarnation remembers of its own claims: to make them again when the memory was lost, and to undo those of which
 //! it never heard. As the adapter over Redis does it.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 use nimbus_core::{
     ClientId, Partition, ServerId, SessionId,
-    mailbox::TOKEN_BYTES,
+    mailbox::{Rival, TOKEN_BYTES, Tenure},
     ports::mailbox::{Claim, ClaimKind, Claimed},
 };
 
@@ -14,6 +14,13 @@ use nimbus_core::{
 pub(super) struct HeldClaim {
     pub(super) claim: Claim,
     pub(super) token: [u8; TOKEN_BYTES],
+    pub(super) tenure: Tenure,
+}
+
+impl HeldClaim {
+    pub(super) fn rival(&self) -> Rival<'_> {
+        Rival::claiming(&self.claim.kind, &self.tenure)
+    }
 }
 
 /// A claim whose answer never came.
@@ -39,18 +46,30 @@ pub(super) struct Notes {
     /// By partition: which memory it was.
     born: BTreeMap<Partition, u64>,
     replication: Option<u64>,
+    /// Not everything was claimed again yet in the memory that is known now.
+    is_partial: bool,
 }
 
 impl Notes {
-    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES]) {
+    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES], tenure: Tenure) {
         let kind = match claim.kind {
             ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
             ClaimKind::Original => ClaimKind::Original,
         };
-        let newer = self.held.get(&claim.client).is_some_and(|other| other.claim.session > claim.session);
-        if !newer {
-            let claim = Claim { kind, log_end: claimed.start, ..claim };
-            self.held.insert(claim.client.clone(), HeldClaim { claim, token });
+        let held = HeldClaim { claim: Claim { kind, log_end: claimed.start, ..claim }, token, tenure };
+        let other = self.held.get(&held.claim.client);
+        let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
+        if !is_older {
+            self.held.insert(held.claim.client.clone(), held);
+        }
+    }
+
+    /// What is known of a session since it was claimed again.
+    pub(super) fn renew(&mut self, client: &ClientId, tenure: Tenure) {
+        if let Some(held) = self.held.get_mut(client)
+            && held.claim.session == tenure.session
+        {
+            held.tenure = tenure;
         }
     }
 
@@ -65,14 +84,19 @@ impl Notes {
     }
 
     /// What is found first is what is to be expected from now on.
-    pub(super) fn first(&mut self, partition: Partition, born: u64) {
-        self.born.entry(partition).or_insert(born);
+    pub(super) fn first(&mut self, seen: Recollection) {
+        self.born.entry(seen.partition).or_insert(seen.born);
+        self.replication.get_or_insert(seen.replication);
     }
 
-    /// Whether this is the memory that is known now.
+    /// Whether this is the memory that is known now, or one after it.
     pub(super) fn is_current(&self, seen: Recollection) -> bool {
-        self.born.get(&seen.partition).is_none_or(|born| *born == seen.born)
-            && self.replication.is_none_or(|replication| replication == seen.replication)
+        self.born.get(&seen.partition).is_none_or(|born| *born <= seen.born)
+            && self.replication.is_none_or(|replication| replication <= seen.replication)
+    }
+
+    pub(super) fn has(&self, client: &ClientId, session: SessionId) -> bool {
+        self.held.get(client).is_some_and(|held| held.claim.session == session)
     }
 
     /// Whether this is another memory than before.
@@ -80,14 +104,22 @@ impl Notes {
         let replaced = self.replication.is_some_and(|known| known != replication);
         let emptied = born.iter().any(|(partition, born)| self.born.get(partition).is_some_and(|known| known != born));
         if !replaced && !emptied {
-            self.replication.get_or_insert(replication);
-            born.iter().for_each(|(partition, born)| self.first(*partition, *born));
+            let seen =
+                |(partition, born): &(Partition, u64)| Recollection { partition: *partition, born: *born, replication };
+            born.iter().map(seen).for_each(|seen| self.first(seen));
         }
-        replaced || emptied
+        replaced || emptied || self.is_partial
     }
 
+    /// Everything is going to be claimed again in this memory.
     pub(super) fn accept(&mut self, born: Vec<(Partition, u64)>, replication: u64) {
         self.born.extend(born);
         self.replication = Some(replication);
+        self.is_partial = true;
+    }
+
+    /// And it was.
+    pub(super) fn is_whole(&mut self) {
+        self.is_partial = false;
     }
 }

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, SessionId,
     clock::UnixMillis,
-    mailbox::{MailboxLimits, PartitionMailbox, PartitionSnapshot},
-    ports::mailbox::{Claim, ClaimKind, Landmark},
+    mailbox::{MailboxLimits, PartitionMailbox, PartitionSnapshot, Rival, Tenure},
+    ports::mailbox::{ClaimKind, Landmark},
 };
 
 use crate::log::LogStore;
@@ -26,6 +26,8 @@ pub(super) struct Shelf {
     /// Which memory it is.
     pub(super) born: u64,
     pub(super) holders: BTreeMap<ClientId, Holding>,
+    /// Of those that hold their clients, and of those that did last.
+    pub(super) tenures: BTreeMap<ClientId, Tenure>,
     pub(super) landmark: Option<Landmark>,
 }
 
@@ -60,7 +62,7 @@ impl Memory {
             let start = log.find(partition, |record| record.produced >= since);
             let mut rules = PartitionMailbox::new(partition, limits);
             rules.restore(PartitionSnapshot { version: 0, applied: start, floor: start, clients: Vec::new() });
-            Shelf { rules, born: self.births, holders: BTreeMap::new(), landmark: None }
+            Shelf { rules, born: self.births, holders: BTreeMap::new(), tenures: BTreeMap::new(), landmark: None }
         })
     }
 
@@ -71,16 +73,9 @@ impl Memory {
 }
 
 impl Shelf {
-    /// Whether somebody newer than this claim holds the client: the client's own number says so where it is known, otherwise
-    /// the ids of the sessions do.
-    pub(super) fn is_held_by_a_newer(&self, claim: &Claim) -> bool {
-        let Some(holder) = self.holders.get(&claim.client) else { return false };
-        match (&holder.kind, &claim.kind) {
-            (
-                ClaimKind::Sdk { outbox: theirs, session_no: their_no, .. },
-                ClaimKind::Sdk { outbox, session_no, .. },
-            ) if theirs == outbox && their_no != session_no => their_no > session_no,
-            _ => holder.session > claim.session,
-        }
+    /// Whether a session that is newer than one that claims again holds the client.
+    pub(super) fn keeps(&self, client: &ClientId, claim: &Rival<'_>) -> bool {
+        let (Some(holder), Some(tenure)) = (self.holders.get(client), self.tenures.get(client)) else { return false };
+        Rival::claiming(&holder.kind, tenure).stays(claim)
     }
 }

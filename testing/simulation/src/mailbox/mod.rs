@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::Clock,
-    mailbox::{ApplyOutcome, MailboxLimits, TOKEN_BYTES},
+    mailbox::{ApplyOutcome, MailboxLimits, TOKEN_BYTES, Tenure},
     ports::{
         log::Batch,
         mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
@@ -134,27 +134,38 @@ impl SimMailbox {
         if self.world().fails() { Err(unavailable()) } else { Ok(answer) }
     }
 
-    /// Makes a claim, now.
-    fn claim_now(&self, claim: &Claim, token: [u8; TOKEN_BYTES]) -> Result<(Claimed, Recollection), ClaimError> {
+    /// Makes a claim, now; again, if it was `held`.
+    fn claim_now(
+        &self,
+        claim: &Claim,
+        token: [u8; TOKEN_BYTES],
+        held: Option<&Tenure>,
+    ) -> Result<(Claimed, Tenure, Recollection), ClaimError> {
         let partition = self.partitions().partition_of(&claim.client);
         let now = self.clock.now();
-        let (claimed, seen) = {
+        let (claimed, tenure, seen) = {
             let mut memory = lock(&self.store.memory);
             let shelf = memory.shelf(partition, &self.store.results, now);
             let born = shelf.born;
-            let claimed = shelf.rules.claim(claim, token, now)?.claimed;
+            let before = shelf.tenures.get(&claim.client);
+            let (granted, tenure) = match held {
+                None => (shelf.rules.claim(claim, token, now)?, Tenure::begin(claim.session, before)),
+                Some(held) => (shelf.rules.claim_again(claim, held, before, token, now)?, held.again(before)),
+            };
+            let claimed = granted.claimed;
             let holding = Holding { session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
-            (claimed, Recollection { partition, born, replication: memory.replication })
+            shelf.tenures.insert(claim.client.clone(), tenure.clone());
+            (claimed, tenure, Recollection { partition, born, replication: memory.replication })
         };
-        lock(&self.notes).first(partition, seen.born);
+        lock(&self.notes).first(seen);
         self.world().note(|| {
             format!(
                 "  claimed {} for {} at {}, before {:?}",
                 claim.client, claim.session, claim.server, claimed.previous
             )
         });
-        Ok((claimed, seen))
+        Ok((claimed, tenure, seen))
     }
 
     fn release_now(&self, client: &ClientId, session: SessionId) -> bool {
@@ -192,18 +203,25 @@ impl SimMailbox {
         }
     }
 
-    /// Every client that a session of this process holds is claimed for it again.
-    fn claim_again(&self) {
+    /// Every client that a session of this process holds is claimed for it again, one after the other.
+    async fn claim_again(&self) -> Result<(), MailboxError> {
         let held = lock(&self.notes).all_held();
-        for HeldClaim { claim, token } in held {
+        for held in held {
+            self.ask("again", 0).await?;
+            let HeldClaim { claim, token, tenure } = &held;
+            if !lock(&self.notes).has(&claim.client, claim.session) {
+                continue;
+            }
             let partition = self.partitions().partition_of(&claim.client);
-            let superseded = self.with(partition, |shelf| shelf.is_held_by_a_newer(&claim));
-            let again = if superseded { None } else { self.claim_now(&claim, token).ok() };
+            let superseded = self.with(partition, |shelf| shelf.keeps(&claim.client, &held.rival()));
+            let again = if superseded { None } else { self.claim_now(claim, *token, Some(tenure)).ok() };
             match again {
-                Some((Claimed { previous: Some((server, session)), .. }, _)) => {
-                    self.tell(&server, Notification::Superseded { client: claim.client, session });
+                Some((claimed, tenure, _)) => {
+                    lock(&self.notes).renew(&claim.client, tenure);
+                    if let Some((server, session)) = claimed.previous {
+                        self.tell(&server, Notification::Superseded { client: claim.client.clone(), session });
+                    }
                 }
-                Some(_) => {}
                 None => {
                     lock(&self.notes).drop_held(&claim.client, claim.session);
                     let note = Notification::Superseded { client: claim.client.clone(), session: claim.session };
@@ -211,6 +229,7 @@ impl SimMailbox {
                 }
             }
         }
+        Ok(())
     }
 
     /// Folds a batch in and tells the owners, in one step.
@@ -257,14 +276,14 @@ impl Mailbox for SimMailbox {
         let mut token = [0; TOKEN_BYTES];
         token[..8].copy_from_slice(&one.to_le_bytes());
         token[8..].copy_from_slice(&two.to_le_bytes());
-        let (claimed, seen) = self.claim_now(&claim, token)?;
+        let (claimed, tenure, seen) = self.claim_now(&claim, token, None)?;
         self.world().ledger.claimed(self.world(), &claim, &claimed);
         let former = claimed.previous.clone();
         match self.told(claimed).await {
             // The memory that the claim was made in may be gone by now, and everything else claimed again. (Over one connection
             // answers come in order, so that an adapter hears of the claim first.)
             Ok(claimed) if lock(&self.notes).is_current(seen) => {
-                lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token));
+                lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token), tenure);
                 Ok(claimed)
             }
             Ok(_) | Err(_) => {
@@ -348,9 +367,11 @@ impl Mailbox for SimMailbox {
         let born: Vec<_> = found.iter().map(|(head, born)| (head.partition, *born)).collect();
         let lost = lock(&self.notes).differ(&born, replication);
         if lost {
-            self.claim_again();
+            let held_back = self.store.bus.hold(&self.life, server);
             lock(&self.notes).accept(born, replication);
-            self.store.bus.tell_own(&self.life, server, Notification::MayHaveMissed);
+            self.claim_again().await?;
+            lock(&self.notes).is_whole();
+            drop(held_back);
             return Err(unavailable());
         }
         let heads = found.into_iter().map(|(head, _)| self.store.bus.as_shown(server, head)).collect();

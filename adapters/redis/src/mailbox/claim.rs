@@ -7,7 +7,10 @@ use nimbus_core::{
         ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, Rival, TOKEN_BYTES,
         Tenure,
     },
-    ports::mailbox::{Claim, ClaimError, ClaimKind, Claimed},
+    ports::{
+        mailbox::{Claim, ClaimError, ClaimKind, Claimed},
+        notifier::Notification,
+    },
 };
 
 use super::{ATTEMPTS, Inner, held::HeldClaim, mend::is_damage};
@@ -74,8 +77,13 @@ impl Inner {
         let token = rand::random();
         match self.claim_as(&claim, token, Why::New).await {
             Ok(won) => {
-                let claimed = won.claimed.clone();
-                self.held.insert(HeldClaim::new(claim, won));
+                let (claimed, client) = (won.claimed.clone(), claim.client.clone());
+                // A Redis that has lost the claim of the session before does not name it, so that nobody would tell it.
+                if let Some((server, session)) = self.held.insert(HeldClaim::new(claim, won))
+                    && claimed.previous.as_ref().is_none_or(|(_, told)| *told != session)
+                {
+                    self.bus.tell(&server, &Notification::Superseded { client, session });
+                }
                 Ok(claimed)
             }
             Err(Lost::Refused(error)) => Err(error),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use nimbus_core::{
-    ClientId, Position, SessionId,
+    ClientId, Position, ServerId, SessionId,
     mailbox::{Rival, TOKEN_BYTES, Tenure},
     ports::mailbox::{Claim, ClaimKind},
 };
@@ -52,14 +52,19 @@ impl Held {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn insert(&self, held: HeldClaim) {
+    /// Keeps the newer of two claims of one client. Says whose session is not kept any more by that: it is not claimed again, so it
+    /// has to be told that it has lost its client, if nobody else tells it.
+    pub(super) fn insert(&self, held: HeldClaim) -> Option<(ServerId, SessionId)> {
         let mut all = self.lock();
         // Two sessions of one client may claim at the same time; the newer one's answer may come first.
         let other = all.get(&held.claim.client);
         let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
-        if !is_older {
-            all.insert(held.claim.client.clone(), held);
+        if is_older {
+            return None;
         }
+        let (client, session) = (held.claim.client.clone(), held.claim.session);
+        let replaced = all.insert(client, held).map(|other| (other.claim.server, other.claim.session));
+        replaced.filter(|(_, other)| *other != session)
     }
 
     pub(super) fn remove(&self, client: &ClientId, session: SessionId) {

@@ -125,6 +125,19 @@ async fn rule_16_a_session_that_opened_after_the_loss_is_newer_than_what_is_clai
 }
 
 #[tokio::test]
+async fn rule_19_a_session_whose_claim_was_lost_is_told_when_another_takes_its_place() {
+    let Some(redis) = OwnRedis::start("a lost claim", &[]).await else { return };
+    let (world, c) = (World::new(config(&redis.url()), 1).await, client("c"));
+    let mut heard = listen(&world, "s1").await;
+    claim(&world, outbox(&c, "s1", OLD)).await;
+    check_until_whole(&world).await;
+    redis.command(&["FLUSHALL"]).await;
+    // The emptied Redis knows nobody whom it supersedes.
+    claim(&world, outbox(&c, "s1", NEW)).await;
+    assert_eq!(ends(&mut heard).await, session(OLD.into()));
+}
+
+#[tokio::test]
 async fn rule_16_two_sessions_at_one_server_are_told_apart_by_what_redis_decided() {
     let Some(redis) = OwnRedis::start("two sessions at one server", &[]).await else { return };
     let (world, c) = (World::new(config(&redis.url()), 1).await, client("c"));

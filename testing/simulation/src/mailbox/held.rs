@@ -51,7 +51,14 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn hold(&mut self, claim: Claim, claimed: &Claimed, token: [u8; TOKEN_BYTES], tenure: Tenure) {
+    /// Says whose session is not kept any more by that.
+    pub(super) fn hold(
+        &mut self,
+        claim: Claim,
+        claimed: &Claimed,
+        token: [u8; TOKEN_BYTES],
+        tenure: Tenure,
+    ) -> Option<(ServerId, SessionId)> {
         let kind = match claim.kind {
             ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
             ClaimKind::Original => ClaimKind::Original,
@@ -59,9 +66,12 @@ impl Notes {
         let held = HeldClaim { claim: Claim { kind, log_end: claimed.start, ..claim }, token, tenure };
         let other = self.held.get(&held.claim.client);
         let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
-        if !is_older {
-            self.held.insert(held.claim.client.clone(), held);
+        if is_older {
+            return None;
         }
+        let (client, session) = (held.claim.client.clone(), held.claim.session);
+        let replaced = self.held.insert(client, held).map(|other| (other.claim.server, other.claim.session));
+        replaced.filter(|(_, other)| *other != session)
     }
 
     /// What is known of a session since it was claimed again.

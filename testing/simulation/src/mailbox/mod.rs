@@ -283,7 +283,16 @@ impl Mailbox for SimMailbox {
             // The memory that the claim was made in may be gone by now, and everything else claimed again. (Over one connection
             // answers come in order, so that an adapter hears of the claim first.)
             Ok(claimed) if lock(&self.notes).is_current(seen) => {
-                lock(&self.notes).hold(claim, &claimed, claimed.token.as_ref().try_into().unwrap_or(token), tenure);
+                let client = claim.client.clone();
+                let token = claimed.token.as_ref().try_into().unwrap_or(token);
+                let replaced = lock(&self.notes).hold(claim, &claimed, token, tenure);
+                if let Some((server, session)) = replaced
+                    && claimed.previous.as_ref().is_none_or(|(_, told)| *told != session)
+                {
+                    // A memory that has lost the claim of the session before does not name it, so that nobody would tell it.
+                    let note = Notification::Superseded { client, session };
+                    self.store.bus.tell_own(&self.life, &server, note);
+                }
                 Ok(claimed)
             }
             Ok(_) | Err(_) => {

@@ -14,7 +14,7 @@ use nimbus_core::{
         mailbox::MailboxAck,
     },
     registry::{Mail, Registration},
-    session::{Action, ClientFrame, Close, Dialect, Input, Now, ServerFrame, Session, Start},
+    session::{Action, ClientFrame, Close, Dialect, Held, Input, Now, ServerFrame, Session, Start},
 };
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
@@ -83,6 +83,8 @@ pub(crate) struct Driver<W: Wire> {
     frames: Outgoing,
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
+    /// What held the client back when it was last looked at.
+    held: Option<Held>,
     /// The present of this round.
     now: Now,
     tally: Tally,
@@ -165,6 +167,7 @@ impl<W: Wire> Driver<W> {
             actions,
             frames: Outgoing::default(),
             unsaid: false,
+            held: None,
             now,
             tally,
         };
@@ -195,12 +198,14 @@ impl<W: Wire> Driver<W> {
             };
             self.now = self.shared.now();
             if self.take(event) {
+                self.shared.metrics.streams_broken.inc();
                 break;
             }
             self.take_what_is_ready();
             self.session.settle(&mut self.actions);
             self.act();
             self.recount();
+            self.count_held();
         }
         self.leave().await;
     }
@@ -247,7 +252,11 @@ impl<W: Wire> Driver<W> {
                 }
             }
             // Before the next frame is taken out of the stream: what is taken must be handled.
-            if taken == FRAMES_PER_ROUND || bytes >= BYTES_PER_ROUND || !self.session.wants_frames() {
+            if taken == FRAMES_PER_ROUND || bytes >= BYTES_PER_ROUND {
+                self.shared.metrics.streams_held.get_or_create(&metrics::TURN).inc();
+                break;
+            }
+            if !self.session.wants_frames() {
                 break;
             }
             match self.inbound.next().now_or_never() {
@@ -382,6 +391,14 @@ impl<W: Wire> Driver<W> {
         metrics.events_received.inc_by(self.tally.received);
         metrics.deliveries.inc_by(self.tally.delivered);
         self.tally = Tally { accepted_seq, ..Tally::default() };
+    }
+
+    /// Counts the moment at which something begins to hold the client back.
+    fn count_held(&mut self) {
+        let before = std::mem::replace(&mut self.held, self.session.held_by());
+        if let Some(held) = self.held.filter(|held| before != Some(*held)) {
+            self.shared.metrics.streams_held.get_or_create(&metrics::held(held)).inc();
+        }
     }
 
     fn send(&mut self, frame: ServerFrame) {

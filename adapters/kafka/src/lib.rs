@@ -29,6 +29,7 @@ mod reader;
 mod reports;
 mod shared;
 mod sizes;
+mod together;
 mod topic;
 mod topics;
 

@@ -1,5 +1,7 @@
 //! What the edge counts. Labels are closed sets, so that their number is bounded whatever clients do.
 
+use std::sync::atomic::AtomicU64;
+
 use nimbus_core::{
     Reason,
     session::{Dialect, Held},
@@ -7,7 +9,7 @@ use nimbus_core::{
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
 /// A protocol as a label.
@@ -32,6 +34,7 @@ pub struct Metrics {
     pub(crate) streams_ended: Family<ReasonLabel, Counter>,
     pub(crate) streams_broken: Counter,
     pub(crate) streams_held: Family<ReasonLabel, Counter>,
+    pub(crate) streams_held_seconds: Family<ReasonLabel, Counter<f64, AtomicU64>>,
     pub(crate) sessions_open: Gauge,
     pub(crate) events_received: Counter,
     pub(crate) events_accepted: Counter,
@@ -64,6 +67,12 @@ impl Metrics {
             "nimbus_streams_held",
             "Times that a client was held back, because it sent or left unread as much as it may",
             m.streams_held.clone(),
+        );
+        registry.register_with_unit(
+            "nimbus_streams_held",
+            "For how long, all streams together",
+            Unit::Seconds,
+            m.streams_held_seconds.clone(),
         );
         registry.register("nimbus_sessions_open", "Sessions open now", m.sessions_open.clone());
         registry.register("nimbus_events_received", "Events received", m.events_received.clone());
@@ -101,6 +110,9 @@ impl Metrics {
         }
         for why in [TURN, held(Held::InFlight), held(Held::Queue), held(Held::Window)] {
             drop(m.streams_held.get_or_create(&why));
+            if why != TURN {
+                drop(m.streams_held_seconds.get_or_create(&why));
+            }
         }
         for transient in [Reason::RateLimited, Reason::StorageFull] {
             drop(m.events_rejected.get_or_create(&reason(Some(transient))));

@@ -14,7 +14,7 @@ use nimbus_core::{
         mailbox::MailboxAck,
     },
     registry::{Mail, Registration},
-    session::{Action, ClientFrame, Close, Dialect, Held, Input, Now, ServerFrame, Session, Start},
+    session::{Action, ClientFrame, Close, Dialect, Input, Now, ServerFrame, Session, Start},
 };
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, Streaming};
@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::{
     delivery_source::{Fetched, FetchedPage, fetch},
     entrance::unreadable,
+    holding::Holding,
     opening::ReadySession,
     out::{OutHandle, Outgoing},
 };
@@ -83,8 +84,7 @@ pub(crate) struct Driver<W: Wire> {
     frames: Outgoing,
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
-    /// What held the client back when it was last looked at.
-    held: Option<Held>,
+    holding: Holding,
     /// The present of this round.
     now: Now,
     tally: Tally,
@@ -167,7 +167,7 @@ impl<W: Wire> Driver<W> {
             actions,
             frames: Outgoing::default(),
             unsaid: false,
-            held: None,
+            holding: Holding::default(),
             now,
             tally,
         };
@@ -205,7 +205,7 @@ impl<W: Wire> Driver<W> {
             self.session.settle(&mut self.actions);
             self.act();
             self.recount();
-            self.count_held();
+            self.holding.look(self.session.held_by(), self.now.instant, &self.shared.metrics);
         }
         self.leave().await;
     }
@@ -391,14 +391,6 @@ impl<W: Wire> Driver<W> {
         metrics.events_received.inc_by(self.tally.received);
         metrics.deliveries.inc_by(self.tally.delivered);
         self.tally = Tally { accepted_seq, ..Tally::default() };
-    }
-
-    /// Counts the moment at which something begins to hold the client back.
-    fn count_held(&mut self) {
-        let before = std::mem::replace(&mut self.held, self.session.held_by());
-        if let Some(held) = self.held.filter(|held| before != Some(*held)) {
-            self.shared.metrics.streams_held.get_or_create(&metrics::held(held)).inc();
-        }
     }
 
     fn send(&mut self, frame: ServerFrame) {

@@ -16,6 +16,9 @@ pub const DEFAULT_BACKLOG: u64 = 16;
 /// A fresh installation is not measured yet: connections open, groups form, Java warms up. No longer than a window.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// Nimbus' own default. Where faults are struck it is shorter, so that a killed process is missed sooner; here nobody is killed.
+const SESSION_TIMEOUT: &str = "10s";
+
 /// What a run of scenarios is made of.
 #[derive(Debug, Clone)]
 pub struct Conditions {
@@ -72,10 +75,11 @@ impl Conditions {
         SETTLE.min(self.window)
     }
 
-    /// What every process is told.
+    /// What every process is told: what it would do by itself, unless these conditions say otherwise.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let ping = self.ping.map(|ping| format!("{}ms", ping.as_millis()));
         let both = ["NIMBUS_SESSION_PING_INTERVAL", "NIMBUS_SESSION_PONG_TIMEOUT"];
-        both.into_iter().filter_map(|name| Some((name, ping.clone()?))).collect()
+        let silence = both.into_iter().filter_map(|name| Some((name, ping.clone()?)));
+        silence.chain([("NIMBUS_KAFKA_SESSION_TIMEOUT", SESSION_TIMEOUT.to_owned())]).collect()
     }
 }

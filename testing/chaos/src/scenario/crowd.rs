@@ -3,12 +3,12 @@
 //! Their application reads nothing until the cut. Half of the answers fit into the receive window and are on their side by then; the other
 //! half waits on the servers', so that there is something to replay to each of them.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use nimbus_client::{Client, Outbox, Resumed, State};
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -22,7 +22,7 @@ const AT_A_TIME: usize = 64;
 pub(super) struct Crowd {
     members: Vec<Arc<Station>>,
     meter: Arc<Meter>,
-    pub(super) way: Way,
+    way: Way,
     backlog: u64,
 }
 
@@ -36,8 +36,15 @@ pub(super) struct Return {
 }
 
 impl Crowd {
-    /// Connects so many clients over a way.
-    pub(super) async fn gather(way: Way, run: &str, size: usize, backlog: u64, bytes: usize) -> anyhow::Result<Self> {
+    /// Connects so many clients, over a way of their own.
+    pub(super) async fn gather(
+        servers: Vec<SocketAddr>,
+        run: &str,
+        size: usize,
+        backlog: u64,
+        bytes: usize,
+    ) -> anyhow::Result<Self> {
+        let way = Way::open(servers).await?;
         let (turns, mut connecting) = (Arc::new(Semaphore::new(AT_A_TIME)), JoinSet::new());
         let url = format!("http://{}", way.address());
         let window = u32::try_from(backlog / 2).unwrap_or(u32::MAX).max(1);
@@ -84,45 +91,54 @@ impl Crowd {
         timeout(PATIENCE, all).await.context("the backlog of the crowd was not accepted in time")?
     }
 
-    /// Cuts every connection, has every application read from now on, and says, when all is over, what became of each.
-    pub(super) fn cut(&self) -> (Instant, JoinSet<Return>) {
-        let mut returns = JoinSet::new();
-        for member in &self.members {
-            let (member, meter, backlog) = (Arc::clone(member), Arc::clone(&self.meter), self.backlog);
+    /// Cuts every connection, has every application read from now on, and says when that was and, when all is over, what became of
+    /// each.
+    pub(super) async fn cut(&self) -> anyhow::Result<(Instant, Vec<Return>)> {
+        let before = self.members.iter().map(|member| {
             let mut state = member.client.state();
             let session = session(&state.borrow_and_update());
+            (member, state, session)
+        });
+        let before: Vec<_> = before.collect();
+        let at = Instant::now();
+        // First the cut: whoever reads before it gives credit, and the rest of the backlog comes on the old connection.
+        self.way.cut();
+        let mut returns = JoinSet::new();
+        for (member, state, session) in before {
+            let (member, meter, backlog) = (Arc::clone(member), Arc::clone(&self.meter), self.backlog);
             returns.spawn(async move {
-                let resuming = async {
-                    loop {
-                        if state.changed().await.is_err() {
-                            return None;
-                        }
-                        let now = Instant::now();
-                        if let State::Connected(new) = &*state.borrow_and_update()
-                            && Some(&new.session_id) != session.as_ref()
-                        {
-                            return Some((now, new.resumed));
-                        }
-                    }
-                };
-                let reading = read(&member, &meter, backlog);
+                let (resuming, reading) = (resumed(state, session), read(&member, &meter, backlog));
                 let (resumed, delivered) = tokio::join!(timeout(PATIENCE, resuming), timeout(PATIENCE, reading));
                 Return { resumed: resumed.ok().flatten(), delivered: delivered.ok().flatten() }
             });
         }
-        let at = Instant::now();
-        self.way.cut();
-        (at, returns)
+        let mut over = Vec::with_capacity(self.members.len());
+        while let Some(back) = returns.join_next().await {
+            over.push(back?);
+        }
+        Ok((at, over))
     }
 
     /// Ends every client, and closes the books.
-    pub(super) async fn disperse(self) -> (Books, Vec<Violation>) {
+    pub(super) async fn disperse(&self) -> (Books, Vec<Violation>) {
         let mut books = Books::default();
         for member in &self.members {
             books += member.close(&self.meter);
             member.client.close().await;
         }
         (books, self.meter.violations())
+    }
+}
+
+/// Waits for another session than the one before; says when it came, and how it goes on.
+async fn resumed(mut state: watch::Receiver<State>, before: Option<String>) -> Option<(Instant, Resumed)> {
+    loop {
+        if let State::Connected(new) = &*state.borrow_and_update()
+            && Some(&new.session_id) != before.as_ref()
+        {
+            return Some((Instant::now(), new.resumed));
+        }
+        state.changed().await.ok()?;
     }
 }
 

@@ -53,13 +53,12 @@ impl Ground {
         }
     }
 
-    /// Another way to the same servers.
-    pub(super) async fn another_way(&self) -> std::io::Result<Way> {
-        let servers = match self {
+    /// Where the servers listen.
+    pub(super) fn servers(&self) -> Vec<SocketAddr> {
+        match self {
             Self::Distributed(site) => site.servers(),
             Self::Embedded(alone) => alone.servers(),
-        };
-        Way::open(servers).await
+        }
     }
 
     /// Everything of Nimbus that runs, by name.

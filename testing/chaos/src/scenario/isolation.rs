@@ -10,7 +10,10 @@ use super::{
     misfits::{Misfit, Misfits},
     stage::Stage,
 };
-use crate::memory::{Memory, Watch};
+use crate::{
+    memory::{Memory, Watch},
+    way::Way,
+};
 
 /// How much worse the p99 of the others may be.
 const BOUND: f64 = 1.5;
@@ -20,11 +23,11 @@ const GROWTH_MIB: f64 = 256.0;
 
 /// Which metric shows whom: labels are closed sets, so it is the kind of behaviour that is counted, never a client.
 const SHOWS: [(Misfit, &str); 7] = [
-    (Misfit::NeverReader, r#"nimbus_streams_held_total{reason="window"}"#),
+    (Misfit::NeverReader, r#"nimbus_streams_held_seconds_total{reason="window"}"#),
     (Misfit::Flooder, r#"nimbus_streams_held_total{reason="turn"}"#),
     (Misfit::Flooder, r#"nimbus_streams_held_total{reason="in_flight"}"#),
-    (Misfit::Flapper, "nimbus_streams_broken_total"),
     (Misfit::Flapper, r#"nimbus_streams_opened_total{protocol="v1"}"#),
+    (Misfit::Flapper, "nimbus_streams_broken_total"),
     (Misfit::Poison, r#"nimbus_executor_dead_letters_total{reason="poison"}"#),
     (Misfit::Poison, r#"nimbus_executor_dead_letters_total{reason="panicked"}"#),
 ];
@@ -35,7 +38,7 @@ pub(super) async fn play(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     counters.push(shown(stage).await?);
     stage.say("four clients begin to behave badly");
     let watch = Watch::begin(stage.ground.pids());
-    let way = stage.ground.another_way().await?;
+    let way = Way::open(stage.ground.servers()).await?;
     let misfits = Misfits::loose(way.address(), &stage.run, stage.conditions.payload_bytes)?;
     let then = stage.window(stage.conditions.window).await;
     counters.push(shown(stage).await?);

@@ -5,6 +5,7 @@
 //! bound. A figure beyond its bound is told and fails nothing, as every time here: what fails is what the books say, a client that does not
 //! come back, and a process that ends by itself.
 
+mod apart;
 mod conditions;
 mod crowd;
 mod ground;

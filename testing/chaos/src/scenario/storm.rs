@@ -1,16 +1,17 @@
 //! A storm of reconnects: thousands of clients lose their connection in the same moment, as behind a balancer that restarts, and come
 //! back, each to resume where it was, while others go on sending over a way of their own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use nimbus_client::Resumed;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     Finding,
+    apart::Apart,
     crowd::{Crowd, Return},
     report::count,
-    stage::{PATIENCE, Stage},
+    stage::Stage,
 };
 
 /// Within this everybody has a session again.
@@ -19,29 +20,32 @@ const RESUMED_WITHIN: f64 = 10.0;
 const REPLAYED_WITHIN: f64 = 1.0;
 /// How much worse the p99 of the others may be.
 const BOUND: f64 = 2.0;
+/// Of the crowd and its way.
+const THREADS: usize = 2;
 /// What was accepted last is executed and delivered as far as it can be before the cut.
 const REST: Duration = Duration::from_secs(2);
 
 pub(super) async fn play(stage: &mut Stage<'_>) -> anyhow::Result<()> {
     let conditions = stage.conditions;
     stage.say(&format!("{} clients connect", conditions.crowd));
-    let way = stage.ground.another_way().await?;
-    let run = stage.run.clone();
-    let crowd = Crowd::gather(way, &run, conditions.crowd, conditions.backlog, conditions.payload_bytes).await?;
+    let apart = Apart::new("crowd", THREADS)?;
+    let (servers, run) = (stage.ground.servers(), stage.run.clone());
+    let (size, backlog, bytes) = (conditions.crowd, conditions.backlog, conditions.payload_bytes);
+    let gathering = apart.run(async move { Crowd::gather(servers, &run, size, backlog, bytes).await });
+    let crowd = Arc::new(gathering.await??);
     // With the crowd connected: what it costs to have them is no part of the storm.
     let steady = stage.steady().await?;
     stage.say("they send what they will not have read");
-    crowd.fill().await?;
+    let filled = Arc::clone(&crowd);
+    apart.run(async move { filled.fill().await }).await??;
     stage.wait(REST.min(conditions.window)).await?;
     stage.answered().await?;
     stage.say("all of them are cut");
-    let (at, mut returning) = crowd.cut();
-    let then = stage.window(conditions.window).await?;
-    let mut returns = Vec::with_capacity(conditions.crowd);
-    while let Some(back) = timeout(2 * PATIENCE, returning.join_next()).await? {
-        returns.push(back?);
-    }
-    let (books, violations) = crowd.disperse().await;
+    let cut = Arc::clone(&crowd);
+    let returning = apart.run(async move { cut.cut().await });
+    let (then, returned) = tokio::join!(stage.window(conditions.window), returning);
+    let (then, (at, returns)) = (then?, returned??);
+    let (books, violations) = apart.run(async move { crowd.disperse().await }).await?;
     stage.act.books += books;
     stage.act.violations.extend(violations);
     tell(stage, at, &returns);

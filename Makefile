@@ -77,6 +77,11 @@ chaos: libraries ## Breaks a real installation under load for MINUTES (30), from
 	$(CARGO) build --release --package nimbus --package nimbus-chaos
 	@exec $(or $(CARGO_TARGET_DIR),target)/release/nimbus chaos --minutes $(MINUTES) --seed $(or $(SEED),1) $(ARGS)
 
+# In the release build, some twelve minutes for all of them on an otherwise idle machine.
+scenarios: libraries ## Measures what clients feel of a rolling restart, a storm of reconnects, clients that behave badly; ARGS="storm --on embedded"
+	$(CARGO) build --release --package nimbus --package nimbus-chaos
+	@exec $(or $(CARGO_TARGET_DIR),target)/release/nimbus chaos scenarios $(ARGS)
+
 lint: libraries ## Clippy with warnings as errors, and the lint over architecture, files and documents
 	$(CARGO) clippy $(PACKAGES) --all-targets -- -D warnings
 	$(CARGO) test --quiet --package nimbus-tests --test lint
@@ -129,4 +134,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate chaos lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate chaos scenarios lint fmt fmt-check bench build doc clean tools python

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use crate::{
-    Answer, Builder, Error, Event, Incoming, Seq, State,
+    Answer, Builder, Departures, Error, Event, Incoming, Seq, State,
     shared::{Progress, Shared},
 };
 
@@ -258,6 +258,11 @@ impl Client {
     /// What the connection is doing.
     pub fn state(&self) -> watch::Receiver<State> {
         self.shared().state.subscribe()
+    }
+
+    /// How its sessions ended so far; those that it never had (a connect that failed) do not count.
+    pub fn departures(&self) -> Departures {
+        self.shared().with(|core, _| core.machine.departures())
     }
 
     /// Says that no more events will be sent, and returns at once. The server delivers what is outstanding;

@@ -56,5 +56,5 @@ pub use self::{
     event::{Event, MAX_PAYLOAD_BYTES, Seq},
     incoming::{Answer, Body, Extra, ExtraKind, Failure, Gap, Incoming, Outcome, Part, PartKind, Push},
     outbox::{DEFAULT_CAPACITY, Outbox},
-    state::{Resumed, Session, State},
+    state::{Departures, Resumed, Session, State},
 };

@@ -36,6 +36,15 @@ pub struct Session {
     pub resumed: Resumed,
 }
 
+/// How the sessions of a client ended that it went on from: a rolling restart shows as the first, a broken network as the second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Departures {
+    /// Left because the server had said that it goes away.
+    pub asked: u64,
+    /// Ended without such a word: the connection broke, the server died, or it ended the session for another reason.
+    pub lost: u64,
+}
+
 /// How deliveries go on after a connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumed {

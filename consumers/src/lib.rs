@@ -23,7 +23,7 @@ mod testing;
 pub use catalogue::Catalogue;
 pub use config::{ExecutorConfig, RouterConfig};
 pub use error::{CatalogueError, ConsumersError};
-pub use lane::{ExecutorPorts, JOBS_GROUP, ORDERED_GROUP, run_executors};
+pub use lane::{ExecutorPorts, JOBS_GROUP, ORDERED_GROUP, keep_panics_of_executors, run_executors};
 pub use metrics::{ExecutorMetrics, RouterMetrics};
 pub use retry::Backoff;
 pub use router::{Evidence, ROUTER_GROUP, RouterPorts, evidence, run_router};

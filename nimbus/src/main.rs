@@ -93,6 +93,7 @@ fn client(mut args: ClientArgs, environment: &Environment) -> Result<Exit, Failu
 
 fn serve(role: Role, environment: &Environment, args: &ServeArgs, is_dev: bool) -> Result<Exit, Failure> {
     let loaded = load(environment)?;
+    nimbus_consumers::keep_panics_of_executors();
     block_on(cli::serve::run(role, &loaded, Greeting::of(args, is_dev)))
 }
 

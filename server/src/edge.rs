@@ -28,6 +28,7 @@ use crate::{
     config::EdgeConfig,
     connection::Plain,
     dispatch,
+    gentle::Gentle,
     metrics::Metrics,
     original::OriginalService,
     shared::{EdgePorts, Shared},
@@ -43,8 +44,9 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// charges each 256 bytes less its length against half of this window. With these two windows eight streams of a connection
 /// can be stalled and full of the smallest events before that happens; with the library's defaults not even one.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
-/// Into how many steps a drain is divided, so that clients do not all reconnect at once.
-const DRAIN_STEPS: u32 = 20;
+/// How far apart sessions are told of a drain at least; where there are more of them than moments, some are told together. Each
+/// reconnect is work for another server, so that a hundred of them in one moment are felt by everybody else there.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
 /// Which part of the drain window is used for telling sessions; the rest is for them to end.
 const DRAIN_PACING: f64 = 0.5;
 
@@ -79,7 +81,7 @@ impl Edge {
     /// # Errors
     /// [`EdgeError`]: the listener or the notifier failed. Retry by starting again.
     pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), EdgeError> {
-        self.run(TcpIncoming::from(listener).with_nodelay(Some(true)), stop).await
+        self.run(Gentle::new(TcpIncoming::from(listener).with_nodelay(Some(true))), stop).await
     }
 
     /// [`serve`](Self::serve) over connections that come from elsewhere than a TCP listener.
@@ -156,12 +158,11 @@ impl Edge {
         let deadline = Instant::now() + window;
         let mut inboxes = self.shared.registry.inboxes();
         chance::shuffle(&mut inboxes);
-        let step = window.mul_f64(DRAIN_PACING) / DRAIN_STEPS;
-        let per_step = inboxes.len().div_ceil(DRAIN_STEPS as usize).max(1);
-        for (n, some) in inboxes.chunks(per_step).enumerate() {
-            if n > 0 {
-                tokio::time::sleep(step).await;
-            }
+        let pace = Pace::new(inboxes.len(), window);
+        let began = Instant::now();
+        for (n, some) in (0..).zip(inboxes.chunks(pace.together)) {
+            // From the beginning, not from the one before: what a late wake-up costs does not add up.
+            tokio::time::sleep_until(began + pace.step * n).await;
             some.iter().for_each(|inbox| inbox.drain());
         }
         // Sessions that opened while the others were told.
@@ -175,6 +176,26 @@ impl Edge {
     }
 }
 
+/// How sessions are told of a drain, one after the other, in an order that is drawn.
+#[derive(Debug, PartialEq, Eq)]
+struct Pace {
+    /// So many at a time.
+    together: usize,
+    /// From one time to the next.
+    step: Duration,
+}
+
+impl Pace {
+    /// Evenly over the part of the window that is for telling.
+    fn new(sessions: usize, window: Duration) -> Self {
+        let pacing = window.mul_f64(DRAIN_PACING);
+        let moments = (pacing.as_millis() / DRAIN_STEP.as_millis()).max(1);
+        let together = sessions.div_ceil(usize::try_from(moments).unwrap_or(usize::MAX)).max(1);
+        let steps = u32::try_from(sessions.div_ceil(together)).unwrap_or(u32::MAX).max(1);
+        Self { together, step: pacing / steps }
+    }
+}
+
 async fn set_serving(health: &HealthReporter, serving: bool) {
     let status = match serving {
         true => tonic_health::ServingStatus::Serving,
@@ -182,5 +203,24 @@ async fn set_serving(health: &HealthReporter, serving: bool) {
     };
     for service in ["", "nimbus.v1.Gateway", "nimbus.NimbusService"] {
         health.set_service_status(service, status).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drain_tells_sessions_evenly_over_half_of_its_window_and_few_at_a_time() {
+        let window = Duration::from_secs(5);
+        for sessions in [0, 1, 2, 7, 100, 500, 501, 5_000, 100_000] {
+            let Pace { together, step } = Pace::new(sessions, window);
+            let steps = sessions.div_ceil(together);
+            assert!(step * u32::try_from(steps).unwrap() <= window / 2, "{sessions}");
+            // A thousandth of them in one moment, or one.
+            assert!(together <= sessions.div_ceil(400).max(1), "{sessions}: {together} together");
+            assert!(sessions < 2 || step * u32::try_from(steps).unwrap() > window / 4, "{sessions}: too soon");
+        }
+        assert_eq!(Pace::new(5_000, Duration::ZERO).step, Duration::ZERO, "no window, no pacing");
     }
 }

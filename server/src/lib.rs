@@ -10,6 +10,7 @@ pub mod config;
 mod connection;
 mod dispatch;
 mod edge;
+mod gentle;
 mod metrics;
 mod original;
 mod rate;

@@ -1,10 +1,15 @@
 //! What the edge counts. Labels are closed sets, so that their number is bounded whatever clients do.
 
-use nimbus_core::{Reason, session::Dialect};
+use std::sync::atomic::AtomicU64;
+
+use nimbus_core::{
+    Reason,
+    session::{Dialect, Held},
+};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::Registry,
+    registry::{Registry, Unit},
 };
 
 /// A protocol as a label.
@@ -17,7 +22,7 @@ pub(crate) struct ProtocolLabel {
 /// A reason as a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
-    /// As in docs/errors.md, or `OK`.
+    /// As in docs/errors.md, or `OK`; of what holds a stream back, in small letters.
     pub(crate) reason: &'static str,
 }
 
@@ -27,6 +32,9 @@ pub struct Metrics {
     pub(crate) streams_opened: Family<ProtocolLabel, Counter>,
     pub(crate) streams_open: Family<ProtocolLabel, Gauge>,
     pub(crate) streams_ended: Family<ReasonLabel, Counter>,
+    pub(crate) streams_broken: Counter,
+    pub(crate) streams_held: Family<ReasonLabel, Counter>,
+    pub(crate) streams_held_seconds: Family<ReasonLabel, Counter<f64, AtomicU64>>,
     pub(crate) sessions_open: Gauge,
     pub(crate) events_received: Counter,
     pub(crate) events_accepted: Counter,
@@ -50,6 +58,22 @@ impl Metrics {
         registry.register("nimbus_streams_opened", "Streams opened", m.streams_opened.clone());
         registry.register("nimbus_streams_open", "Streams open now", m.streams_open.clone());
         registry.register("nimbus_streams_ended", "Streams ended by this server, by reason", m.streams_ended.clone());
+        registry.register(
+            "nimbus_streams_broken",
+            "Streams of a session that ended without a word: the connection broke, or the client dropped it",
+            m.streams_broken.clone(),
+        );
+        registry.register(
+            "nimbus_streams_held",
+            "Times that a client was held back, because it sent or left unread as much as it may",
+            m.streams_held.clone(),
+        );
+        registry.register_with_unit(
+            "nimbus_streams_held",
+            "For how long, all streams together",
+            Unit::Seconds,
+            m.streams_held_seconds.clone(),
+        );
         registry.register("nimbus_sessions_open", "Sessions open now", m.sessions_open.clone());
         registry.register("nimbus_events_received", "Events received", m.events_received.clone());
         registry.register("nimbus_events_accepted", "Events made durable and accepted", m.events_accepted.clone());
@@ -84,6 +108,12 @@ impl Metrics {
         for known in Reason::ALL {
             drop(m.streams_ended.get_or_create(&reason(Some(*known))));
         }
+        for why in [TURN, held(Held::InFlight), held(Held::Queue), held(Held::Window)] {
+            drop(m.streams_held.get_or_create(&why));
+            if why != TURN {
+                drop(m.streams_held_seconds.get_or_create(&why));
+            }
+        }
         for transient in [Reason::RateLimited, Reason::StorageFull] {
             drop(m.events_rejected.get_or_create(&reason(Some(transient))));
         }
@@ -97,6 +127,20 @@ pub(crate) fn protocol(dialect: Dialect) -> ProtocolLabel {
         protocol: match dialect {
             Dialect::V1 => "v1",
             Dialect::Original => "original",
+        },
+    }
+}
+
+/// What is held back for having sent more than is taken in one turn.
+pub(crate) const TURN: ReasonLabel = ReasonLabel { reason: "turn" };
+
+/// The label of what holds a client back.
+pub(crate) const fn held(held: Held) -> ReasonLabel {
+    ReasonLabel {
+        reason: match held {
+            Held::InFlight => "in_flight",
+            Held::Queue => "queue",
+            Held::Window => "window",
         },
     }
 }

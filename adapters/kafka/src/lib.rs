@@ -30,6 +30,7 @@ mod reader;
 mod reports;
 mod shared;
 mod sizes;
+mod together;
 mod topic;
 mod topics;
 

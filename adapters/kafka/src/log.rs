@@ -112,9 +112,13 @@ impl<R: TopicRecord> Log<R> for TopicLog<R> {
 
     async fn range(&self, partition: Partition) -> Result<Range, LogError> {
         self.check(partition)?;
-        let shared = Arc::clone(&self.running.shared);
-        let ask = move || range::range(&shared.client, &shared.name(R::TOPIC), partition);
-        blocking(&self.running.shared.questions, ask).await
+        let shared = &self.running.shared;
+        let question = async || {
+            let asked = Arc::clone(shared);
+            let ask = move || range::range(&asked.client, &asked.name(R::TOPIC), partition);
+            blocking(&shared.questions, ask).await
+        };
+        shared.range(R::TOPIC, partition).ask(question).await
     }
 
     async fn read(&self, partition: Partition, from: Position, max_bytes: usize) -> Result<Batch<R>, LogError> {

@@ -8,12 +8,15 @@ use std::{
     thread::JoinHandle,
 };
 
-use nimbus_core::{LogEpoch, ports::log::LogError};
+use nimbus_core::{
+    LogEpoch, Partition,
+    ports::log::{LogError, Range},
+};
 use tokio::sync::Semaphore;
 
 use crate::{
     KafkaConfig, client::Asking, gate::Gate, known_groups::KnownGroups, metrics::Metrics, producer::Producer,
-    reader::Readers, topic::Topic,
+    reader::Readers, together::Together, topic::Topic,
 };
 
 pub(crate) struct Shared {
@@ -29,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) client: Asking,
     /// For questions, but for reads, which have their own.
     pub(crate) questions: Arc<Semaphore>,
+    /// Where partitions begin and end: by [`Topic::index`], then by partition.
+    ranges: [Vec<Together<Result<Range, LogError>>>; 3],
     /// By [`Topic::index`].
     names: [Arc<str>; 3],
     closed: AtomicBool,
@@ -53,7 +58,9 @@ impl Shared {
         producer: Arc<Producer>,
         client: Asking,
     ) -> Self {
+        let partitions = config.partitions.len();
         Self {
+            ranges: Topic::ALL.map(|_| (0..partitions).map(|_| Together::default()).collect()),
             names: Topic::ALL.map(|topic| Arc::from(config.topics.of(topic))),
             readers: Arc::new(Readers::new(config.reading(), metrics.clone())),
             groups: KnownGroups::new(&config.known_groups),
@@ -71,6 +78,11 @@ impl Shared {
 
     pub(crate) fn name(&self, topic: Topic) -> Arc<str> {
         Arc::clone(&self.names[topic.index()])
+    }
+
+    /// Those who ask for the range of a partition. There is one.
+    pub(crate) fn range(&self, topic: Topic, partition: Partition) -> &Together<Result<Range, LogError>> {
+        &self.ranges[topic.index()][partition.0 as usize]
     }
 
     pub(crate) fn open(&self) -> Result<(), LogError> {

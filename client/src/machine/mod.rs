@@ -34,7 +34,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::record::{Memory, Record};
 use self::{backoff::Backoff, downstream::Downstream, upstream::Upstream};
-use crate::{Error, Session, State};
+use crate::{Departures, Error, Session, State};
 
 /// How long a connect and its handshake may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,6 +156,7 @@ pub(crate) struct Machine {
     finishing: bool,
     /// How long suspects are still waited for, as of the last loss: connected time counts, over all connections.
     patience: Duration,
+    departures: Departures,
 }
 
 impl Machine {
@@ -176,6 +177,7 @@ impl Machine {
             recorded_position,
             finishing: false,
             patience: options.unknown_after,
+            departures: Departures::default(),
             options,
         }
     }
@@ -295,6 +297,11 @@ impl Machine {
             Phase::Ended(None) => State::Closed,
             Phase::Ended(Some(error)) => State::Failed(error.clone()),
         }
+    }
+
+    /// How sessions ended that were gone on from.
+    pub(crate) const fn departures(&self) -> Departures {
+        self.departures
     }
 
     /// Changes whenever [`state`](Self::state) does.

@@ -60,6 +60,10 @@ impl Machine {
             if has_held {
                 self.backoff.reset();
             }
+            match live.leaving {
+                Some(_) => self.departures.asked += 1,
+                None => self.departures.lost += 1,
+            }
             if let Some(leaving) = live.leaving {
                 let delay = leaving.retry_at.saturating_duration_since(now);
                 if has_held {

@@ -6,7 +6,7 @@ use nimbus_proto::v1::{self, client_frame::Kind as Up, server_frame::Kind as Dow
 use tonic::{Code, Status};
 
 use super::gateway::{FakeGateway, in_time, welcome};
-use crate::{Client, Error, Event, Incoming, Outcome, Resumed, State, status::encode_details};
+use crate::{Client, Departures, Error, Event, Incoming, Outcome, Resumed, State, status::encode_details};
 
 #[tokio::test]
 async fn what_was_not_accepted_is_sent_again_and_no_answer_comes_twice() {
@@ -88,6 +88,10 @@ async fn go_away_is_obeyed() {
     assert!(since.elapsed() >= Duration::from_millis(390), "{:?}", since.elapsed());
     assert_eq!(hello.first_unaccepted, 2);
     assert_eq!(server.event().await.seq, 2);
+    assert_eq!(client.departures(), Departures { asked: 1, lost: 0 });
+    server.fail(Status::unavailable("crash"));
+    gateway.welcomed().await;
+    assert_eq!(client.departures(), Departures { asked: 1, lost: 1 });
 }
 
 #[tokio::test]

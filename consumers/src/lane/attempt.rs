@@ -15,7 +15,10 @@ use nimbus_core::{
     },
 };
 
-use super::parts::fits;
+use super::{
+    fence::{Within, place, within},
+    parts::fits,
+};
 use crate::{catalogue::Entry, metrics};
 
 /// How an attempt ended.
@@ -41,7 +44,7 @@ pub(super) enum Begun<'a> {
 pub(super) fn begin<'a>(entry: &'a Entry, job: Job<'a>) -> Begun<'a> {
     // Unwind safety: nothing that the executor was lent is used again after a panic except the part sink, which a panic
     // cannot leave half changed.
-    match catch_unwind(AssertUnwindSafe(|| entry.executor.run(job))) {
+    match catch_unwind(AssertUnwindSafe(|| within(|| entry.executor.run(job)))) {
         Ok(Run::Now(outcome)) => Begun::Ended(Ended::Outcome(outcome)),
         Ok(Run::Later(work)) => Begun::Later(work),
         Err(panic) => Begun::Ended(Ended::Panicked(words(panic))),
@@ -50,14 +53,14 @@ pub(super) fn begin<'a>(entry: &'a Entry, job: Job<'a>) -> Begun<'a> {
 
 /// Waits for an attempt that is on its way, as long as it may take.
 pub(super) async fn finish(entry: &Entry, work: BoxFuture<'_, Outcome>) -> Ended {
-    let mut work = AssertUnwindSafe(work).catch_unwind();
+    let mut work = AssertUnwindSafe(Within(work)).catch_unwind();
     let ended = match tokio::time::timeout(entry.time_limit, &mut work).await {
         Ok(Ok(outcome)) => Ended::Outcome(outcome),
         Ok(Err(panic)) => Ended::Panicked(words(panic)),
         Err(_) => Ended::TimedOut,
     };
     // Dropping half-done work runs the executor's code once more.
-    match catch_unwind(AssertUnwindSafe(|| drop(work))) {
+    match catch_unwind(AssertUnwindSafe(|| within(|| drop(work)))) {
         Ok(()) => ended,
         Err(panic) => Ended::Panicked(words(panic)),
     }
@@ -65,7 +68,8 @@ pub(super) async fn finish(entry: &Entry, work: BoxFuture<'_, Outcome>) -> Ended
 
 fn words(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned());
+    place().map_or_else(|| text.clone(), |place| format!("{text} (at {place})"))
 }
 
 /// What follows from an attempt.

@@ -8,6 +8,7 @@ mod appends;
 mod attempt;
 mod clients;
 mod cx;
+mod fence;
 mod gauges;
 mod lanes;
 mod parts;
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
+pub use self::fence::keep_panics_of_executors;
 use self::{
     cx::PartitionCx,
     schedule::{Jobs, Ordered},

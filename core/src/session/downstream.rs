@@ -120,6 +120,12 @@ impl Downstream {
         (queue.min(credit), self.bounds.queue_bytes.saturating_sub(self.queue.bytes))
     }
 
+    /// Whether there is something to deliver, and as much is unacknowledged as may be.
+    pub(super) fn waits_for_credit(&self) -> bool {
+        let is_full = self.bounds.window.is_some_and(|window| self.unacked.len() >= window as usize);
+        is_full && self.mode == Mode::CatchingUp
+    }
+
     /// Results came live.
     pub(super) fn notified(&mut self, batch: &Arc<[Stored<ResultRecord>]>, actions: &mut Vec<Action>) {
         let Some(last) = batch.last() else { return };

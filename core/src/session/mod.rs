@@ -52,6 +52,17 @@ pub enum Dialect {
     Original,
 }
 
+/// What holds a client back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Held {
+    /// It has sent as many events as may be on their way into the log.
+    InFlight,
+    /// It does not take what is queued for it.
+    Queue,
+    /// It has deliveries to come, and does not acknowledge those it has.
+    Window,
+}
+
 /// Where the session stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -196,6 +207,20 @@ impl Session {
     /// Whether the driver should read frames from the client. False at a limit: that is the back-pressure.
     pub fn wants_frames(&self) -> bool {
         self.phase == Phase::Open && self.in_flight() < self.limits.max_in_flight && self.down.has_room()
+    }
+
+    /// What holds the client back just now, if anything: it has sent, or not taken, as much as it may.
+    pub fn held_by(&self) -> Option<Held> {
+        if self.phase != Phase::Open {
+            return None;
+        }
+        if self.in_flight() >= self.limits.max_in_flight {
+            Some(Held::InFlight)
+        } else if !self.down.has_room() {
+            Some(Held::Queue)
+        } else {
+            self.down.waits_for_credit().then_some(Held::Window)
+        }
     }
 
     /// What counts against `max_in_flight`.

@@ -53,7 +53,7 @@ pub(crate) async fn run(role: Role, loaded: &Loaded, greeting: Greeting) -> Resu
     let filter = if greeting == Greeting::Banner && !was_set { QUIET } else { &config.telemetry.log };
     init_logs(filter, format).or_exit(Exit::Usage)?;
     let signals = Signals::of_process().or_exit(Exit::Io)?;
-    let listeners = Listeners::bind(config, role).await?;
+    let listeners = Listeners::bind(config, role)?;
     for warning in &loaded.warnings {
         warn!(setting = warning.name, why = warning.message, "a setting is odd");
     }

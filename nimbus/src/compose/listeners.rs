@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr};
 
 use nimbus_config::Config;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::Role;
 use crate::exit::{Exit, Failure};
@@ -19,14 +19,14 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     /// Binds what the configuration says; port 0 becomes a real one.
-    pub(crate) async fn bind(config: &Config, role: Role) -> Result<Self, Failure> {
+    pub(crate) fn bind(config: &Config, role: Role) -> Result<Self, Failure> {
         let grpc = match role.serves() {
-            true => Some(bind(config.listen.address, "NIMBUS_PORT").await?),
+            true => Some(bind(config.listen.address, "NIMBUS_PORT")?),
             false => None,
         };
         let (admin, admin_address) = match config.telemetry.admin_address {
             Some(address) => {
-                let (listener, address) = bind(address, "NIMBUS_ADMIN_ADDR").await?;
+                let (listener, address) = bind(address, "NIMBUS_ADMIN_ADDR")?;
                 (Some(listener), Some(address))
             }
             None => (None, None),
@@ -35,13 +35,21 @@ impl Listeners {
     }
 }
 
-async fn bind(address: SocketAddr, setting: &str) -> Result<(TcpListener, SocketAddr), Failure> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
+/// Connections that may wait to be accepted; the system may allow fewer (net.core.somaxconn, 4,096 on Linux). When a balancer or a network
+/// comes back, all clients connect in one moment, and whoever finds no room waits for seconds: TCP tries again after 1, 3, 7 and 15 s.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr, setting: &str) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // As every server does: a restart need not wait for what is left of its old connections.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         io::Result::Ok((listener, address))
     };
-    bound.await.map_err(|error| {
+    bound().map_err(|error| {
         let advice = match error.kind() {
             io::ErrorKind::AddrInUse => "something else listens there: stop it, or choose another port",
             io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege: choose another port",

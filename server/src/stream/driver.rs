@@ -22,6 +22,7 @@ use tonic::{Status, Streaming};
 use super::{
     delivery_source::{Fetched, FetchedPage, fetch},
     entrance::unreadable,
+    holding::Holding,
     opening::ReadySession,
     out::{OutHandle, Outgoing},
 };
@@ -83,6 +84,7 @@ pub(crate) struct Driver<W: Wire> {
     frames: Outgoing,
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
+    holding: Holding,
     /// The present of this round.
     now: Now,
     tally: Tally,
@@ -165,6 +167,7 @@ impl<W: Wire> Driver<W> {
             actions,
             frames: Outgoing::default(),
             unsaid: false,
+            holding: Holding::default(),
             now,
             tally,
         };
@@ -195,12 +198,14 @@ impl<W: Wire> Driver<W> {
             };
             self.now = self.shared.now();
             if self.take(event) {
+                self.shared.metrics.streams_broken.inc();
                 break;
             }
             self.take_what_is_ready();
             self.session.settle(&mut self.actions);
             self.act();
             self.recount();
+            self.holding.look(self.session.held_by(), self.now.instant, &self.shared.metrics);
         }
         self.leave().await;
     }
@@ -247,7 +252,11 @@ impl<W: Wire> Driver<W> {
                 }
             }
             // Before the next frame is taken out of the stream: what is taken must be handled.
-            if taken == FRAMES_PER_ROUND || bytes >= BYTES_PER_ROUND || !self.session.wants_frames() {
+            if taken == FRAMES_PER_ROUND || bytes >= BYTES_PER_ROUND {
+                self.shared.metrics.streams_held.get_or_create(&metrics::TURN).inc();
+                break;
+            }
+            if !self.session.wants_frames() {
                 break;
             }
             match self.inbound.next().now_or_never() {

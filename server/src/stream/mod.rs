@@ -3,6 +3,7 @@
 mod delivery_source;
 mod driver;
 mod entrance;
+mod holding;
 mod opening;
 mod out;
 

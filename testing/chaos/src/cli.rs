@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use nimbus_chaos::{DEFAULT_CLIENTS, DEFAULT_RATE, Kind};
+
+use crate::scenarios::Wanted;
 
 /// Breaks a real Nimbus under load, fault after fault, and verifies every answer
 #[derive(Debug, Parser)]
@@ -11,9 +13,13 @@ use nimbus_chaos::{DEFAULT_CLIENTS, DEFAULT_RATE, Kind};
     name = "nimbus chaos",
     version,
     max_term_width = 100,
-    after_help = after_help()
+    after_help = after_help(),
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
 )]
 pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
     /// For how long faults are begun
     #[arg(long, default_value_t = 30.0, value_parser = minutes)]
     pub(crate) minutes: f64,
@@ -47,6 +53,13 @@ pub(crate) struct Cli {
     /// The `nimbus` to test [default: the one beside this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) nimbus: Option<PathBuf>,
+}
+
+/// What else there is than faults.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Stages what is said about an installation at work, and measures what its clients feel of it
+    Scenarios(Wanted),
 }
 
 fn after_help() -> String {
@@ -83,17 +96,17 @@ fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (1.0..=1_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("write a number from 1 on".to_owned()),
     }
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "write a number from 1 on".to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 10s"))
 }

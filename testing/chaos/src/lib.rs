@@ -7,10 +7,12 @@
 mod config;
 mod dice;
 mod disk;
+mod files;
 mod kind;
 mod ledger;
 mod load;
 mod logs;
+mod memory;
 mod meter;
 mod payload;
 mod plan;
@@ -18,6 +20,7 @@ mod process;
 mod recovery;
 mod report;
 mod run;
+mod scenario;
 mod site;
 mod strike;
 mod way;
@@ -26,10 +29,15 @@ pub use self::{
     config::{Config, DEFAULT_CLIENTS, DEFAULT_RATE, Limit},
     kind::{Kind, Role},
     ledger::Books,
+    memory::Memory,
     meter::{Latency, Sample, Violation},
     plan::{Plan, Step},
     recovery::{Course, DEFINITION},
     report::{Fault, KindSummary, Report, SCHEMA, Steady},
     run::{News, run},
+    scenario::{
+        Act, Conditions, Counted, DEFAULT_BACKLOG, DEFAULT_CROWD, DEFAULT_OTHERS, DEFAULT_WINDOW, Finding, Misfit, On,
+        SCENARIOS_SCHEMA, Scenario, Scenarios, Turn, play,
+    },
     site::Death,
 };

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use nimbus_client::{Client, Event, Incoming, Outbox, Outcome};
+use nimbus_client::{Client, Departures, Event, Incoming, Outbox, Outcome, Seq};
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -58,14 +58,79 @@ pub(crate) struct Outcomes {
 
 /// One client and its books.
 #[derive(Debug)]
-struct Station {
+pub(crate) struct Station {
+    pub(crate) client: Client,
     author: Author,
     ledger: Mutex<Ledger>,
 }
 
 impl Station {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(crate) fn new(client: Client, author: Author) -> Arc<Self> {
+        Arc::new(Self { client, author, ledger: Mutex::default() })
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends the event that should have been sent at `due`.
+    ///
+    /// # Errors
+    /// The client has ended; whoever receives is told why.
+    pub(crate) async fn send(&self, due: Instant, meter: &Meter) -> Result<Seq, nimbus_client::Error> {
+        let seq = self.ledger().send(due);
+        meter.sent();
+        let given = self.client.send(Event::new("echo", self.author.payload(seq))).await?;
+        if given.get() != seq {
+            meter.violation(&self.author.client, Some(seq), format!("the client numbered it {given}"));
+            self.ledger().stray();
+        }
+        Ok(given)
+    }
+
+    /// Enters what came into the books.
+    pub(crate) fn take(&self, incoming: Incoming, meter: &Meter) {
+        let name = &self.author.client;
+        match incoming {
+            Incoming::Answer(answer) => {
+                let seq = answer.seq.get();
+                let verdict = match &answer.outcome {
+                    Outcome::Final(body) => self.author.judge(seq, &body.payload),
+                    Outcome::Error(failure) => Verdict::Wrong(format!("an error, {failure}")),
+                    Outcome::Unknown => Verdict::Wrong("that the outcome is unknown".to_owned()),
+                };
+                let entry = self.ledger().answer(seq, verdict);
+                if let Some(intended) = entry.intended {
+                    meter.answered(intended);
+                }
+                for what in entry.violations {
+                    meter.violation(name, Some(seq), what);
+                }
+            }
+            Incoming::Gap(gap) => {
+                self.ledger().gap();
+                meter.violation(name, None, format!("a gap from {} to {}", gap.from, gap.to));
+            }
+            other => {
+                self.ledger().stray();
+                meter.violation(name, None, format!("it got {other:?}"));
+            }
+        }
+    }
+
+    /// The client ended although nobody had told it to.
+    pub(crate) fn ended(&self, error: &nimbus_client::Error, meter: &Meter) {
+        self.ledger().ended();
+        meter.violation(&self.author.client, None, format!("the client ended: {error}"));
+    }
+
+    /// Closes the books: what has no answer by now is lost.
+    pub(crate) fn close(&self, meter: &Meter) -> Books {
+        let ledger = self.ledger();
+        for seq in ledger.open() {
+            meter.violation(&self.author.client, Some(seq), "it was never answered".to_owned());
+        }
+        ledger.close()
     }
 }
 
@@ -80,12 +145,11 @@ impl Load {
             let id = format!("{}-{number}", shape.run);
             let client = Client::builder(url).client_id(&id).outbox(Outbox::memory()).start().await?;
             let author = Author { run: shape.run.clone(), client: id, bytes: shape.payload_bytes };
-            let station = Arc::new(Station { author, ledger: Mutex::default() });
+            let station = Station::new(client, author);
             // Spread over one pace, so that they do not all send at once.
             let first = origin + pace.mul_f64(number as f64 / shape.clients as f64);
-            let sending = send(client.clone(), Arc::clone(&station), Arc::clone(&meter), first, pace, stop.clone());
-            tasks.spawn(sending);
-            tasks.spawn(receive(client, Arc::clone(&station), Arc::clone(&meter)));
+            tasks.spawn(send(Arc::clone(&station), Arc::clone(&meter), first, pace, stop.clone()));
+            tasks.spawn(receive(Arc::clone(&station), Arc::clone(&meter)));
             stations.push(station);
         }
         let (now_tx, now) = watch::channel(meter.look(0, None, Books::default()));
@@ -106,6 +170,25 @@ impl Load {
         self.meter.mark()
     }
 
+    /// What was measured since the lap before, see [`Meter::lap`].
+    pub(crate) fn lap(&self) -> Option<Latency> {
+        self.meter.lap()
+    }
+
+    /// How sessions of all clients ended so far.
+    pub(crate) fn departures(&self) -> Departures {
+        let each = self.stations.iter().map(|station| station.client.departures());
+        each.fold(Departures::default(), |sum, one| Departures {
+            asked: sum.asked + one.asked,
+            lost: sum.lost + one.lost,
+        })
+    }
+
+    /// Waits until everything has its answer that was due before `at`. Bound it with a timeout.
+    pub(crate) async fn answered_until(&self, at: Instant) -> anyhow::Result<()> {
+        self.until(|now| now.at > at && now.oldest.is_none_or(|oldest| oldest > at)).await.map(|_| ())
+    }
+
     /// Waits for a look at which it is so. Bound it with a timeout.
     pub(crate) async fn until(&self, is_so: impl Fn(&Now) -> bool) -> anyhow::Result<Now> {
         let mut now = self.now.clone();
@@ -123,16 +206,8 @@ impl Load {
         self.looking.abort();
         let (mut books, mut outstanding) = (Books::default(), 0);
         for station in &self.stations {
-            let ledger = station.ledger();
-            outstanding += ledger.outstanding() as u64;
-            if is_cut_short {
-                books += ledger.books();
-                continue;
-            }
-            books += ledger.close();
-            for seq in ledger.open() {
-                self.meter.violation(&station.author.client, Some(seq), "it was never answered".to_owned());
-            }
+            outstanding += station.ledger().outstanding() as u64;
+            books += if is_cut_short { station.ledger().books() } else { station.close(&self.meter) };
         }
         let outstanding = if is_cut_short { outstanding } else { 0 };
         Outcomes { books, outstanding, violations: self.meter.violations(), timeline: self.meter.timeline() }
@@ -145,73 +220,28 @@ impl Drop for Load {
     }
 }
 
-async fn send(
-    client: Client,
-    station: Arc<Station>,
-    meter: Arc<Meter>,
-    first: Instant,
-    pace: Duration,
-    stop: CancellationToken,
-) {
+async fn send(station: Arc<Station>, meter: Arc<Meter>, first: Instant, pace: Duration, stop: CancellationToken) {
     let mut due = first;
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             () = sleep_until(due) => {}
         }
-        let seq = station.ledger().send(due);
-        meter.sent();
-        let event = Event::new("echo", station.author.payload(seq));
-        match client.send(event).await {
-            Ok(given) if given.get() == seq => {}
-            Ok(given) => {
-                let what = format!("the client numbered it {given}");
-                meter.violation(&station.author.client, Some(seq), what);
-                station.ledger().stray();
-            }
-            // The receiving side tells why.
-            Err(_) => return,
+        // The receiving side tells why.
+        if station.send(due, &meter).await.is_err() {
+            return;
         }
         due += pace;
     }
-    client.goodbye();
+    station.client.goodbye();
 }
 
-async fn receive(client: Client, station: Arc<Station>, meter: Arc<Meter>) {
-    let name = &station.author.client;
+async fn receive(station: Arc<Station>, meter: Arc<Meter>) {
     loop {
-        let incoming = match client.recv().await {
-            Ok(Some(incoming)) => incoming,
+        match station.client.recv().await {
+            Ok(Some(incoming)) => station.take(incoming, &meter),
             Ok(None) => return,
-            Err(error) => {
-                station.ledger().ended();
-                return meter.violation(name, None, format!("the client ended: {error}"));
-            }
-        };
-        match incoming {
-            Incoming::Answer(answer) => {
-                let seq = answer.seq.get();
-                let verdict = match &answer.outcome {
-                    Outcome::Final(body) => station.author.judge(seq, &body.payload),
-                    Outcome::Error(failure) => Verdict::Wrong(format!("an error, {failure}")),
-                    Outcome::Unknown => Verdict::Wrong("that the outcome is unknown".to_owned()),
-                };
-                let entry = station.ledger().answer(seq, verdict);
-                if let Some(intended) = entry.intended {
-                    meter.answered(intended);
-                }
-                for what in entry.violations {
-                    meter.violation(name, Some(seq), what);
-                }
-            }
-            Incoming::Gap(gap) => {
-                station.ledger().gap();
-                meter.violation(name, None, format!("a gap from {} to {}", gap.from, gap.to));
-            }
-            other => {
-                station.ledger().stray();
-                meter.violation(name, None, format!("it got {other:?}"));
-            }
+            Err(error) => return station.ended(&error, &meter),
         }
     }
 }

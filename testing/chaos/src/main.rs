@@ -2,6 +2,7 @@
 
 mod cli;
 mod progress;
+mod scenarios;
 
 use std::{
     fs,
@@ -17,7 +18,10 @@ use nimbus_chaos::{Config, Kind, Limit, Report, SCHEMA, run};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::{cli::Cli, progress::Progress};
+use crate::{
+    cli::{Cli, What},
+    progress::Progress,
+};
 
 /// Something was found.
 const FOUND: u8 = 1;
@@ -44,6 +48,9 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(What::Scenarios(wanted)) = &cli.what {
+        return wanted.start();
+    }
     if let Some(path) = &cli.redraw {
         return redraw(cli, path);
     }
@@ -56,7 +63,7 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
         clients: cli.clients,
         rate: cli.rate,
         kinds: if cli.only.is_empty() { Kind::ALL.to_vec() } else { cli.only.clone() },
-        ..Config::new(nimbus(cli)?, seed, limit, &cli.out)
+        ..Config::new(nimbus(cli.nimbus.as_deref())?, seed, limit, &cli.out)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
@@ -113,9 +120,9 @@ fn summary(report: &Report) -> String {
 }
 
 /// The `nimbus` that is tested.
-fn nimbus(cli: &Cli) -> anyhow::Result<PathBuf> {
-    let path = match &cli.nimbus {
-        Some(path) => path.clone(),
+fn nimbus(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let path = match named {
+        Some(path) => path.to_owned(),
         None => std::env::current_exe()?.with_file_name("nimbus"),
     };
     if !path.is_file() {

@@ -90,6 +90,8 @@ struct Inner {
     tick: Histogram<u64>,
     /// Since it was asked for.
     marked: Histogram<u64>,
+    /// The same, for parts of what is between two marks.
+    lap: Histogram<u64>,
     /// The ticks of the last second.
     recent: VecDeque<(u64, Histogram<u64>)>,
     ticks: usize,
@@ -106,6 +108,7 @@ impl Meter {
             answered: 0,
             tick: histogram(),
             marked: histogram(),
+            lap: histogram(),
             recent: VecDeque::new(),
             ticks: 0,
             second: (0, 0),
@@ -134,6 +137,7 @@ impl Meter {
         inner.answered += 1;
         inner.tick.saturating_record(micros);
         inner.marked.saturating_record(micros);
+        inner.lap.saturating_record(micros);
     }
 
     pub(crate) fn violation(&self, client: &str, seq: Option<u64>, what: String) {
@@ -149,6 +153,14 @@ impl Meter {
         let mut inner = self.lock();
         let latency = latency(&inner.marked);
         inner.marked.reset();
+        latency
+    }
+
+    /// What was measured since the lap before. Marks leave it alone.
+    pub(crate) fn lap(&self) -> Option<Latency> {
+        let mut inner = self.lock();
+        let latency = latency(&inner.lap);
+        inner.lap.reset();
         latency
     }
 

@@ -126,6 +126,14 @@ impl Nimbus {
         Ok(self.child.try_wait()?)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub(crate) async fn metrics(&self) -> anyhow::Result<Metrics> {
+        Metrics::fetch(self.admin).await
+    }
+
     pub(crate) async fn metric(&self, sample: &str) -> anyhow::Result<f64> {
         Metrics::fetch(self.admin).await?.get(sample)
     }

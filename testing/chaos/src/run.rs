@@ -28,6 +28,11 @@ const HURRY: Duration = Duration::from_secs(10);
 /// How often it is looked who has ended by itself while the load recovers.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Short, so that a silent side is noticed within a fault and not after it.
+const PING: &str = "2s";
+/// What is told so.
+const SILENCE: [&str; 2] = ["NIMBUS_SESSION_PING_INTERVAL", "NIMBUS_SESSION_PONG_TIMEOUT"];
+
 /// What a run tells while it runs.
 #[derive(Debug)]
 pub enum News<'a> {
@@ -68,7 +73,8 @@ pub async fn run(
     let directory = work_directory(&config.out, config.seed, began)?;
     let name = format!("chaos-{:x}", began.as_millis());
     tell(News::Doing("starting Kafka, Redis and two of each role"));
-    let starting = Site::start(&config.binary, &directory);
+    let settings = SILENCE.map(|name| (name, PING.to_owned()));
+    let starting = Site::start(&config.binary, &directory, &settings);
     let site = tokio::select! {
         site = starting => site.with_context(|| format!("logs are in {}", directory.display()))?,
         () = interrupted.cancelled() => return Ok(Report::empty(config, began, directory)),

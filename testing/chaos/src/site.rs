@@ -25,9 +25,6 @@ use crate::{
 /// How many partitions; every process of a role has some.
 pub(crate) const PARTITIONS: u32 = 4;
 
-/// Short, so that a silent side is noticed within a fault and not after it.
-const PING: &str = "2s";
-
 /// A process that ended although nobody had done anything to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Death {
@@ -67,7 +64,7 @@ impl Seat {
 
 impl Site {
     /// Starts everything and waits until it is ready. Data and logs go into `directory`.
-    pub(crate) async fn start(binary: &Path, directory: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(binary: &Path, directory: &Path, settings: &[(&str, String)]) -> anyhow::Result<Self> {
         let (kafka_dir, redis_dir) = (directory.join("kafka"), directory.join("redis"));
         let (kafka, redis) = spawn_blocking(move || {
             let kafka = Kafka::start(KafkaOptions::default().data_dir(kafka_dir))?;
@@ -77,10 +74,8 @@ impl Site {
         })
         .await??;
         let redis_address: SocketAddr = redis.address().parse()?;
-        let cluster = TestCluster::new(&kafka.address(), &redis.address())
-            .env("NIMBUS_PARTITIONS", PARTITIONS)
-            .env("NIMBUS_SESSION_PING_INTERVAL", PING)
-            .env("NIMBUS_SESSION_PONG_TIMEOUT", PING);
+        let cluster = TestCluster::new(&kafka.address(), &redis.address()).env("NIMBUS_PARTITIONS", PARTITIONS);
+        let cluster = settings.iter().fold(cluster, |cluster, (name, value)| cluster.env(name, value));
         let mut site = Self {
             binary: binary.to_owned(),
             logs: directory.to_owned(),
@@ -111,9 +106,26 @@ impl Site {
         seat.process.as_mut().with_context(|| format!("{name} does not run"))
     }
 
+    /// Where the servers listen that run.
+    pub(crate) fn servers(&self) -> Vec<SocketAddr> {
+        self.seats.iter().filter_map(|seat| seat.process.as_ref()?.grpc).collect()
+    }
+
+    /// Everything of Nimbus that runs, by name.
+    pub(crate) fn processes(&self) -> Vec<(String, &Nimbus)> {
+        self.seats.iter().filter_map(|seat| Some((seat.name(), seat.process.as_ref()?))).collect()
+    }
+
+    /// The process ids of Kafka and Redis.
+    pub(crate) fn services(&self) -> Vec<(String, u32)> {
+        let kafka = self.kafka.lock().unwrap_or_else(PoisonError::into_inner).pid();
+        let redis = self.redis.lock().unwrap_or_else(PoisonError::into_inner).pid();
+        let both = [("kafka", kafka), ("redis", redis)];
+        both.into_iter().filter_map(|(name, pid)| Some((name.to_owned(), pid?))).collect()
+    }
+
     fn lead_clients(&self) {
-        let servers = self.seats.iter().filter_map(|seat| seat.process.as_ref()?.grpc);
-        self.clients.lead_to(servers.collect());
+        self.clients.lead_to(self.servers());
     }
 
     /// Starts a process that is down, and waits until it is ready.

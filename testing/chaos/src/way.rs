@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -15,7 +15,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{mpsc, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until},
@@ -25,6 +25,8 @@ use tokio::{
 const PIECE_BYTES: usize = 16 * 1024;
 /// Pieces under way in one direction of one connection; then it is not read any more.
 const PIECES: usize = 64;
+/// Connections that may wait to be taken: thousands come in one moment after a cut.
+const BACKLOG: u32 = 4_096;
 /// How long a silent connection is kept: longer than anybody waits for it. Otherwise a long run would collect them.
 const SILENT_FOR: Duration = Duration::from_secs(120);
 
@@ -58,7 +60,9 @@ struct Shared {
 impl Way {
     /// Listens on a free port; each connection goes to the next target, and stays there.
     pub(crate) async fn open(targets: Vec<SocketAddr>) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             targets: Mutex::new(targets),

@@ -19,7 +19,7 @@ pub use self::{
     cluster::TestCluster,
     metrics::Metrics,
     server::{Builder, TestNimbus},
-    session::{RawSession, error_reason, hello, outbox},
+    session::{RawSession, connect, error_reason, hello, outbox},
     tmpfs::Tmpfs,
 };
 

@@ -1,10 +1,15 @@
 //! A v1 session by hand, for tests that must send what no SDK would.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, bail};
 use nimbus_proto::v1::{self, client_frame::Kind as Up, gateway_client::GatewayClient, server_frame::Kind as Down};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming, transport::Channel};
+use tonic::{
+    Request, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 use tonic_types::StatusExt as _;
 
 use crate::PATIENCE;
@@ -17,6 +22,14 @@ const WAITING_FRAMES: usize = 4_096;
 pub struct RawSession {
     frames: Option<mpsc::Sender<v1::ClientFrame>>,
     inbound: Streaming<v1::ServerFrame>,
+}
+
+/// A connection of its own to a server.
+///
+/// # Errors
+/// The server cannot be reached.
+pub async fn connect(address: SocketAddr) -> anyhow::Result<Channel> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?.connect().await?)
 }
 
 /// A Hello with a fresh outbox.

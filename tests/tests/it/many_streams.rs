@@ -1,6 +1,9 @@
 //! Streams that open and say nothing.
 
-use nimbus_harness::{RawSession, TestNimbus, hello};
+use anyhow::Context as _;
+use nimbus_harness::{PATIENCE, RawSession, TestNimbus, hello};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{net::TcpStream, time::timeout};
 
 #[tokio::test]
 async fn ten_thousand_silent_streams_end_by_themselves_and_nobody_notices() -> anyhow::Result<()> {
@@ -38,5 +41,29 @@ async fn more_streams_than_allowed_are_refused() -> anyhow::Result<()> {
     drop(second);
     nimbus.wait_for_metric(r#"nimbus_streams_open{protocol="v1"}"#, |open| open == 1.0).await?;
     RawSession::welcome(channel, hello("c")).await?;
+    Ok(())
+}
+
+/// Whoever finds no room is not told: TCP tries again after a second, then three, seven, fifteen.
+#[tokio::test]
+async fn two_thousand_that_connect_at_once_find_room_also_while_nobody_accepts() -> anyhow::Result<()> {
+    let most: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn")?.trim().parse()?;
+    if most < 4_096 {
+        nimbus_services::shared::skip("needs net.core.somaxconn of 4096, as Linux has it by itself");
+        return Ok(());
+    }
+    let nimbus = TestNimbus::builder().start().await?;
+    let pid = Pid::from_raw(i32::try_from(nimbus.pid()?)?).context("no pid")?;
+    kill_process(pid, Signal::STOP)?;
+    let mut waiting = Vec::new();
+    for number in 0..2_000 {
+        let connected = timeout(PATIENCE, TcpStream::connect(nimbus.addr())).await;
+        waiting.push(connected.with_context(|| format!("{number} found room and the next did not"))??);
+    }
+    kill_process(pid, Signal::CONT)?;
+    drop(waiting);
+    let (mut session, _) = RawSession::welcome(nimbus.connect().await?, hello("phone")).await?;
+    session.square(1, 11).await?;
+    assert_eq!(session.delivery().await?.payload, "121");
     Ok(())
 }

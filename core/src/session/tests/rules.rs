@@ -115,9 +115,11 @@ fn reading_stops_at_the_in_flight_limit_and_goes_on_after_an_accept() {
     let limits = Limits { max_in_flight: 2, ..Limits::default() };
     let (mut session, _) = run(limits, [frame(1), frame(2)]);
     assert!(!session.wants_frames());
+    assert_eq!(session.held_by(), Some(Held::InFlight));
     let (_, _, now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
     session.handle(Input::Appended(Ok(())), &mut Unlimited, now, &mut Vec::new());
     assert!(session.wants_frames());
+    assert_eq!(session.held_by(), None);
 }
 
 #[test]

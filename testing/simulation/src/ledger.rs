@@ -80,6 +80,8 @@ struct Books {
     evicted: BTreeSet<String>,
     /// How often the mailbox lost something.
     losses: u32,
+    /// A client was ended, and that is excused.
+    is_one_gone: bool,
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +237,11 @@ impl Ledger {
         lock(&self.books).losses += 1;
     }
 
+    /// Whether a client was ended for good. Nobody acknowledges what waits for it: it goes when the mailbox' window has passed.
+    pub(crate) fn is_one_gone(&self) -> bool {
+        lock(&self.books).is_one_gone
+    }
+
     /// The client ended by itself.
     pub(crate) fn ended(&self, name: &str, outbox: Outbox, error: &Error) {
         let (evicted, losses) = {
@@ -249,6 +256,7 @@ impl Ledger {
             _ => false,
         };
         if excused {
+            lock(&self.books).is_one_gone = true;
             self.abandoned(outbox);
             self.changed.notify_waiters();
         } else if lock(&self.books).outboxes.get(&outbox).is_some_and(|book| book.handle.is_some()) {

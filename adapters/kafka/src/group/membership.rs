@@ -159,6 +159,12 @@ impl Membership {
         }
     }
 
+    /// Has librdkafka look at the group. Its thread sleeps for a second when nothing is asked of it, also when a heartbeat is due, and
+    /// a member hears with those that others come and go. The answer is of no interest: nothing is assigned to this client.
+    pub(super) fn stir(&self) {
+        drop(self.client.assignment());
+    }
+
     pub(super) fn told(&self) -> Option<Told> {
         self.ear().told.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }

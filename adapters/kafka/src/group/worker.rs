@@ -25,6 +25,16 @@ const LAST_COMMITS: Duration = Duration::from_secs(2);
 /// Until the coordinator is asked again for what was committed.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long a member works on before it gives partitions up to another one that has come. The other one takes them over when it joins a
+/// second time, and librdkafka joins once a second at most: given up at once they would lie idle for the rest of that second.
+const GRACE: Duration = Duration::from_millis(1_000);
+
+/// Partitions that another member is to have.
+struct Postponed {
+    partitions: Vec<Partition>,
+    until: Instant,
+}
+
 /// Partitions that are to be released.
 struct Leaving {
     partitions: Vec<Partition>,
@@ -41,6 +51,7 @@ pub(super) struct Worker<R: TopicRecord> {
     /// Assigned, but their commits are not known yet, or they are not released by their former life.
     arriving: Vec<Partition>,
     ask_not_before: Option<Instant>,
+    postponed: Option<Postponed>,
     leaving: Option<Leaving>,
     tasks: Vec<Task>,
 }
@@ -66,6 +77,7 @@ impl<R: TopicRecord> Worker<R> {
             membership,
             arriving: Vec::new(),
             ask_not_before: None,
+            postponed: None,
             leaving: None,
             tasks: Vec::new(),
         })
@@ -74,9 +86,10 @@ impl<R: TopicRecord> Worker<R> {
     pub(super) fn run(mut self) {
         let (session, release_limit) = (self.shared.config.session_timeout, self.shared.config.release_limit);
         info!(group = self.group, ?session, ?release_limit, "joining a group");
-        let mut look = true;
+        let (mut look, mut stirred) = (true, Instant::now());
         while !self.desk.has_left() && !self.shared.is_closed() {
             self.serve_group();
+            self.begin_to_depart();
             self.arrive();
             self.send_commits();
             self.depart();
@@ -85,6 +98,10 @@ impl<R: TopicRecord> Worker<R> {
             }
             self.read(look);
             look = !self.rings.wait(TURN);
+            if stirred.elapsed() >= TURN {
+                self.membership.stir();
+                stirred = Instant::now();
+            }
         }
         self.end();
     }
@@ -101,26 +118,42 @@ impl<R: TopicRecord> Worker<R> {
                     self.arriving.extend(partitions);
                     self.ask_not_before = None;
                 }
-                Told::Revoked { partitions, lost } => self.revoke(partitions, lost),
+                Told::Revoked { partitions, lost: true } => self.lose(partitions),
+                Told::Revoked { partitions, lost: false } => {
+                    self.postponed = Some(Postponed { partitions, until: Instant::now() + GRACE });
+                }
                 Told::Committed(outcome) => self.committed(outcome),
             }
         }
     }
 
-    fn revoke(&mut self, partitions: Vec<Partition>, lost: bool) {
-        let kind = if lost { Rebalance::lost } else { Rebalance::revoked };
-        self.shared.metrics.rebalanced(kind, partitions.len());
+    /// They are this member's until it has answered; so there is no hurry.
+    fn begin_to_depart(&mut self) {
+        let Some(Postponed { partitions, .. }) = self.postponed.take_if(|it| Instant::now() >= it.until) else {
+            return;
+        };
+        self.shared.metrics.rebalanced(Rebalance::revoked, partitions.len());
+        self.take_away(&partitions, false);
+        let deadline = Instant::now() + self.shared.config.release_limit;
+        self.leaving = Some(Leaving { partitions, deadline });
+    }
+
+    fn lose(&mut self, partitions: Vec<Partition>) {
+        self.shared.metrics.rebalanced(Rebalance::lost, partitions.len());
+        self.take_away(&partitions, true);
+        // What was to be given up is among them, and waits for an answer of its own.
+        if self.postponed.take().is_some() {
+            self.membership.answer(false);
+        }
+        warn!(group = self.group, count = partitions.len(), "partitions were lost, others may own them already");
+        self.membership.answer(false);
+    }
+
+    fn take_away(&mut self, partitions: &[Partition], lost: bool) {
         self.arriving.retain(|partition| !partitions.contains(partition));
-        for partition in &partitions {
+        for partition in partitions {
             self.fetcher.stop(*partition);
             self.desk.revoke(*partition, lost);
-        }
-        if lost {
-            warn!(group = self.group, count = partitions.len(), "partitions were lost, others may own them already");
-            self.membership.answer(false);
-        } else {
-            let deadline = Instant::now() + self.shared.config.release_limit;
-            self.leaving = Some(Leaving { partitions, deadline });
         }
     }
 
@@ -232,8 +265,8 @@ impl<R: TopicRecord> Worker<R> {
         }
         self.desk.wake();
         info!(group = self.group, "leaving a group");
-        let Self { fetcher, membership, leaving, .. } = self;
-        membership.leave(leaving.is_some());
+        let Self { fetcher, membership, postponed, leaving, .. } = self;
+        membership.leave(postponed.is_some() || leaving.is_some());
         drop(fetcher);
     }
 }

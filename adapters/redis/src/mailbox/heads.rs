@@ -16,13 +16,17 @@ use nimbus_core::{
     Partition, Position, ServerId,
     ports::{mailbox::Head, notifier::Notification},
 };
+use tokio::sync::watch;
 
 use super::Inner;
 use crate::{checks::NodeInfo, error::Failure, link::decimal};
 
 /// What this process remembers of the Redis it knows.
 #[derive(Debug, Default)]
-pub(super) struct Memories(Mutex<Remembered>);
+pub(super) struct Memories {
+    known: Mutex<Remembered>,
+    repaired: watch::Sender<()>,
+}
 
 #[derive(Debug, Default)]
 struct Remembered {
@@ -54,7 +58,7 @@ impl Nodes {
 
 impl Memories {
     fn lock(&self) -> MutexGuard<'_, Remembered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a partition's memory is not the one it was.
@@ -105,6 +109,13 @@ impl Memories {
         let mut known = self.lock();
         known.born.extend(born);
         known.replication.extend(replication);
+        drop(known);
+        self.repaired.send_replace(());
+    }
+
+    /// Hears when everything was claimed again after a loss.
+    pub(super) fn repaired(&self) -> watch::Receiver<()> {
+        self.repaired.subscribe()
     }
 
     /// Whether that is news.
@@ -170,29 +181,26 @@ impl Inner {
         Ok(found.into_iter().map(|(head, _)| head).collect())
     }
 
-    /// Makes sure that what was read comes from the Redis that this process has its claims in. Over a connection that was made
-    /// anew it may be a successor that lacks the last of what sessions were told of: a session that takes its page for all there is
+    /// Whether what was read comes from the Redis that this process has its claims in. Over a connection that was made anew it may be a successor that lacks the last of what sessions were told of: a session that takes its page for all there is
     /// goes live too early, and the next it hears, from the former one still, lies behind what it then never sees.
-    pub(super) async fn be_sure(&self, partition: Partition) -> Result<(), Failure> {
+    pub(super) async fn is_known(&self, partition: Partition) -> Result<bool, Failure> {
         let anew = &self.link.anew;
         if !anew.is_unsure() {
-            return Ok(());
+            return Ok(true);
         }
         anew.settle();
         let nodes = self.nodes().await;
         if self.memories.is_replaced(&nodes.replication) {
             anew.unsettle();
-            return Err(Failure::Unavailable(
-                "another redis answers, which is still to be told of everything".to_owned(),
-            ));
+            return Ok(false);
         }
         let is_known = nodes.know(&self.keys.partition(partition).head());
         match nodes.failure {
-            None => Ok(()),
+            None => Ok(true),
             // The others may be asked again, by the next one who reads.
             failure => {
                 anew.unsettle();
-                if is_known { Ok(()) } else { Err(failure.unwrap_or_else(|| Failure::Unavailable(String::new()))) }
+                if is_known { Ok(true) } else { Err(failure.unwrap_or_else(|| Failure::Unavailable(String::new()))) }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What waits for a client, and what it has.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use nimbus_core::{
     ClientId, Partition, Position, ResultRecord,
@@ -9,6 +9,8 @@ use nimbus_core::{
         mailbox::{MailboxAck, Page},
     },
 };
+
+use tokio::{sync::watch, time::timeout};
 
 use super::{ATTEMPTS, Inner};
 use crate::{
@@ -20,6 +22,9 @@ use crate::{
 /// Chunks in one answer: bounds the work of one call, not what the caller gets in the end.
 const PAGE_CHUNKS: usize = 64;
 const PAGE_BYTES: usize = 4 << 20;
+
+/// How long a read waits for what the check does once a second.
+const REPAIR_LIMIT: Duration = Duration::from_secs(3);
 
 /// Acknowledgements in one call.
 const ACKS: usize = 128;
@@ -33,7 +38,9 @@ impl Inner {
         max_bytes: usize,
     ) -> Result<Page, Failure> {
         let (partition, keys) = self.partition_keys(client);
-        for _ in 0..ATTEMPTS {
+        let mut attempts = 0;
+        while attempts < ATTEMPTS {
+            let mut repaired = self.memories.repaired();
             let all = vec![keys.head(), keys.floors(), keys.claim(), keys.stream(client)];
             let arguments = vec![
                 text(client.as_str()),
@@ -44,8 +51,9 @@ impl Inner {
                 decimal(max_bytes.clamp(1, PAGE_BYTES) as u64),
             ];
             let mut answer = self.link.call(&self.link.quick, &self.link.scripts.read, all, arguments).await?.list()?;
-            self.be_sure(partition).await?;
+            let is_known = self.is_known(partition).await?;
             match answer.item()?.number()? {
+                _ if !is_known => self.wait_for_repair(&mut repaired).await?,
                 0 => drop(self.begin(partition).await?),
                 1 => {
                     self.metrics.below_floor.inc();
@@ -53,12 +61,22 @@ impl Inner {
                 }
                 _ if self.memories.is_other(partition, answer.item()?.bytes()) => {
                     // What its clients had before is read when they are claimed in it, and not passed over.
-                    return Err(Failure::Unavailable("redis lost its memory, which is being repaired".to_owned()));
+                    self.wait_for_repair(&mut repaired).await?;
                 }
                 _ => return self.page(client, from, max_records, max_bytes, answer),
             }
+            attempts += 1;
         }
         Err(Failure::Unavailable("redis forgets what it was just told".to_owned()))
+    }
+
+    /// Until everything was claimed again: whoever reads has come at a bad moment, and not in vain.
+    async fn wait_for_repair(&self, repaired: &mut watch::Receiver<()>) -> Result<(), Failure> {
+        // Without a sender this process is ending.
+        let waited = timeout(REPAIR_LIMIT, repaired.changed()).await;
+        waited.ok().and_then(Result::ok).ok_or_else(|| {
+            Failure::Unavailable("redis lost its memory, or another one answers, and it is not repaired yet".to_owned())
+        })
     }
 
     fn page(

@@ -76,6 +76,8 @@ pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     clients: JoinSet<anyhow::Result<Books>>,
+    /// What each client has sent and has answers to.
+    progress: Vec<Arc<Progress>>,
     /// Of clients that are done.
     done: Books,
 }
@@ -98,17 +100,19 @@ impl Load {
 
     fn with(url: &str, clients: usize, events: u64, pace: Option<Duration>) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let progress: Vec<_> = (0..clients).map(|_| Arc::<Progress>::default()).collect();
         let mut tasks = JoinSet::new();
-        for n in 0..clients {
+        for (n, own) in progress.iter().enumerate() {
             let (url, stop, answered) = (url.to_owned(), Arc::clone(&stop), Arc::clone(&answered));
+            let own = Arc::clone(own);
             tasks.spawn(async move {
                 let builder = Client::builder(url).client_id(format!("load-{n}")).outbox(Outbox::memory());
                 let client = builder.start().await?;
                 let plan = Plan { events, pace };
-                run(client, plan, &stop, &answered).await.with_context(|| format!("client load-{n}"))
+                run(client, plan, &stop, &answered, &own).await.with_context(|| format!("client load-{n}"))
             });
         }
-        Self { events, stop, answered, clients: tasks, done: Books::default() }
+        Self { events, stop, answered, clients: tasks, progress, done: Books::default() }
     }
 
     /// Waits until so many more events were answered.
@@ -146,11 +150,30 @@ impl Load {
 
     async fn books(mut self) -> anyhow::Result<Books> {
         let mut books = self.done;
-        while let Some(client) = timeout(PATIENCE, self.clients.join_next()).await.context("clients hang")? {
-            books.add(&client??);
+        loop {
+            match timeout(PATIENCE, self.clients.join_next()).await {
+                Ok(Some(client)) => books.add(&client??),
+                Ok(None) => return Ok(books),
+                Err(_elapsed) => bail!("clients hang: {}", self.behind()),
+            }
         }
-        Ok(books)
     }
+
+    /// The clients that have not all their answers, and those that have and do not end.
+    fn behind(&self) -> String {
+        let counts =
+            self.progress.iter().map(|it| (it.sent.load(Ordering::Relaxed), it.answered.load(Ordering::Relaxed)));
+        let open = counts.enumerate().filter(|(_, (sent, answered))| sent != answered);
+        let open: Vec<_> = open.map(|(n, (sent, answered))| format!("load-{n} has {answered} of {sent}")).collect();
+        format!("{} are not done; {}", self.clients.len(), open.join(", "))
+    }
+}
+
+/// What a client has done so far.
+#[derive(Debug, Default)]
+struct Progress {
+    sent: AtomicU64,
+    answered: AtomicU64,
 }
 
 /// What a client does.
@@ -161,10 +184,18 @@ struct Plan {
     pace: Option<Duration>,
 }
 
-async fn run(client: Client, plan: Plan, stop: &AtomicBool, answered: &AtomicU64) -> anyhow::Result<Books> {
+async fn run(
+    client: Client,
+    plan: Plan,
+    stop: &AtomicBool,
+    answered: &AtomicU64,
+    progress: &Progress,
+) -> anyhow::Result<Books> {
     let mut books = Books::default();
     let mut pace = plan.pace.map(interval);
     loop {
+        progress.sent.store(books.sent, Ordering::Relaxed);
+        progress.answered.store(books.answered, Ordering::Relaxed);
         let stopping = stop.load(Ordering::Relaxed) || books.sent == plan.events;
         if stopping {
             client.goodbye();

@@ -6,7 +6,7 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 use fred::{clients::Client, interfaces::EventInterface as _, types::config::Server};
@@ -16,8 +16,15 @@ use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 #[derive(Debug, Default)]
 pub(crate) struct Anew {
     events: Mutex<Vec<Receiver<Server>>>,
-    is_unsure: AtomicBool,
+    /// How often connections were made.
+    made: AtomicU64,
+    /// How many of those are known to lead to the same Redis as before.
+    settled: AtomicU64,
 }
+
+/// The connections made so far.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Made(u64);
 
 impl Anew {
     /// Listens to a client that is connected.
@@ -25,33 +32,20 @@ impl Anew {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(client.reconnect_rx());
     }
 
-    /// Whether a connection was made anew since the last [`settle`](Self::settle).
-    pub(crate) fn is_unsure(&self) -> bool {
-        if self.take_events() {
-            self.is_unsure.store(true, Ordering::SeqCst);
-        }
-        self.is_unsure.load(Ordering::SeqCst)
-    }
-
-    /// Before it is asked who is there: what happens from here on counts anew.
-    pub(crate) fn settle(&self) {
-        self.take_events();
-        self.is_unsure.store(false, Ordering::SeqCst);
-    }
-
-    /// It could not be found out, or somebody else is there.
-    pub(crate) fn unsettle(&self) {
-        self.is_unsure.store(true, Ordering::SeqCst);
-    }
-
-    fn take_events(&self) -> bool {
+    /// The connections made so far, if it is not known of all of them where they lead.
+    pub(crate) fn unsettled(&self) -> Option<Made> {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut any = false;
         for events in &mut *events {
             while let Ok(_) | Err(TryRecvError::Lagged(_)) = events.try_recv() {
-                any = true;
+                self.made.fetch_add(1, Ordering::SeqCst);
             }
         }
-        any
+        let made = self.made.load(Ordering::SeqCst);
+        (made != self.settled.load(Ordering::SeqCst)).then_some(Made(made))
+    }
+
+    /// It was asked, after these were made, and it is the same Redis. What was made since is not settled by that.
+    pub(crate) fn settle(&self, made: Made) {
+        self.settled.fetch_max(made.0, Ordering::SeqCst);
     }
 }

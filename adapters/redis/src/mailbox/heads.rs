@@ -181,28 +181,23 @@ impl Inner {
         Ok(found.into_iter().map(|(head, _)| head).collect())
     }
 
-    /// Whether what was read comes from the Redis that this process has its claims in. Over a connection that was made anew it may be a successor that lacks the last of what sessions were told of: a session that takes its page for all there is
-    /// goes live too early, and the next it hears, from the former one still, lies behind what it then never sees.
+    /// Whether what was read comes from the Redis that this process has its claims in. Over a connection that was made anew it may
+    /// be a successor that lacks the last of what sessions were told of: a session that takes its page for all there is goes live
+    /// too early, and the next it hears, from the former one still, lies behind what it then never sees.
     pub(super) async fn is_known(&self, partition: Partition) -> Result<bool, Failure> {
-        let anew = &self.link.anew;
-        if !anew.is_unsure() {
-            return Ok(true);
-        }
-        anew.settle();
+        let Some(made) = self.link.anew.unsettled() else { return Ok(true) };
         let nodes = self.nodes().await;
         if self.memories.is_replaced(&nodes.replication) {
-            anew.unsettle();
             return Ok(false);
         }
         let is_known = nodes.know(&self.keys.partition(partition).head());
         match nodes.failure {
-            None => Ok(true),
-            // The others may be asked again, by the next one who reads.
-            failure => {
-                anew.unsettle();
-                if is_known { Ok(true) } else { Err(failure.unwrap_or_else(|| Failure::Unavailable(String::new()))) }
-            }
+            None => self.link.anew.settle(made),
+            Some(failure) if !is_known => return Err(failure),
+            // Of the others the next one who reads may ask again.
+            Some(_) => {}
         }
+        Ok(true)
     }
 
     /// Learns which Redis this is, before this process has anything in it that could be lost with it: were it learnt later,

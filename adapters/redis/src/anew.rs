@@ -12,10 +12,10 @@ use std::sync::{
 use fred::{clients::Client, interfaces::EventInterface as _, types::config::Server};
 use tokio::sync::broadcast::{Receiver, error::TryRecvError};
 
-/// What the library tells of its clients' connections.
-#[derive(Debug, Default)]
+/// What the library tells of a client's connections.
+#[derive(Debug)]
 pub(crate) struct Anew {
-    events: Mutex<Vec<Receiver<Server>>>,
+    events: Mutex<Receiver<Server>>,
     /// How often connections were made.
     made: AtomicU64,
     /// How many of those are known to lead to the same Redis as before.
@@ -28,17 +28,15 @@ pub(crate) struct Made(u64);
 
 impl Anew {
     /// Listens to a client that is connected.
-    pub(crate) fn listen(&self, client: &Client) {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(client.reconnect_rx());
+    pub(crate) fn listen(client: &Client) -> Self {
+        Self { events: Mutex::new(client.reconnect_rx()), made: AtomicU64::new(0), settled: AtomicU64::new(0) }
     }
 
     /// The connections made so far, if it is not known of all of them where they lead.
     pub(crate) fn unsettled(&self) -> Option<Made> {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        for events in &mut *events {
-            while let Ok(_) | Err(TryRecvError::Lagged(_)) = events.try_recv() {
-                self.made.fetch_add(1, Ordering::SeqCst);
-            }
+        while let Ok(_) | Err(TryRecvError::Lagged(_)) = events.try_recv() {
+            self.made.fetch_add(1, Ordering::SeqCst);
         }
         let made = self.made.load(Ordering::SeqCst);
         (made != self.settled.load(Ordering::SeqCst)).then_some(Made(made))

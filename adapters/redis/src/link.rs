@@ -114,9 +114,17 @@ impl Link {
             clients.push(client.with_options(&once()));
         }
         let [quick, bulk]: [Linked; 2] = clients.try_into().expect("two were made");
-        let anew = Anew::default();
-        anew.listen(&quick);
-        Ok(Self { anew, pulse, builder, keepalive, quick, bulk, scripts: Scripts::new(), metrics, cluster })
+        Ok(Self {
+            anew: Anew::listen(&quick),
+            pulse,
+            builder,
+            keepalive,
+            quick,
+            bulk,
+            scripts: Scripts::new(),
+            metrics,
+            cluster,
+        })
     }
 
     pub(crate) fn subscriber(&self) -> Result<SubscriberClient, Failure> {

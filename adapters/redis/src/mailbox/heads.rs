@@ -38,6 +38,19 @@ struct Remembered {
     is_partial: bool,
 }
 
+impl Remembered {
+    /// Whether a partition's memory is not the one it was. What was not known before is no other one.
+    fn is_other(&self, partition: Partition, born: Option<&Bytes>) -> bool {
+        self.born.get(&partition).is_some_and(|known| Some(known) != born)
+    }
+
+    /// Whether any of these nodes is not the one it was: one that was not there before has taken over from one that was. One that
+    /// does not answer has said nothing.
+    fn is_replaced(&self, replication: &HashMap<String, String>) -> bool {
+        !self.replication.is_empty() && replication.iter().any(|(node, id)| self.replication.get(node) != Some(id))
+    }
+}
+
 /// The nodes that say who they are.
 struct Nodes {
     /// Where partitions are; `None` where there is only one node.
@@ -63,13 +76,12 @@ impl Memories {
 
     /// Whether a partition's memory is not the one it was.
     pub(super) fn is_other(&self, partition: Partition, born: Option<Bytes>) -> bool {
-        self.lock().born.get(&partition).is_some_and(|known| Some(known) != born.as_ref())
+        self.lock().is_other(partition, born.as_ref())
     }
 
     /// Whether any of these nodes is not the one it was.
     fn is_replaced(&self, replication: &HashMap<String, String>) -> bool {
-        let known = self.lock();
-        !known.replication.is_empty() && replication.iter().any(|(node, id)| known.replication.get(node) != Some(id))
+        self.lock().is_replaced(replication)
     }
 
     /// What is found first is what is to be expected from now on.
@@ -92,10 +104,8 @@ impl Memories {
     /// Whether this is another Redis, or another memory in it, than before.
     fn differ(&self, born: &[(Partition, Bytes)], replication: &HashMap<String, String>) -> bool {
         let mut known = self.lock();
-        // A node that was not there before has taken over from one that was. One that does not answer has said nothing.
-        let is_other = |(node, id): (&String, &String)| known.replication.get(node) != Some(id);
-        let replaced = !known.replication.is_empty() && replication.iter().any(is_other);
-        let emptied = born.iter().any(|(partition, born)| known.born.get(partition).is_some_and(|known| known != born));
+        let replaced = known.is_replaced(replication);
+        let emptied = born.iter().any(|(partition, born)| known.is_other(*partition, Some(born)));
         if !replaced && !emptied {
             known.replication.extend(replication.clone());
             for (partition, born) in born {

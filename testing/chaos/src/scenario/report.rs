@@ -162,7 +162,7 @@ pub(super) fn count(what: &str, measured: u64, bound: Option<u64>) -> Finding {
 }
 
 impl Act {
-    pub(super) const fn new(scenario: Scenario, on: On, clients: usize) -> Self {
+    pub(super) fn new(scenario: Scenario, on: On, clients: usize) -> Self {
         Self {
             scenario,
             on,
@@ -174,18 +174,7 @@ impl Act {
             turns: Vec::new(),
             memory: Vec::new(),
             counted: Vec::new(),
-            books: Books {
-                sent: 0,
-                answered: 0,
-                lost: 0,
-                duplicated: 0,
-                reordered: 0,
-                foreign: 0,
-                wrong: 0,
-                gaps: 0,
-                strays: 0,
-                ended: 0,
-            },
+            books: Books::default(),
             outstanding: 0,
             violations: Vec::new(),
             deaths: Vec::new(),

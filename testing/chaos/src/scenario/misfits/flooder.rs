@@ -1,12 +1,11 @@
 //! Sends one event after the other, as fast as the SDK takes them, and reads what comes: it breaks no rule and is only too much.
 
-use nimbus_client::{Client, Event, Outbox};
+use nimbus_client::Event;
 
-use super::{Misfit, Target};
+use super::{Misfit, Target, reading};
 
 pub(super) async fn behave(target: &Target) -> anyhow::Result<()> {
-    let id = target.client(Misfit::Flooder);
-    let client = Client::builder(target.url()).client_id(id).outbox(Outbox::memory()).connect().await?;
+    let client = target.connect(Misfit::Flooder).await?;
     let payload = vec![b'x'; target.bytes];
     let sending = async {
         loop {
@@ -14,12 +13,5 @@ pub(super) async fn behave(target: &Target) -> anyhow::Result<()> {
             target.count();
         }
     };
-    let reading = async {
-        while client.recv().await?.is_some() {}
-        Ok(())
-    };
-    tokio::select! {
-        ended = sending => ended,
-        ended = reading => ended,
-    }
+    reading(&client, sending).await
 }

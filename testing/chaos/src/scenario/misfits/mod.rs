@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use nimbus_client::{Client, Outbox};
 use serde::{Deserialize, Serialize};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -86,8 +87,26 @@ impl Target {
         format!("http://{}", self.address)
     }
 
+    /// A client of the SDK.
+    async fn connect(&self, misfit: Misfit) -> anyhow::Result<Client> {
+        let builder = Client::builder(self.url()).client_id(self.client(misfit)).outbox(Outbox::memory());
+        Ok(builder.connect().await?)
+    }
+
     fn count(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Sends while it reads whatever comes, until either ends.
+async fn reading(client: &Client, sending: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let reading = async {
+        while client.recv().await?.is_some() {}
+        Ok(())
+    };
+    tokio::select! {
+        ended = sending => ended,
+        ended = reading => ended,
     }
 }
 

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use nimbus_client::{Client, Event, Outbox};
+use nimbus_client::Event;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Misfit, Target};
+use super::{Misfit, Target, reading};
 
 const PACE: Duration = Duration::from_millis(10);
 
 pub(super) async fn behave(target: &Target) -> anyhow::Result<()> {
-    let id = target.client(Misfit::Poison);
-    let client = Client::builder(target.url()).client_id(id).outbox(Outbox::memory()).connect().await?;
+    let client = target.connect(Misfit::Poison).await?;
     let sending = async {
         let mut ticks = interval(PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -23,12 +22,5 @@ pub(super) async fn behave(target: &Target) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    let reading = async {
-        while client.recv().await?.is_some() {}
-        Ok(())
-    };
-    tokio::select! {
-        ended = sending => ended,
-        ended = reading => ended,
-    }
+    reading(&client, sending).await
 }

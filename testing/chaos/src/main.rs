@@ -65,17 +65,27 @@ fn start(cli: &Cli) -> anyhow::Result<ExitCode> {
         kinds: if cli.only.is_empty() { Kind::ALL.to_vec() } else { cli.only.clone() },
         ..Config::new(nimbus(cli.nimbus.as_deref())?, seed, limit, &cli.out)
     };
+    let report =
+        watched(cli.json, async |interrupted, progress| run(&config, interrupted, |news| progress.show(&news)).await)?;
+    finish(cli, &report)
+}
+
+/// Does the work on a runtime of its own, with progress shown, until it is done or interrupted.
+fn watched<T>(
+    json: bool,
+    work: impl AsyncFnOnce(&CancellationToken, &mut Progress) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
+    let done = runtime.block_on(async {
         let interrupted = interrupted()?;
-        let mut progress = Progress::new(cli.json);
-        let report = run(&config, &interrupted, |news| progress.show(&news)).await;
+        let mut progress = Progress::new(json);
+        let done = work(&interrupted, &mut progress).await;
         progress.end();
-        report
+        done
     });
     // Whatever had to end in good order has.
     runtime.shutdown_background();
-    finish(cli, &report?)
+    done
 }
 
 fn redraw(cli: &Cli, path: &Path) -> anyhow::Result<ExitCode> {

@@ -16,8 +16,7 @@ use nimbus_chaos::{
 use crate::{
     FOUND, INTERRUPTED, USAGE,
     cli::{at_least_one, duration, rate},
-    interrupted, nimbus,
-    progress::Progress,
+    nimbus, watched,
 };
 
 /// What the command line says.
@@ -108,17 +107,10 @@ impl Wanted {
             eprintln!("nimbus chaos: one process cannot be rolled; roll needs --on distributed");
             return Ok(ExitCode::from(USAGE));
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let report = runtime.block_on(async {
-            let interrupted = interrupted()?;
-            let mut progress = Progress::new(self.json);
-            let report = play(&conditions, &interrupted, |news| progress.show(&news)).await;
-            progress.end();
-            report
-        });
-        // Whatever had to end in good order has.
-        runtime.shutdown_background();
-        self.finish(&report?)
+        let report = watched(self.json, async |interrupted, progress| {
+            play(&conditions, interrupted, |news| progress.show(&news)).await
+        })?;
+        self.finish(&report)
     }
 
     /// Writes the report, says where it is, and what it says.

@@ -80,19 +80,26 @@ impl ClientState {
         judgement
     }
 
-    /// Takes the client over, or refuses and changes nothing.
+    /// Whether a claim is to be refused. `after_a_loss`: what was known of the client may have been lost.
+    pub(super) fn check(&self, claim: &Claim, after_a_loss: bool) -> Result<(), ClaimError> {
+        let ClaimKind::Sdk { outbox, session_no, token } = &claim.kind else { return Ok(()) };
+        self.check_token(token.as_ref(), self.changes_hands(claim), after_a_loss)?;
+        self.check_session_no(*outbox, *session_no)
+    }
+
+    fn changes_hands(&self, claim: &Claim) -> bool {
+        self.principal.as_ref().is_some_and(|principal| *principal != claim.principal)
+    }
+
+    /// Takes the client over, for a claim that passed the [`check`](Self::check).
     pub(super) fn claim(
         &mut self,
         claim: &Claim,
         new_token: [u8; TOKEN_BYTES],
         applied: Position,
         now: UnixMillis,
-    ) -> Result<ClaimEffect, ClaimError> {
-        let changes_hands = self.principal.as_ref().is_some_and(|principal| *principal != claim.principal);
-        if let ClaimKind::Sdk { outbox, session_no, token } = &claim.kind {
-            self.check_token(token.as_ref(), changes_hands)?;
-            self.check_session_no(*outbox, *session_no)?;
-        }
+    ) -> ClaimEffect {
+        let changes_hands = self.changes_hands(claim);
         let trimmed =
             if changes_hands { self.change_hands(claim.log_end.max(applied)) } else { self.settle_principal(claim) };
         if changes_hands || self.principal.is_none() {
@@ -126,11 +133,7 @@ impl ClientState {
             previous: former.clone().map(|former| (former.server, former.session)),
             applied,
         };
-        Ok(ClaimEffect {
-            claimed,
-            trimmed,
-            undo: Undo { session: claim.session, former, changed_hands: changes_hands },
-        })
+        ClaimEffect { claimed, trimmed, undo: Undo { session: claim.session, former, changed_hands: changes_hands } }
     }
 
     /// The outbox that claimed the client last, with the number of its session.
@@ -155,14 +158,12 @@ impl ClientState {
     }
 
     /// A token that was given must be this client's and this principal's. Where no token is known (the state was lost
-    /// with its store) there is nothing to check against: the authenticator has vouched for the principal.
-    fn check_token(&self, token: Option<&Bytes>, changes_hands: bool) -> Result<(), ClaimError> {
-        match token {
-            Some(token) if self.principal.is_some() && (changes_hands || **token != self.token) => {
-                Err(ClaimError::WrongToken)
-            }
-            _ => Ok(()),
-        }
+    /// with its store) there is nothing to check against, and after a loss the one that is known may not be the one that the
+    /// client has: the authenticator has vouched for the principal.
+    fn check_token(&self, token: Option<&Bytes>, changes_hands: bool, after_a_loss: bool) -> Result<(), ClaimError> {
+        let Some(token) = token.filter(|_| self.principal.is_some()) else { return Ok(()) };
+        let is_wrong = changes_hands || (!after_a_loss && **token != self.token);
+        if is_wrong { Err(ClaimError::WrongToken) } else { Ok(()) }
     }
 
     /// Refuses a Hello that was delayed on its way. Retired outboxes outlive a change of hands for just this reason.

@@ -79,6 +79,7 @@ pub struct PartitionMailbox {
     /// The mailbox is complete from here on, for clients whose own floor is not higher.
     floor: Position,
     version: u64,
+    after_a_loss: bool,
     clients: HashMap<ClientId, ClientState>,
     /// The `last` of the newest notification for each server.
     notified: HashMap<ServerId, Position>,
@@ -124,6 +125,7 @@ impl PartitionMailbox {
             applied: Position::START,
             floor: Position::START,
             version: 0,
+            after_a_loss: false,
             clients: HashMap::default(),
             notified: HashMap::default(),
             expiries: VecDeque::new(),
@@ -145,6 +147,13 @@ impl PartitionMailbox {
             clients: states.collect(),
             ..Self::new(self.partition, self.limits)
         };
+    }
+
+    /// This memory took the place of one that was lost, so there may be tokens that it has never heard of, also of clients that it
+    /// knows: a Hello that was delayed may have been the first thing that it heard of one. From now on no token is taken for
+    /// a wrong one but that of another principal, for whom the authenticator does not vouch.
+    pub fn came_after_a_loss(&mut self) {
+        self.after_a_loss = true;
     }
 
     /// Repeats a change of the claims. Changes must come in the order in which they were made; those that the snapshot
@@ -241,7 +250,8 @@ impl PartitionMailbox {
         now: UnixMillis,
     ) -> Result<Granted, ClaimError> {
         let state = self.clients.entry(claim.client.clone()).or_default();
-        let effect = state.claim(claim, new_token, self.applied, now)?;
+        state.check(claim, self.after_a_loss)?;
+        let effect = state.claim(claim, new_token, self.applied, now);
         self.version += 1;
         let image = state.image(&claim.client, self.version);
         self.account(effect.trimmed);

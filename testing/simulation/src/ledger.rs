@@ -78,8 +78,6 @@ struct Books {
     /// Clients whose session a dead incarnation of theirs took over: its Hello was on its way for longer than it lived, and
     /// nothing tells the mailbox that another outbox with a higher number is not a newer one.
     evicted: BTreeSet<String>,
-    /// How often the mailbox lost something.
-    losses: u32,
     /// A client was ended, and that is excused.
     is_one_gone: bool,
 }
@@ -232,11 +230,6 @@ impl Ledger {
         world.step("claimed", 0, claimed.answered);
     }
 
-    /// The mailbox lost something.
-    pub(crate) fn mailbox_lost(&self) {
-        lock(&self.books).losses += 1;
-    }
-
     /// Whether a client was ended for good. Nobody acknowledges what waits for it: it goes when the mailbox' window has passed.
     pub(crate) fn is_one_gone(&self) -> bool {
         lock(&self.books).is_one_gone
@@ -244,18 +237,7 @@ impl Ledger {
 
     /// The client ended by itself.
     pub(crate) fn ended(&self, name: &str, outbox: Outbox, error: &Error) {
-        let (evicted, losses) = {
-            let books = lock(&self.books);
-            (books.evicted.contains(name), books.losses)
-        };
-        let excused = match error {
-            Error::Superseded { .. } => evicted,
-            // Between two losses the client was given a new token; then a server that had stood still since before the first
-            // claims it again with the old one.
-            Error::Refused { reason, .. } => reason == "RESUME_TOKEN_MISMATCH" && losses > 1,
-            _ => false,
-        };
-        if excused {
+        if matches!(error, Error::Superseded { .. }) && lock(&self.books).evicted.contains(name) {
             lock(&self.books).is_one_gone = true;
             self.abandoned(outbox);
             self.changed.notify_waiters();

@@ -64,12 +64,10 @@ impl Cast {
                 backend.mailbox.copy();
                 tokio::time::sleep(dice.millis(1, 4_000)).await;
                 world.step("tail lost", 0, 0);
-                world.ledger.mailbox_lost();
                 backend.mailbox.lose_tail();
             }
             70..75 => {
                 world.step("all lost", 0, 0);
-                world.ledger.mailbox_lost();
                 backend.mailbox.lose_everything();
             }
             75..80 => {

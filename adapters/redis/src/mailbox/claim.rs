@@ -151,6 +151,9 @@ impl Inner {
         let mut rules = PartitionMailbox::new(self.partitions.partition_of(&claim.client), self.limits);
         let clients = holder.snapshot(&claim.client).into_iter().collect();
         rules.restore(PartitionSnapshot { version: 0, applied: holder.applied, floor: Position::START, clients });
+        if holder.refilled.is_some() {
+            rules.came_after_a_loss();
+        }
         let now = self.clock.now();
         let granted = match why {
             Why::New => rules.claim(claim, token, now)?,

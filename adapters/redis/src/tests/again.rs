@@ -1,6 +1,8 @@
 //! What two servers claim again after a loss: the session that opened last stays, whatever the clocks of the servers say.
 //! The id of a session begins with the time at which its server made it; here the older one always has the greater id.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use fred::interfaces::HashesInterface as _;
 use nimbus_contracts::within;
@@ -8,7 +10,7 @@ use nimbus_core::{
     ClientId, OutboxId, Partition, Position, SessionId,
     mailbox::LogStarts,
     ports::{
-        mailbox::{Claim, ClaimKind, Mailbox as _},
+        mailbox::{Claim, ClaimError, ClaimKind, Mailbox as _},
         notifier::{Notification, Subscription},
     },
 };
@@ -226,4 +228,26 @@ async fn rule_16_a_session_that_is_claimed_again_has_the_token_that_its_client_s
     two.ports.mailbox.release(&c, session(7)).await.unwrap();
     let kind = ClaimKind::Sdk { outbox: OutboxId::new([1; 16]), session_no: 8, token: Some(token) };
     claim(&one, Claim { kind, ..sdk(&c, "s1", 8) }).await;
+}
+
+/// Nobody holds the client when Redis is emptied, so that nobody claims it again with its token.
+#[tokio::test]
+async fn rule_16_a_token_from_before_a_loss_is_not_judged_by_one_that_was_made_after_it() {
+    let Some(redis) = OwnRedis::start("a token of before", &[]).await else { return };
+    let ((one, _), c) = (servers(&redis).await, client("c"));
+    let resume = |number, token| {
+        let kind = ClaimKind::Sdk { outbox: OutboxId::new([1; 16]), session_no: number, token: Some(token) };
+        Claim { kind, ..sdk(&c, "s1", number) }
+    };
+    let token = one.ports.mailbox.claim(sdk(&c, "s1", 6)).await.unwrap().token;
+    one.ports.mailbox.release(&c, session(6)).await.unwrap();
+    apply(&one, &answers(&c, 1, [1])).await;
+    let tampered = one.ports.mailbox.claim(resume(7, Bytes::from_static(&[0; 16]))).await;
+    assert_eq!(tampered.unwrap_err(), ClaimError::WrongToken, "while nothing was lost");
+    redis.command(&["FLUSHALL"]).await;
+    one.beginning.0.store(1, Ordering::Relaxed);
+    check_until_whole(&one).await;
+    // A Hello that was delayed comes first.
+    claim(&one, sdk(&c, "s1", 5)).await;
+    claim(&one, resume(7, token)).await;
 }

@@ -235,6 +235,22 @@ fn a_token_that_nobody_knows_stays_the_clients() {
     assert_eq!(&take(&mut mailbox, &with(2)).token[..], [5; 16]);
 }
 
+/// The same, and nobody claims the client again: nobody held it when the mailbox was lost.
+#[test]
+fn a_token_from_before_a_loss_is_not_judged_by_one_that_was_made_after_it() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    mailbox.came_after_a_loss();
+    let shown = |whose: &str, session_no| {
+        let token = Some(Bytes::copy_from_slice(&[5; 16]));
+        let kind = ClaimKind::Sdk { outbox: outbox(1), session_no, token };
+        Claim { principal: principal(whose), kind, ..sdk(1, session_no, 3, 0) }
+    };
+    let delayed = take(&mut mailbox, &sdk(1, 1, 9, 0));
+    assert_eq!(take(&mut mailbox, &shown("alice", 2)).token, delayed.token, "from here on it has the new one");
+    assert_eq!(refuse(&mut mailbox, &shown("bob", 3)), ClaimError::WrongToken);
+    assert!(matches!(refuse(&mut mailbox, &shown("alice", 1)), ClaimError::Stale { .. }));
+}
+
 #[test]
 fn release_removes_only_its_own_session() {
     let mut mailbox = mailbox(MailboxLimits::default());

@@ -62,6 +62,10 @@ impl Memory {
             let start = log.find(partition, |record| record.produced >= since);
             let mut rules = PartitionMailbox::new(partition, limits);
             rules.restore(PartitionSnapshot { version: 0, applied: start, floor: start, clients: Vec::new() });
+            // The log has records: there was a memory of them once.
+            if log.end(partition) > Position::START {
+                rules.came_after_a_loss();
+            }
             Shelf { rules, born: self.births, holders: BTreeMap::new(), tenures: BTreeMap::new(), landmark: None }
         })
     }

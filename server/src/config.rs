@@ -9,6 +9,8 @@ pub const DEFAULT_MAX_STREAMS: usize = 100_000;
 /// Streams that one connection may have open at once. Enough for a backend that multiplexes; a bound on what one
 /// connection can cost.
 pub const DEFAULT_STREAMS_PER_CONNECTION: u32 = 1_024;
+/// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it.
+pub const DEFAULT_FAIR_RATE: Option<NonZeroU32> = NonZeroU32::new(5_000);
 /// How often HTTP/2 asks a silent connection whether it is there.
 pub const DEFAULT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long it waits for the answer.
@@ -29,6 +31,9 @@ pub struct EdgeConfig {
     pub streams_per_connection: u32,
     /// Events a second per client id, with a burst of the same size; `None` = no limit.
     pub events_per_second: Option<NonZeroU32>,
+    /// Events a second that a client may send whatever the others send; one that sends more, and more than twice as much as all
+    /// others together, is read more slowly. An event counts once more for each 4 KiB of its payload. `None`: nobody is.
+    pub fair_rate: Option<NonZeroU32>,
     /// HTTP/2 keepalive interval.
     pub keepalive_interval: Duration,
     /// HTTP/2 keepalive timeout.
@@ -46,6 +51,7 @@ impl EdgeConfig {
             max_streams: DEFAULT_MAX_STREAMS,
             streams_per_connection: DEFAULT_STREAMS_PER_CONNECTION,
             events_per_second: None,
+            fair_rate: DEFAULT_FAIR_RATE,
             keepalive_interval: DEFAULT_KEEPALIVE_INTERVAL,
             keepalive_timeout: DEFAULT_KEEPALIVE_TIMEOUT,
             repair_interval: DEFAULT_REPAIR_INTERVAL,

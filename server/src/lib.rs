@@ -15,6 +15,7 @@ mod metrics;
 mod original;
 mod rate;
 mod scan;
+mod share;
 mod shared;
 mod status;
 mod stream;

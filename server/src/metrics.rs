@@ -20,7 +20,7 @@ pub(crate) struct ProtocolLabel {
 }
 
 /// A reason as a label.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ReasonLabel {
     /// As in docs/errors.md, or `OK`; of what holds a stream back, in small letters.
     pub(crate) reason: &'static str,
@@ -108,7 +108,7 @@ impl Metrics {
         for known in Reason::ALL {
             drop(m.streams_ended.get_or_create(&reason(Some(*known))));
         }
-        for why in [TURN, held(Held::InFlight), held(Held::Queue), held(Held::Window)] {
+        for why in [TURN, SHARE, held(Held::InFlight), held(Held::Queue), held(Held::Window)] {
             drop(m.streams_held.get_or_create(&why));
             if why != TURN {
                 drop(m.streams_held_seconds.get_or_create(&why));
@@ -133,6 +133,9 @@ pub(crate) fn protocol(dialect: Dialect) -> ProtocolLabel {
 
 /// What is held back for having sent more than is taken in one turn.
 pub(crate) const TURN: ReasonLabel = ReasonLabel { reason: "turn" };
+
+/// What is held back for having sent more than its share.
+pub(crate) const SHARE: ReasonLabel = ReasonLabel { reason: "share" };
 
 /// The label of what holds a client back.
 pub(crate) const fn held(held: Held) -> ReasonLabel {

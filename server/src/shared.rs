@@ -20,7 +20,7 @@ use nimbus_core::{
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{acks::Acks, config::EdgeConfig, metrics::Metrics, rate::EventRate, scan::Scanner};
+use crate::{acks::Acks, config::EdgeConfig, metrics::Metrics, rate::EventRate, scan::Scanner, share::Shares};
 
 /// What the edge needs from the outside.
 #[derive(Debug, Clone)]
@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) registry: Arc<Registry>,
     pub(crate) rate: EventRate,
+    pub(crate) shares: Shares,
     pub(crate) scanner: Scanner,
     pub(crate) acks: Acks,
     pub(crate) bookmarks: Bookmarks,
@@ -62,6 +63,7 @@ impl Shared {
         Arc::new(Self {
             registry: Arc::new(Registry::new(partitions)),
             rate: EventRate::new(config.events_per_second),
+            shares: Shares::new(config.fair_rate),
             scanner: Scanner::new(Arc::clone(&ports.results), metrics.clone()),
             acks: Acks::default(),
             bookmarks: Bookmarks::new(partitions.len()),

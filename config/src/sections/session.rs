@@ -27,6 +27,8 @@ pub(crate) const MAX_STREAMS: Setting = Setting::new("NIMBUS_SESSION_MAX_STREAMS
 pub(crate) const STREAMS_PER_CONNECTION: Setting = Setting::new("NIMBUS_SESSION_STREAMS_PER_CONNECTION", "1024");
 /// Off: what a device may send is the application's to say.
 pub(crate) const RATE_LIMIT: Setting = Setting::new("NIMBUS_SESSION_RATE_LIMIT", "off").example("100");
+/// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it.
+pub(crate) const FAIR_RATE: Setting = Setting::new("NIMBUS_SESSION_FAIR_RATE", "5000");
 raw_section!(RawSession, "NIMBUS_SESSION_", {
     handshake_timeout: HANDSHAKE_TIMEOUT,
     ping_interval: PING_INTERVAL,
@@ -39,6 +41,7 @@ raw_section!(RawSession, "NIMBUS_SESSION_", {
     max_streams: MAX_STREAMS,
     streams_per_connection: STREAMS_PER_CONNECTION,
     rate_limit: RATE_LIMIT,
+    fair_rate: FAIR_RATE,
 });
 
 /// The protocol's cap on a payload.
@@ -71,6 +74,9 @@ pub struct SessionConfig {
     pub streams_per_connection: u32,
     /// Events a second and client, and at once after a pause; `None` is no limit.
     pub rate_limit: Option<NonZeroU32>,
+    /// Events a second that a client may always send; one that sends more, and more than twice as much as all others of its
+    /// server together, is read more slowly. `None`: nobody is.
+    pub fair_rate: Option<NonZeroU32>,
 }
 
 impl SessionConfig {
@@ -96,7 +102,8 @@ impl SessionConfig {
                 raw.streams_per_connection,
                 value::integer(1..=1_000_000),
             ),
-            rate_limit: reading.value(&RATE_LIMIT, raw.rate_limit, rate_limit),
+            rate_limit: reading.value(&RATE_LIMIT, raw.rate_limit, rate),
+            fair_rate: reading.value(&FAIR_RATE, raw.fair_rate, rate),
         };
         if config.pong_timeout > config.ping_interval && reading.are_sound(&[&PING_INTERVAL, &PONG_TIMEOUT]) {
             let wrong = format!("is longer than {}, so that pings would pile up", PING_INTERVAL.name);
@@ -112,7 +119,7 @@ impl SessionConfig {
     }
 }
 
-fn rate_limit(text: &str) -> Result<Option<NonZeroU32>, String> {
+fn rate(text: &str) -> Result<Option<NonZeroU32>, String> {
     if text == "off" {
         return Ok(None);
     }

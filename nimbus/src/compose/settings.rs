@@ -133,6 +133,7 @@ pub(crate) fn edge(config: &Config, server: ServerId) -> EdgeConfig {
         max_streams: session.max_streams,
         streams_per_connection: session.streams_per_connection,
         events_per_second: session.rate_limit,
+        fair_rate: session.fair_rate,
         ..EdgeConfig::new(server)
     }
 }

@@ -25,9 +25,11 @@ use super::{
     holding::Holding,
     opening::ReadySession,
     out::{OutHandle, Outgoing},
+    wire::{Wire, WireFrame},
 };
 use crate::{
     metrics,
+    share::{self, Share},
     shared::{CheckNo, Shared},
     status,
 };
@@ -39,27 +41,6 @@ const BYTES_PER_ROUND: usize = 1024 * 1024;
 
 /// How many actions a stream keeps room for between two rounds.
 const KEEP_ACTIONS: usize = 8;
-
-/// What a wire frame means.
-#[derive(Debug)]
-pub(crate) enum WireFrame {
-    /// A frame for the session.
-    Frame(ClientFrame),
-    /// The session must end.
-    Violation(Close),
-}
-
-/// One wire protocol: translates its messages.
-pub(crate) trait Wire: Send + 'static {
-    type In: Send + 'static;
-    const DIALECT: Dialect;
-
-    /// `next_seq` is the number an event gets where the protocol has none.
-    fn decode(&mut self, frame: Self::In, next_seq: u64) -> WireFrame;
-
-    /// Adds what the protocol has to say for this frame, if anything.
-    fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing);
-}
 
 /// One running session.
 pub(crate) struct Driver<W: Wire> {
@@ -85,6 +66,7 @@ pub(crate) struct Driver<W: Wire> {
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
     holding: Holding,
+    share: Share,
     /// The present of this round.
     now: Now,
     tally: Tally,
@@ -94,6 +76,8 @@ pub(crate) struct Driver<W: Wire> {
 #[derive(Debug, Default)]
 struct Tally {
     received: u64,
+    /// What these count towards the client's share.
+    weight: u64,
     delivered: u64,
     /// The session's accepted sequence number when it was last counted.
     accepted_seq: u64,
@@ -168,6 +152,7 @@ impl<W: Wire> Driver<W> {
             frames: Outgoing::default(),
             unsaid: false,
             holding: Holding::default(),
+            share: Share::new(now.instant),
             now,
             tally,
         };
@@ -179,13 +164,13 @@ impl<W: Wire> Driver<W> {
     pub(crate) async fn run(mut self) {
         let mut sleep: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(far_future()));
         while !self.session.is_closed() {
-            let deadline = self.session.deadline();
+            let deadline = self.session.deadline().into_iter().chain(self.share.held_until()).min();
             if let Some(deadline) = deadline
                 && sleep.deadline() != deadline
             {
                 sleep.as_mut().reset(deadline);
             }
-            let wants_frames = self.reading && self.session.wants_frames();
+            let wants_frames = self.reading && self.session.wants_frames() && self.share.held_until().is_none();
             let events = &self.shared.ports.events;
             let event = tokio::select! {
                 biased;
@@ -201,13 +186,19 @@ impl<W: Wire> Driver<W> {
                 self.shared.metrics.streams_broken.inc();
                 break;
             }
+            self.share.take(self.tally.weight, self.now.instant, &self.shared.shares);
             self.take_what_is_ready();
             self.session.settle(&mut self.actions);
             self.act();
             self.recount();
-            self.holding.look(self.session.held_by(), self.now.instant, &self.shared.metrics);
+            self.holding.look(self.held_by(), self.now.instant, &self.shared.metrics);
         }
         self.leave().await;
+    }
+
+    /// What holds the client back just now, if anything.
+    fn held_by(&self) -> Option<metrics::ReasonLabel> {
+        self.session.held_by().map(metrics::held).or(self.share.held_until().map(|_| metrics::SHARE))
     }
 
     /// Feeds one event to the session; true when the stream is gone.
@@ -224,6 +215,10 @@ impl<W: Wire> Driver<W> {
             Event::Mail => {}
             Event::Taken => return self.look_at_queue(),
             Event::Tick => {
+                self.share.pass(self.now.instant);
+                if self.session.deadline().is_none_or(|deadline| deadline > self.now.instant) {
+                    return false;
+                }
                 // Read before the inbox is emptied: what the bookmark covers is in the inbox by then.
                 let bookmark = self.shared.bookmarks.get(self.partition, self.read);
                 self.mail();
@@ -274,6 +269,7 @@ impl<W: Wire> Driver<W> {
                 let bytes = match &frame {
                     ClientFrame::Event(event) => {
                         self.tally.received += 1;
+                        self.tally.weight += share::weight(event.payload.len());
                         event.payload.len()
                     }
                     ClientFrame::Unknown => {

@@ -11,9 +11,10 @@ use tonic::{Code, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::Instrument as _;
 
 use super::{
-    driver::{Driver, Wire, end},
+    driver::{Driver, end},
     opening::Opening,
     out::{OutStream, outgoing},
+    wire::Wire,
 };
 use crate::{
     metrics,

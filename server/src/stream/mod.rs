@@ -6,11 +6,12 @@ mod entrance;
 mod holding;
 mod opening;
 mod out;
+mod wire;
 
 pub(crate) use self::{
     delivery_source::FetchedPage,
-    driver::{Wire, WireFrame},
     entrance::{Entrance, credentials, unreadable},
     opening::{Opening, OpeningKind, fresh_outbox, wire_token},
     out::{OutStream, Outgoing},
+    wire::{Wire, WireFrame},
 };

@@ -309,6 +309,34 @@ async fn over_the_rate_limit_the_client_goes_back_and_loses_nothing() -> anyhow:
 }
 
 #[tokio::test]
+async fn beside_others_a_client_that_floods_is_held_to_its_share_and_loses_nothing() -> anyhow::Result<()> {
+    let mut bystander = Bystander::start(TestNimbus::builder().env("NIMBUS_SESSION_FAIR_RATE", "50")).await?;
+    let (mut flooder, _) = RawSession::welcome(bystander.nimbus.connect().await?, hello("flooder")).await?;
+    let held = r#"nimbus_streams_held_total{reason="share"}"#;
+    let flood = async {
+        let mut sent = 0;
+        while bystander.nimbus.metrics().await?.get(held)? < 1.0 {
+            bystander.is_served().await?;
+            for seq in sent + 1..=sent + 50 {
+                flooder.square(seq, 3).await?;
+            }
+            for seq in sent + 1..=sent + 50 {
+                let delivery = flooder.delivery().await?;
+                let Some(v1::delivery::Source::Result(result)) = delivery.source else {
+                    panic!("no result: {delivery:?}")
+                };
+                assert_eq!((result.seq, &delivery.payload[..]), (seq, &b"9"[..]));
+                flooder.send(Up::Ack(v1::Ack { position: delivery.position })).await?;
+            }
+            sent += 50;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(nimbus_harness::PATIENCE, flood).await??;
+    bystander.is_served().await
+}
+
+#[tokio::test]
 async fn hostile_metadata_shows_no_token_and_harms_nobody() -> anyhow::Result<()> {
     let builder = TestNimbus::builder().env("NIMBUS_AUTH_TOKENS", "fleet open-sesame-4711 car-* bystander");
     let nimbus = builder.start().await?;

@@ -22,8 +22,9 @@ const BOUND: f64 = 1.5;
 const GROWTH_MIB: f64 = 256.0;
 
 /// Which metric shows whom: labels are closed sets, so it is the kind of behaviour that is counted, never a client.
-const SHOWS: [(Misfit, &str); 7] = [
+const SHOWS: [(Misfit, &str); 8] = [
     (Misfit::NeverReader, r#"nimbus_streams_held_seconds_total{reason="window"}"#),
+    (Misfit::Flooder, r#"nimbus_streams_held_seconds_total{reason="share"}"#),
     (Misfit::Flooder, r#"nimbus_streams_held_total{reason="turn"}"#),
     (Misfit::Flooder, r#"nimbus_streams_held_total{reason="in_flight"}"#),
     (Misfit::Flapper, r#"nimbus_streams_opened_total{protocol="v1"}"#),

@@ -12,6 +12,7 @@ mod dispatch;
 mod edge;
 mod gentle;
 mod metrics;
+mod openings;
 mod original;
 mod rate;
 mod scan;

@@ -31,6 +31,7 @@ pub(crate) struct ReasonLabel {
 pub struct Metrics {
     pub(crate) streams_opened: Family<ProtocolLabel, Counter>,
     pub(crate) streams_open: Family<ProtocolLabel, Gauge>,
+    pub(crate) openings_waiting: Gauge,
     pub(crate) streams_ended: Family<ReasonLabel, Counter>,
     pub(crate) streams_broken: Counter,
     pub(crate) streams_held: Family<ReasonLabel, Counter>,
@@ -57,6 +58,11 @@ impl Metrics {
         let m = Self::default();
         registry.register("nimbus_streams_opened", "Streams opened", m.streams_opened.clone());
         registry.register("nimbus_streams_open", "Streams open now", m.streams_open.clone());
+        registry.register(
+            "nimbus_openings_waiting",
+            "Streams that said hello and wait until those before them have opened",
+            m.openings_waiting.clone(),
+        );
         registry.register("nimbus_streams_ended", "Streams ended by this server, by reason", m.streams_ended.clone());
         registry.register(
             "nimbus_streams_broken",

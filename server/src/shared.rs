@@ -20,7 +20,9 @@ use nimbus_core::{
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{acks::Acks, config::EdgeConfig, metrics::Metrics, rate::EventRate, scan::Scanner, share::Shares};
+use crate::{
+    acks::Acks, config::EdgeConfig, metrics::Metrics, openings::Openings, rate::EventRate, scan::Scanner, share::Shares,
+};
 
 /// What the edge needs from the outside.
 #[derive(Debug, Clone)]
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) config: EdgeConfig,
     pub(crate) metrics: Metrics,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) openings: Openings,
     pub(crate) rate: EventRate,
     pub(crate) shares: Shares,
     pub(crate) scanner: Scanner,
@@ -62,6 +65,7 @@ impl Shared {
         let partitions = ports.events.partitions();
         Arc::new(Self {
             registry: Arc::new(Registry::new(partitions)),
+            openings: Openings::new(partitions.len(), metrics.openings_waiting.clone()),
             rate: EventRate::new(config.events_per_second),
             shares: Shares::new(config.fair_rate),
             scanner: Scanner::new(Arc::clone(&ports.results), metrics.clone()),

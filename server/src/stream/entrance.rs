@@ -60,9 +60,11 @@ impl Entrance {
             let opening = Box::pin(async {
                 let prepare = async {
                     let (wire, inbound, opening) = begin.await?;
-                    Ok::<_, Option<Close>>((wire, inbound, opening.prepare(&shared).await?))
+                    let partition = shared.ports.results.partitions().partition_of(&opening.client);
+                    let turn = shared.openings.turn(partition).await;
+                    Ok::<_, Option<Close>>((wire, inbound, opening.prepare(&shared).await?, turn))
                 };
-                let (wire, inbound, prepared) = tokio::select! {
+                let (wire, inbound, prepared, _turn) = tokio::select! {
                     biased;
                     // A stream that has not said Hello yet must not hold a shutdown up.
                     () = shared.draining.cancelled() => return Err(Some(draining())),

@@ -12,7 +12,6 @@ mod cache;
 mod claim;
 mod fold;
 mod heads;
-mod held;
 mod inspect;
 mod mend;
 mod metrics;
@@ -26,7 +25,7 @@ use bytes::Bytes;
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::Clock,
-    mailbox::MailboxLimits,
+    mailbox::{Held, MailboxLimits},
     ports::{
         log::Batch,
         mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
@@ -34,7 +33,7 @@ use nimbus_core::{
 };
 use tokio::sync::Mutex;
 
-use self::{again::Unsure, cache::Route, heads::Memories, held::Held, metrics::ClaimOutcome, sweep::Sweeps};
+use self::{again::Unsure, cache::Route, heads::Memories, metrics::ClaimOutcome, sweep::Sweeps};
 pub use self::{
     beginning::{Beginning, Found, LogBeginning},
     inspect::ClientView,
@@ -65,7 +64,7 @@ pub(crate) struct Inner {
     pub(crate) bus: crate::notifier::Bus,
     pub(crate) metrics: MailboxMetrics,
     routes: Vec<Mutex<Route>>,
-    held: Held,
+    held: std::sync::Mutex<Held>,
     unsure: Unsure,
     memories: Memories,
     sweeps: Sweeps,
@@ -120,7 +119,7 @@ impl RedisMailbox {
             bus: parts.bus,
             metrics: parts.metrics,
             routes,
-            held: Held::default(),
+            held: std::sync::Mutex::default(),
             unsure: Unsure::default(),
             memories: Memories::default(),
             sweeps: Sweeps::default(),

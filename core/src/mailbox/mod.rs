@@ -10,6 +10,7 @@
 
 mod client;
 mod fold;
+mod held;
 mod partition;
 mod snapshot;
 mod tenure;
@@ -17,6 +18,7 @@ mod waiting;
 
 pub use client::Undo;
 pub use fold::{FOLD_OUTBOXES, Fold, JOBS_WINDOW, Judgement, OutboxFold, Verdict, judge};
+pub use held::{Held, HeldClaim};
 pub use partition::{ApplyOutcome, Folded, Granted, PartitionMailbox};
 pub use snapshot::{ClaimChange, ClaimImage, ClientSnapshot, OutboxClaim, PartitionSnapshot};
 pub use tenure::{FORMER_SESSIONS, Made, Rival, Tenure};

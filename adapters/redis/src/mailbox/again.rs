@@ -3,12 +3,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use futures_util::{StreamExt as _, future::join_all, stream};
 use nimbus_core::{
     ClientId, Partition, ServerId, SessionId,
+    mailbox::{Held, HeldClaim},
     ports::{
         mailbox::{Claim, ClaimError},
         notifier::Notification,
@@ -18,7 +19,6 @@ use nimbus_core::{
 use super::{
     Inner,
     claim::{Lost, Why},
-    held::HeldClaim,
 };
 use crate::error::Failure;
 
@@ -87,6 +87,11 @@ impl Unsure {
 }
 
 impl Inner {
+    /// Every change of it is one call.
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Gives up what unsure claims took after all, and tells the sessions that lost their clients to them: they would wait
     /// for notifications for ever.
     ///
@@ -134,7 +139,7 @@ impl Inner {
     /// Every client of these partitions that a session of this process holds is claimed for that session again. A session
     /// that lost its client to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
     pub(super) async fn claim_again(&self, is_asked: impl Fn(Partition) -> bool) -> Result<(), Failure> {
-        let mut all = self.held.all();
+        let mut all = self.held().all();
         all.retain(|held| is_asked(self.partitions.partition_of(&held.claim.client)));
         self.claim_all_again(all).await
     }
@@ -155,7 +160,7 @@ impl Inner {
     async fn claim_one_again(&self, held: HeldClaim) -> Result<(), Failure> {
         let HeldClaim { claim, token, tenure } = held;
         let outcome = self.claim_as(&claim, token, Why::Again(&tenure)).await;
-        if !self.held.has(&claim.client, claim.session) {
+        if !self.held().has(&claim.client, claim.session) {
             // The session ended meanwhile, and its release may have come before this. From here on the order is certain:
             // whoever ends later finds what was written.
             self.release(&claim.client, claim.session).await?;
@@ -163,7 +168,7 @@ impl Inner {
         }
         match outcome {
             Ok(won) => {
-                self.held.renew(&claim.client, won.tenure);
+                self.held().renew(&claim.client, won.tenure);
                 if let Some((server, session)) = won.claimed.previous {
                     let note = Notification::Superseded { client: claim.client.clone(), session };
                     self.notifier.send(&server, &note).await?;
@@ -171,7 +176,7 @@ impl Inner {
                 Ok(())
             }
             Err(Lost::Superseded | Lost::Refused(ClaimError::Stale { .. } | ClaimError::WrongToken)) => {
-                self.held.remove(&claim.client, claim.session);
+                self.held().remove(&claim.client, claim.session);
                 let note = Notification::Superseded { client: claim.client.clone(), session: claim.session };
                 self.bus.tell(&claim.server, &note);
                 Ok(())

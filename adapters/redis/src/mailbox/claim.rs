@@ -4,8 +4,8 @@ use bytes::Bytes;
 use nimbus_core::{
     ClientId, Position, ServerId, SessionId,
     mailbox::{
-        ClaimChange, ClaimImage, ClientSnapshot, Granted, PartitionMailbox, PartitionSnapshot, Rival, TOKEN_BYTES,
-        Tenure,
+        ClaimChange, ClaimImage, ClientSnapshot, Granted, HeldClaim, PartitionMailbox, PartitionSnapshot, Rival,
+        TOKEN_BYTES, Tenure,
     },
     ports::{
         mailbox::{Claim, ClaimError, ClaimKind, Claimed},
@@ -13,7 +13,7 @@ use nimbus_core::{
     },
 };
 
-use super::{ATTEMPTS, Inner, held::HeldClaim, mend::is_damage};
+use super::{ATTEMPTS, Inner, mend::is_damage};
 use crate::{
     codec::{
         claims::{self, StoredClaims},
@@ -77,9 +77,10 @@ impl Inner {
         let token = rand::random();
         match self.claim_as(&claim, token, Why::New).await {
             Ok(won) => {
-                let (claimed, client) = (won.claimed.clone(), claim.client.clone());
+                let (claimed, client) = (won.claimed, claim.client.clone());
                 // A Redis that has lost the claim of the session before does not name it, so that nobody would tell it.
-                if let Some((server, session)) = self.held.insert(HeldClaim::new(claim, won))
+                let replaced = self.held().insert(HeldClaim::new(claim, &claimed, won.token, won.tenure));
+                if let Some((server, session)) = replaced
                     && claimed.previous.as_ref().is_none_or(|(_, told)| *told != session)
                 {
                     self.bus.tell(&server, &Notification::Superseded { client, session });
@@ -256,7 +257,7 @@ impl Inner {
 
     /// Whether the session held the client until now.
     pub(super) async fn release(&self, client: &ClientId, session: SessionId) -> Result<bool, Failure> {
-        self.held.remove(client, session);
+        self.held().remove(client, session);
         let (_, keys) = self.partition_keys(client);
         let arguments = vec![text(client.as_str()), owner::session_bytes(session), owner::free_since(self.clock.now())];
         let script = &self.link.scripts.release;
@@ -348,7 +349,7 @@ impl From<Failure> for Lost {
 impl super::RedisMailbox {
     /// Claims all again; `between` happens once it is known whom.
     pub(crate) async fn claim_again_after(&self, between: impl AsyncFnOnce()) -> Result<(), Failure> {
-        let all = self.0.held.all();
+        let all = self.0.held().all();
         between().await;
         self.0.claim_all_again(all).await
     }

@@ -124,7 +124,7 @@ impl Inner {
     pub(super) async fn ack(&self, acks: &[MailboxAck]) -> Result<(), Failure> {
         let mut by_partition: BTreeMap<Partition, Vec<&MailboxAck>> = BTreeMap::new();
         for ack in acks {
-            self.held.acked(&ack.client, ack.session, ack.position);
+            self.held().acked(&ack.client, ack.session, ack.position);
             by_partition.entry(self.partitions.partition_of(&ack.client)).or_default().push(ack);
         }
         let calls = by_partition.iter().flat_map(|(partition, acks)| acks.chunks(ACKS).map(|some| (*partition, some)));

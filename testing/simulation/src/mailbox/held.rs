@@ -1,27 +1,9 @@
 //! What one incarnation remembers of its own claims: to make them again when the memory was lost, and to undo those of which
 //! it never heard. As the adapter over Redis does it.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::collections::BTreeMap;
 
-use nimbus_core::{
-    ClientId, Partition, ServerId, SessionId,
-    mailbox::{Rival, TOKEN_BYTES, Tenure},
-    ports::mailbox::{Claim, ClaimKind, Claimed},
-};
-
-/// One claim, so that making it again finds the client as it was.
-#[derive(Debug, Clone)]
-pub(super) struct HeldClaim {
-    pub(super) claim: Claim,
-    pub(super) token: [u8; TOKEN_BYTES],
-    pub(super) tenure: Tenure,
-}
-
-impl HeldClaim {
-    pub(super) fn rival(&self) -> Rival<'_> {
-        Rival::claiming(&self.claim.kind, &self.tenure)
-    }
-}
+use nimbus_core::{ClientId, Partition, ServerId, SessionId, mailbox::Held};
 
 /// A claim whose answer never came.
 #[derive(Debug)]
@@ -41,7 +23,7 @@ pub(super) struct Recollection {
 
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    held: BTreeMap<ClientId, HeldClaim>,
+    pub(super) held: Held,
     pub(super) unsure: Vec<UnsureClaim>,
     /// By partition: which memory it was.
     born: BTreeMap<Partition, u64>,
@@ -51,48 +33,6 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Says whose session is not kept any more by that.
-    pub(super) fn hold(
-        &mut self,
-        claim: Claim,
-        claimed: &Claimed,
-        token: [u8; TOKEN_BYTES],
-        tenure: Tenure,
-    ) -> Option<(ServerId, SessionId)> {
-        let kind = match claim.kind {
-            ClaimKind::Sdk { outbox, session_no, .. } => ClaimKind::Sdk { outbox, session_no, token: None },
-            ClaimKind::Original => ClaimKind::Original,
-        };
-        let held = HeldClaim { claim: Claim { kind, log_end: claimed.start, ..claim }, token, tenure };
-        let other = self.held.get(&held.claim.client);
-        let is_older = other.is_some_and(|other| held.rival().compare(&other.rival()) == Some(Ordering::Less));
-        if is_older {
-            return None;
-        }
-        let (client, session) = (held.claim.client.clone(), held.claim.session);
-        let replaced = self.held.insert(client, held).map(|other| (other.claim.server, other.claim.session));
-        replaced.filter(|(_, other)| *other != session)
-    }
-
-    /// What is known of a session since it was claimed again.
-    pub(super) fn renew(&mut self, client: &ClientId, tenure: Tenure) {
-        if let Some(held) = self.held.get_mut(client)
-            && held.claim.session == tenure.session
-        {
-            held.tenure = tenure;
-        }
-    }
-
-    pub(super) fn drop_held(&mut self, client: &ClientId, session: SessionId) {
-        if self.held.get(client).is_some_and(|held| held.claim.session == session) {
-            self.held.remove(client);
-        }
-    }
-
-    pub(super) fn all_held(&self) -> Vec<HeldClaim> {
-        self.held.values().cloned().collect()
-    }
-
     /// What is found first is what is to be expected from now on.
     pub(super) fn first(&mut self, seen: Recollection) {
         self.born.entry(seen.partition).or_insert(seen.born);
@@ -103,10 +43,6 @@ impl Notes {
     pub(super) fn is_current(&self, seen: Recollection) -> bool {
         self.born.get(&seen.partition).is_none_or(|born| *born <= seen.born)
             && self.replication.is_none_or(|replication| replication <= seen.replication)
-    }
-
-    pub(super) fn has(&self, client: &ClientId, session: SessionId) -> bool {
-        self.held.get(client).is_some_and(|held| held.claim.session == session)
     }
 
     /// Whether this is another memory than before.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use nimbus_core::{
     ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::Clock,
-    mailbox::{ApplyOutcome, MailboxLimits, TOKEN_BYTES, Tenure},
+    mailbox::{ApplyOutcome, HeldClaim, MailboxLimits, TOKEN_BYTES, Tenure},
     ports::{
         log::Batch,
         mailbox::{Applied, Claim, ClaimError, Claimed, Head, Landmark, Mailbox, MailboxAck, MailboxError, Page},
@@ -18,7 +18,7 @@ use nimbus_core::{
 };
 
 use self::{
-    held::{HeldClaim, Notes, Recollection, UnsureClaim},
+    held::{Notes, Recollection, UnsureClaim},
     memory::{Holding, Memory, Shelf},
 };
 use crate::{bus::Bus, dice::mix, life::Life, lock, log::LogStore, plan::Bug, world::World};
@@ -194,7 +194,7 @@ impl SimMailbox {
     fn settle_unsure(&self) {
         let unsure = std::mem::take(&mut lock(&self.notes).unsure);
         for UnsureClaim { client, session, former } in unsure {
-            lock(&self.notes).drop_held(&client, session);
+            lock(&self.notes).held.remove(&client, session);
             if self.release_now(&client, session)
                 && let Some((server, session)) = former
             {
@@ -205,11 +205,11 @@ impl SimMailbox {
 
     /// Every client that a session of this process holds is claimed for it again, one after the other.
     async fn claim_again(&self) -> Result<(), MailboxError> {
-        let held = lock(&self.notes).all_held();
+        let held = lock(&self.notes).held.all();
         for held in held {
             self.ask("again", 0).await?;
             let HeldClaim { claim, token, tenure } = &held;
-            if !lock(&self.notes).has(&claim.client, claim.session) {
+            if !lock(&self.notes).held.has(&claim.client, claim.session) {
                 continue;
             }
             let partition = self.partitions().partition_of(&claim.client);
@@ -217,13 +217,13 @@ impl SimMailbox {
             let again = if superseded { None } else { self.claim_now(claim, *token, Some(tenure)).ok() };
             match again {
                 Some((claimed, tenure, _)) => {
-                    lock(&self.notes).renew(&claim.client, tenure);
+                    lock(&self.notes).held.renew(&claim.client, tenure);
                     if let Some((server, session)) = claimed.previous {
                         self.tell(&server, Notification::Superseded { client: claim.client.clone(), session });
                     }
                 }
                 None => {
-                    lock(&self.notes).drop_held(&claim.client, claim.session);
+                    lock(&self.notes).held.remove(&claim.client, claim.session);
                     let note = Notification::Superseded { client: claim.client.clone(), session: claim.session };
                     self.store.bus.tell_own(&self.life, &claim.server, note);
                 }
@@ -285,7 +285,7 @@ impl Mailbox for SimMailbox {
             Ok(claimed) if lock(&self.notes).is_current(seen) => {
                 let client = claim.client.clone();
                 let token = claimed.token.as_ref().try_into().unwrap_or(token);
-                let replaced = lock(&self.notes).hold(claim, &claimed, token, tenure);
+                let replaced = lock(&self.notes).held.insert(HeldClaim::new(claim, &claimed, token, tenure));
                 if let Some((server, session)) = replaced
                     && claimed.previous.as_ref().is_none_or(|(_, told)| *told != session)
                 {
@@ -304,7 +304,7 @@ impl Mailbox for SimMailbox {
     }
 
     async fn release(&self, client: &ClientId, session: SessionId) -> Result<(), MailboxError> {
-        lock(&self.notes).drop_held(client, session);
+        lock(&self.notes).held.remove(client, session);
         self.ask("release", 0).await?;
         self.release_now(client, session);
         self.told(()).await

@@ -47,12 +47,12 @@ async fn turn(stage: &mut Stage<'_>, role: Role, number: usize) -> anyhow::Resul
     let Ground::Distributed(site) = &mut stage.ground else { bail!("one process cannot be rolled") };
     site.stop(role, number).await?;
     let ended = Instant::now();
-    site.up(role, number).await?;
-    let up = Instant::now();
+    site.ready(role, number).await?;
+    let ready = Instant::now();
     stage.wait(BETWEEN).await?;
     stage.answered().await?;
     let latency = stage.load.lap();
-    let (stop_s, start_s) = ((ended - began).as_secs_f64(), (up - ended).as_secs_f64());
+    let (stop_s, start_s) = ((ended - began).as_secs_f64(), (ready - ended).as_secs_f64());
     stage.act.turns.push(Turn { process, stop_s: round(stop_s), start_s: round(start_s), latency });
     Ok(())
 }

@@ -61,10 +61,10 @@ impl Life {
         let catalogue = Arc::new(Catalogue::try_new(executors).unwrap());
         let config = ExecutorConfig { unknown_grace: Duration::ZERO, ..ExecutorConfig::default() };
         let metrics = ExecutorMetrics::register(&mut registry);
-        tasks.spawn(run_executors(ports, catalogue, config, metrics, shutdown.clone()));
+        tasks.spawn(run_executors(ports, catalogue, config, metrics, (), shutdown.clone()));
         let ports = RouterPorts { results: store.results(), mailbox: store.mailbox() };
         let metrics = RouterMetrics::register(&mut registry);
-        tasks.spawn(run_router(ports, RouterConfig::default(), metrics, shutdown.clone()));
+        tasks.spawn(run_router(ports, RouterConfig::default(), metrics, (), shutdown.clone()));
         Self { store, tasks, shutdown }
     }
 

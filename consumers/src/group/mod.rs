@@ -87,12 +87,14 @@ impl GroupConfig {
     }
 }
 
-/// Takes part in the group until `shutdown`; then lets every worker settle, commits and flushes, within the drain limit.
+/// Takes part in the group until `shutdown`; then lets every worker settle, commits and flushes, within the drain limit. Drops
+/// `joining` when the group has taken it in.
 pub(crate) async fn run<R: LogRecord>(
     log: Arc<dyn Log<R>>,
     crew: impl Crew<R>,
     config: GroupConfig,
     metrics: GroupMetrics,
+    joining: impl Send,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumersError> {
     let Some(consumer) = join(&*log, &config, &metrics, &shutdown).await? else { return Ok(()) };
@@ -108,7 +110,7 @@ pub(crate) async fn run<R: LogRecord>(
         told: 0,
         bell: Arc::new(Notify::new()),
     };
-    member.run(shutdown).await
+    member.run(joining, shutdown).await
 }
 
 struct Member<R: LogRecord, C> {
@@ -129,13 +131,14 @@ struct Member<R: LogRecord, C> {
 type Joined = Result<(tokio::task::Id, WorkerEnd), JoinError>;
 
 impl<R: LogRecord, C: Crew<R>> Member<R, C> {
-    async fn run(mut self, shutdown: CancellationToken) -> Result<(), ConsumersError> {
-        let outcome = self.read(&shutdown).await;
+    async fn run(mut self, joining: impl Send, shutdown: CancellationToken) -> Result<(), ConsumersError> {
+        let outcome = self.read(joining, &shutdown).await;
         self.close().await;
         outcome.map_err(|source| ConsumersError::Log { group: self.config.name, source })
     }
 
-    async fn read(&mut self, shutdown: &CancellationToken) -> Result<(), LogError> {
+    async fn read(&mut self, joining: impl Send, shutdown: &CancellationToken) -> Result<(), LogError> {
+        let (mut joined, mut joining) = (Some(self.consumer.joined()), Some(joining));
         let mut commit_tick = tokio::time::interval(self.config.commit_interval);
         commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lag_tick = tokio::time::interval(self.config.lag_interval);
@@ -156,6 +159,10 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
                     lag = None;
                 }
                 _ = lag_tick.tick(), if lag.is_none() => lag = Some(self.measure_lag()),
+                () = poll_some(&mut joined) => {
+                    joined = None;
+                    drop(joining.take());
+                }
                 () = until(not_before), if not_before.is_some() => not_before = None,
                 event = self.consumer.next(), if not_before.is_none() => match event {
                     Ok(event) => {

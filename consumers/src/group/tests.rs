@@ -33,6 +33,10 @@ struct Stage {
 }
 
 fn stage(log: MemoryLog<Event>) -> Stage {
+    stage_with(log, ())
+}
+
+fn stage_with(log: MemoryLog<Event>, joining: impl Send + 'static) -> Stage {
     let (starts, puppets) = mpsc::unbounded_channel();
     let shutdown = CancellationToken::new();
     let config = GroupConfig {
@@ -43,7 +47,7 @@ fn stage(log: MemoryLog<Event>) -> Stage {
         backoff: Backoff { base: Duration::from_millis(100), max: Duration::from_secs(1) },
     };
     let metrics = GroupMetrics::default();
-    let member = run(Arc::new(log.clone()), Puppets(starts), config, metrics.clone(), shutdown.clone());
+    let member = run(Arc::new(log.clone()), Puppets(starts), config, metrics.clone(), joining, shutdown.clone());
     Stage { log, metrics, puppets, shutdown, member: tokio::spawn(member) }
 }
 
@@ -98,6 +102,23 @@ async fn a_worker_reads_from_where_it_says_and_what_it_finishes_is_committed() {
     soon(stage.member).await.unwrap().unwrap();
     let committed = stage.log.committed_by(NAME, Partition(0)).position;
     assert_eq!(committed, Position(offsets[9].0), "the last word of a worker is committed too");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_held_for_the_join_is_let_go_when_the_group_has_taken_the_member_in() {
+    let log = MemoryLog::new(1);
+    log.keep_silent(true);
+    let (joining, mut let_go) = tokio::sync::oneshot::channel::<()>();
+    let mut stage = stage_with(log, joining);
+    // It has its partition; that is all the same.
+    let mut puppet = stage.puppet().await;
+    events(&stage.log, 1);
+    puppet.start.desk.read_from(Position::START);
+    puppet.batch().await;
+    assert_eq!(let_go.try_recv(), Err(tokio::sync::oneshot::error::TryRecvError::Empty));
+    stage.log.keep_silent(false);
+    soon(let_go).await.unwrap_err();
+    stage.member.abort();
 }
 
 #[tokio::test(start_paused = true)]

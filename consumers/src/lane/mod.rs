@@ -81,7 +81,8 @@ impl Runtime {
     }
 }
 
-/// Executes events until `shutdown`: both lanes, all partitions that this process gets.
+/// Executes events until `shutdown`: both lanes, all partitions that this process gets. Drops `joining` when the groups of both
+/// lanes have taken this process in.
 ///
 /// Promises at least one terminal answer in the results log for every event that it commits past, and in the ordered lane
 /// the answers of a client in the order of its events; copies are the mailbox's fold to drop. Does not promise that an
@@ -98,6 +99,7 @@ pub async fn run_executors(
     catalogue: Arc<Catalogue>,
     config: ExecutorConfig,
     metrics: ExecutorMetrics,
+    joining: impl Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumersError> {
     let (events, results) = (ports.events.partitions().len(), ports.results.partitions().len());
@@ -109,6 +111,7 @@ pub async fn run_executors(
     let runtime = Arc::new(Runtime { ports, catalogue, config, executors, started });
     // One lane without the other would answer only some of the events: they end together.
     let stop = shutdown.child_token();
+    let joining = Arc::new(joining);
     let mut lanes = JoinSet::new();
     for (lane, name) in [(Lane::Ordered, ORDERED_GROUP), (Lane::Jobs, JOBS_GROUP)] {
         let crew = LaneCrew { runtime: Arc::clone(&runtime), lane, meters: metrics.lane(lane) };
@@ -120,10 +123,11 @@ pub async fn run_executors(
             backoff: runtime.config.log_backoff,
         };
         let events = Arc::clone(&runtime.ports.events);
-        let member = group::run(events, crew, config, metrics.group(lane), stop.clone());
+        let member = group::run(events, crew, config, metrics.group(lane), Arc::clone(&joining), stop.clone());
         let span = info_span!("lane", group = name, instance = %runtime.config.instance);
         lanes.spawn(member.instrument(span));
     }
+    drop(joining);
     let mut outcome = Ok(());
     while let Some(ended) = lanes.join_next().await {
         stop.cancel();

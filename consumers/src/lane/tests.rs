@@ -82,7 +82,7 @@ impl Bench {
         };
         let catalogue = Arc::new(Catalogue::try_new(self.executors.clone()).unwrap());
         let shutdown = CancellationToken::new();
-        let run = run_executors(ports, catalogue, self.config.clone(), self.metrics.clone(), shutdown.clone());
+        let run = run_executors(ports, catalogue, self.config.clone(), self.metrics.clone(), (), shutdown.clone());
         Running { shutdown, task: tokio::spawn(run) }
     }
 

@@ -40,7 +40,8 @@ pub struct RouterPorts {
     pub mailbox: Arc<dyn Mailbox>,
 }
 
-/// Brings results into the mailbox until `shutdown`, every partition in order and without a hole.
+/// Brings results into the mailbox until `shutdown`, every partition in order and without a hole. Drops `joining` when the group
+/// has taken this process in.
 ///
 /// Exactly once: the mailbox folds each record in once, however often a batch is given to it. A mailbox or log that cannot
 /// be reached only delays the partitions concerned; nothing is skipped.
@@ -55,6 +56,7 @@ pub async fn run_router(
     ports: RouterPorts,
     config: RouterConfig,
     metrics: RouterMetrics,
+    joining: impl Send,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumersError> {
     let group = GroupConfig {
@@ -66,7 +68,7 @@ pub async fn run_router(
     };
     let crew = RouterCrew { ports: ports.clone(), config, metrics: metrics.clone() };
     let span = info_span!("router", group = ROUTER_GROUP);
-    group::run(ports.results, crew, group, metrics.group, shutdown).instrument(span).await
+    group::run(ports.results, crew, group, metrics.group, joining, shutdown).instrument(span).await
 }
 
 struct RouterCrew {

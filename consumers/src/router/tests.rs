@@ -188,7 +188,7 @@ impl Bench {
         let mailbox = Arc::clone(&self.mailbox) as Arc<dyn Mailbox>;
         let ports = RouterPorts { results: Arc::new(self.results.clone()), mailbox };
         let shutdown = CancellationToken::new();
-        let run = run_router(ports, self.config.clone(), self.metrics.clone(), shutdown.clone());
+        let run = run_router(ports, self.config.clone(), self.metrics.clone(), (), shutdown.clone());
         Running { shutdown, task: tokio::spawn(run) }
     }
 

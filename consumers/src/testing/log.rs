@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use nimbus_core::{
     GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
     ports::log::{
@@ -50,6 +51,8 @@ struct Inner<R> {
     groups: BTreeMap<String, GroupState>,
     fates: VecDeque<Fate>,
     hold: bool,
+    /// Groups do not say that they have taken a member in.
+    silent: bool,
     /// How many more times a consumer cannot be served.
     failing_reads: usize,
     /// The next batch wrongly begins here.
@@ -87,6 +90,7 @@ impl<R: LogRecord> MemoryLog<R> {
             groups: BTreeMap::new(),
             fates: VecDeque::new(),
             hold: false,
+            silent: false,
             failing_reads: 0,
             misread: None,
             members: 0,
@@ -157,6 +161,11 @@ impl<R: LogRecord> Shared<R> {
     /// How many records a consumer gets at once.
     pub(crate) fn set_batch(&self, records: usize) {
         self.change(|inner| inner.batch_records = records);
+    }
+
+    /// Whether groups keep to themselves that they have taken a member in.
+    pub(crate) fn keep_silent(&self, silent: bool) {
+        self.change(|inner| inner.silent = silent);
     }
 
     /// So many times consumers cannot be served.
@@ -393,6 +402,11 @@ fn wanted(members: &[u64], partition: usize) -> u64 {
 
 #[async_trait]
 impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        let log = self.log.clone();
+        Box::pin(async move { log.wait(|inner| (!inner.silent).then_some(())).await })
+    }
+
     async fn next(&mut self) -> Result<ConsumerEvent<R>, LogError> {
         let (group, member, seats) = (&self.group, self.member, &mut self.seats);
         self.log

@@ -265,6 +265,13 @@ pub trait Appender<R: LogRecord>: Debug + Send + Sync {
 /// One member of a consumer group. Dropping it leaves the group.
 #[async_trait]
 pub trait Consumer<R: LogRecord>: Debug + Send {
+    /// Completes once the group has taken this member in and what it was given first (perhaps nothing) lies ready for
+    /// [`next`](Self::next), which need not be called for that; never if that does not happen. At once where a group has nobody
+    /// who would have to agree. What comes later is not waited for: others give up only then what this member is to have.
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     /// Waits for what comes next. Reads ahead at most one batch per partition. Cancel safe.
     ///
     /// # Errors

@@ -53,7 +53,8 @@ pub(crate) struct Up {
     pub(crate) admin: Option<SocketAddr>,
 }
 
-/// Runs a role until a signal, or until a part of it fails. `up` is called when it takes work.
+/// Runs a role until a signal, or until a part of it fails. `up` is called when all parts are started; a consumer takes work when its
+/// groups have taken it in as well, which can take as long as a session of one that died, and which `/ready` tells.
 pub(crate) async fn run(
     role: Role,
     config: &Config,
@@ -88,7 +89,9 @@ pub(crate) async fn run(
         _ = signals.next() => return Ok(Exit::Interrupted),
     };
 
-    let mut parts = Parts { shutdown: &shutdown, failed: &failed, config, server, backend: &backend, clock, registry };
+    let (shutdown, failed) = (&shutdown, &failed);
+    let mut parts =
+        Parts { shutdown, failed, readiness: &readiness, config, server, backend: &backend, clock, registry };
     if role.executes() {
         parts.executors()?;
     }
@@ -100,10 +103,10 @@ pub(crate) async fn run(
     }
     let registry = parts.registry;
     if let Some(upkeep) = backend.upkeep {
-        failed.watch(&shutdown, Phase::CloseBackends, "upkeep of the backend", upkeep);
+        failed.watch(shutdown, Phase::CloseBackends, "upkeep of the backend", upkeep);
     }
     let close = backend.close;
-    failed.watch(&shutdown, Phase::CloseBackends, "backend", |stop| async move {
+    failed.watch(shutdown, Phase::CloseBackends, "backend", |stop| async move {
         stop.cancelled().await;
         close().await
     });

@@ -13,6 +13,7 @@ use nimbus_core::{
     shutdown::{Phase, Shutdown},
 };
 use nimbus_server::{Edge, EdgePorts};
+use nimbus_telemetry::Readiness;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,7 @@ use crate::exit::{Exit, Failure, OrExit};
 pub(super) struct Parts<'a> {
     pub(super) shutdown: &'a Shutdown,
     pub(super) failed: &'a Failed,
+    pub(super) readiness: &'a Readiness,
     pub(super) config: &'a Config,
     pub(super) server: ServerId,
     pub(super) backend: &'a Backend,
@@ -44,8 +46,9 @@ impl Parts<'_> {
         };
         let config = settings::executor(self.config, &self.server);
         let metrics = ExecutorMetrics::register(&mut self.registry);
+        let joining = self.readiness.latch("executors' groups");
         self.failed.watch(self.shutdown, Phase::SettleConsumers, "executors", |stop| {
-            run_executors(ports, catalogue, config, metrics, stop)
+            run_executors(ports, catalogue, config, metrics, joining, stop)
         });
         Ok(())
     }
@@ -55,8 +58,10 @@ impl Parts<'_> {
         let ports =
             RouterPorts { results: Arc::clone(&self.backend.results), mailbox: Arc::clone(&self.backend.mailbox) };
         let (config, metrics) = (settings::router(self.config), RouterMetrics::register(&mut self.registry));
-        self.failed
-            .watch(self.shutdown, Phase::SettleConsumers, "router", |stop| run_router(ports, config, metrics, stop));
+        let joining = self.readiness.latch("router's group");
+        self.failed.watch(self.shutdown, Phase::SettleConsumers, "router", |stop| {
+            run_router(ports, config, metrics, joining, stop)
+        });
     }
 
     /// Streams to sessions.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use nimbus_harness::Metrics;
+use nimbus_harness::{Metrics, until_ready};
 use nimbus_services::Guard;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -36,7 +36,7 @@ pub(crate) struct Nimbus {
 }
 
 impl Nimbus {
-    /// Starts a role on free ports and waits until it is ready. What it writes is appended to `log`.
+    /// Starts a role on free ports and waits until it is up. What it writes is appended to `log`.
     pub(crate) async fn start<'a>(
         binary: &Path,
         role: &str,
@@ -67,23 +67,27 @@ impl Nimbus {
         let mut stdout = BufReader::new(child.stdout.take().context("standard output is piped")?).lines();
         let line = match timeout(PATIENCE, stdout.next_line()).await {
             Ok(line) => line?,
-            Err(_elapsed) => bail!("a {role} was not ready within {PATIENCE:?}; see {}", log.display()),
+            Err(_elapsed) => bail!("a {role} was not up within {PATIENCE:?}; see {}", log.display()),
         };
         let Some(line) = line else {
             drop(guard);
             let status = child.wait().await?;
-            bail!("a {role} ended with {status} before it was ready; see {}", log.display());
+            bail!("a {role} ended with {status} before it was up; see {}", log.display());
         };
         // It writes nothing more there; if it did, it must not fail for it.
         tokio::spawn(async move { while let Ok(Some(_)) = stdout.next_line().await {} });
-        let ready: serde_json::Value =
-            serde_json::from_str(&line).with_context(|| format!("its first line is {line}"))?;
+        let up: serde_json::Value = serde_json::from_str(&line).with_context(|| format!("its first line is {line}"))?;
         let address = |field: &str| -> anyhow::Result<SocketAddr> {
-            Ok(ready[field].as_str().with_context(|| format!("no {field} in {line}"))?.parse()?)
+            Ok(up[field].as_str().with_context(|| format!("no {field} in {line}"))?.parse()?)
         };
-        let grpc = (!ready["grpc"].is_null()).then(|| address("grpc")).transpose()?;
+        let grpc = (!up["grpc"].is_null()).then(|| address("grpc")).transpose()?;
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("no pid")?;
         Ok(Self { child, pid, guard: Some(guard), grpc, admin: address("admin")?, log: log.to_owned() })
+    }
+
+    /// Waits until it should get work: one that consumes when its groups have taken it in.
+    pub(crate) async fn until_ready(&self) -> anyhow::Result<()> {
+        until_ready(self.admin).await.with_context(|| self.about("does not become ready"))
     }
 
     /// Ends it as a crash would, and waits until it is gone.

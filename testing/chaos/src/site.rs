@@ -92,6 +92,9 @@ impl Site {
                 site.up(role, number).await?;
             }
         }
+        for (_, process) in site.processes() {
+            process.until_ready().await?;
+        }
         Ok(site)
     }
 
@@ -128,7 +131,8 @@ impl Site {
         self.clients.lead_to(self.servers());
     }
 
-    /// Starts a process that is down, and waits until it is ready.
+    /// Starts a process that is down, and waits until it is up. Its groups may take it in only much later: not before they have missed
+    /// one that was killed.
     pub(crate) async fn up(&mut self, role: Role, number: usize) -> anyhow::Result<()> {
         let cluster = match role {
             Role::Server => self.cluster.clone().env("NIMBUS_REDIS_ADDRESS", self.redis_way.address()),
@@ -140,6 +144,12 @@ impl Site {
         self.seat(role, number).process = Some(process);
         self.lead_clients();
         Ok(())
+    }
+
+    /// Starts a process that is down, and waits until it is ready, as whoever rolls does before the next one.
+    pub(crate) async fn ready(&mut self, role: Role, number: usize) -> anyhow::Result<()> {
+        self.up(role, number).await?;
+        self.running(role, number)?.until_ready().await
     }
 
     /// kill -9.

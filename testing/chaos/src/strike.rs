@@ -105,7 +105,7 @@ async fn roll(site: &mut Site, role: Role, between: Duration) -> anyhow::Result<
             last(between).await;
         }
         site.stop(role, number).await?;
-        site.up(role, number).await?;
+        site.ready(role, number).await?;
     }
     Ok(())
 }

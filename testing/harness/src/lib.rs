@@ -7,6 +7,7 @@ mod balancer;
 mod binary;
 mod cluster;
 mod metrics;
+mod readiness;
 mod server;
 mod session;
 mod tmpfs;
@@ -18,6 +19,7 @@ pub use self::{
     binary::{nimbus_binary, run_nimbus},
     cluster::TestCluster,
     metrics::Metrics,
+    readiness::until_ready,
     server::{Builder, TestNimbus},
     session::{RawSession, connect, error_reason, hello, outbox},
     tmpfs::Tmpfs,

@@ -228,7 +228,7 @@ async fn execute(backend: Arc<Backend>, life: Arc<Life>, clock: Arc<JumpyClock>,
     };
     let catalogue = Arc::new(Catalogue::try_new(executors(world.seed)).expect("names that differ"));
     let metrics = ExecutorMetrics::register(&mut Registry::default());
-    if let Err(error) = run_executors(ports, catalogue, config, metrics, stop).await {
+    if let Err(error) = run_executors(ports, catalogue, config, metrics, (), stop).await {
         world.ledger.violated(format!("the executors ended: {error}"));
     }
 }
@@ -245,7 +245,7 @@ async fn route(backend: Arc<Backend>, life: Arc<Life>, clock: Arc<JumpyClock>, s
         ..RouterConfig::default()
     };
     let metrics = RouterMetrics::register(&mut Registry::default());
-    if let Err(error) = run_router(ports, config, metrics, stop).await {
+    if let Err(error) = run_router(ports, config, metrics, (), stop).await {
         world.ledger.violated(format!("a router ended: {error}"));
     }
 }

@@ -38,6 +38,7 @@ async fn health_and_reflection_know_every_service() -> anyhow::Result<()> {
 async fn admin_endpoints_answer() -> anyhow::Result<()> {
     let nimbus = TestNimbus::builder().start().await?;
     assert_eq!(nimbus.admin_get("/live").await?.0, 200);
+    nimbus.until_ready().await?;
     assert_eq!(nimbus.admin_get("/ready").await?.0, 200);
     assert_eq!(nimbus.metrics().await?.get("nimbus_sessions_open")?, 0.0);
     assert_eq!(nimbus.admin_get("/nothing").await?.0, 404);

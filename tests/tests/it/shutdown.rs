@@ -57,7 +57,7 @@ async fn a_second_signal_ends_at_once() -> anyhow::Result<()> {
     session.accepted(1).await?;
     nimbus.terminate()?;
     loop {
-        if nimbus.admin_get("/ready").await.is_ok_and(|(status, _)| status == 503) {
+        if nimbus.admin_get("/ready").await.is_ok_and(|(status, why)| status == 503 && why.contains("shutdown")) {
             break;
         }
     }

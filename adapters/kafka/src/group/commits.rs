@@ -18,6 +18,11 @@ const RETRY: Duration = Duration::from_millis(100);
 /// After so many failures in a row whoever flushes is told; it is tried on.
 const TELL_AFTER: u32 = 20;
 
+/// So often in a row a commit is tried again that was made for a generation of the group which has passed. The member gets to know the
+/// new one with the answer to its join, in moments; without another try the group would seem further behind than it is, until the next commit
+/// of each partition that it keeps. A member that the group really went on without loses its partitions meanwhile, and these are forgotten.
+const GENERATIONS: u32 = 10;
+
 #[derive(Debug, Default)]
 pub(super) struct Commits {
     waiting: BTreeMap<Partition, Committed>,
@@ -31,6 +36,7 @@ pub(super) struct Commits {
     /// The last failure, and up to which commit it reached.
     failure: Option<(u64, LogError)>,
     failures_in_a_row: u32,
+    generations_in_a_row: u32,
     not_before: Option<Instant>,
 }
 
@@ -93,12 +99,17 @@ impl Commits {
         let Err(code) = outcome else {
             self.settled = self.sent;
             self.failures_in_a_row = 0;
+            self.generations_in_a_row = 0;
             self.failure = None;
             self.settle();
             return Ended::Stored;
         };
         let error = LogError::Unavailable(format!("a commit failed: {code}"));
-        if fault::is_passing(code) {
+        let outlived = code == RDKafkaErrorCode::IllegalGeneration && self.generations_in_a_row < GENERATIONS;
+        if outlived {
+            self.generations_in_a_row += 1;
+        }
+        if outlived || fault::is_passing(code) {
             for (partition, committed) in sent.into_iter().filter(|(partition, _)| !forgotten.contains(partition)) {
                 self.waiting.entry(partition).or_insert(committed);
             }
@@ -111,6 +122,7 @@ impl Commits {
             return Ended::Again;
         }
         // The group has gone on without this member, or does not let it: what was committed is done again by the next.
+        self.generations_in_a_row = 0;
         self.settled = self.sent;
         self.failure = Some((self.sent, error));
         self.settle();
@@ -208,12 +220,39 @@ mod tests {
         assert_eq!(commits.send(now + RETRY).unwrap()[&P1], at(3));
     }
 
+    /// The group was dealt anew while the commit was on its way. What this member keeps is still its to commit.
+    #[test]
+    fn a_commit_for_the_generation_before_is_tried_again_for_what_is_kept_and_not_for_ever() {
+        let (mut commits, mut now) = (Commits::default(), Instant::now());
+        for round in 1..3 {
+            commits.add(P0, at(round));
+            commits.add(P1, at(round));
+            assert_eq!(commits.send(now).unwrap().len(), 2);
+            commits.forget(P1);
+            assert_eq!(commits.ended(Err(RDKafkaErrorCode::IllegalGeneration), now), Ended::Again);
+            for _ in 1..GENERATIONS {
+                now += RETRY;
+                assert_eq!(commits.send(now).unwrap().keys().collect::<Vec<_>>(), [&P0]);
+                assert!(commits.outcome(commits.made()).is_none());
+                assert_eq!(commits.ended(Err(RDKafkaErrorCode::IllegalGeneration), now), Ended::Again);
+            }
+            now += RETRY;
+            commits.send(now).unwrap();
+            if round == 1 {
+                assert_eq!(commits.ended(Ok(()), now), Ended::Stored, "and then all begins anew");
+            } else {
+                assert_eq!(commits.ended(Err(RDKafkaErrorCode::IllegalGeneration), now), Ended::Lost);
+            }
+            assert!(commits.is_idle());
+        }
+    }
+
     #[test]
     fn a_commit_that_came_too_late_is_lost_and_told() {
         let (mut commits, now) = (Commits::default(), Instant::now());
         commits.add(P0, at(1));
         commits.send(now).unwrap();
-        assert_eq!(commits.ended(Err(RDKafkaErrorCode::IllegalGeneration), now), Ended::Lost);
+        assert_eq!(commits.ended(Err(RDKafkaErrorCode::UnknownMemberId), now), Ended::Lost);
         assert!(matches!(commits.outcome(1), Some(Err(LogError::Unavailable(_)))));
         commits.add(P0, at(2));
         commits.send(now).unwrap();

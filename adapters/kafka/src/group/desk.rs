@@ -13,7 +13,7 @@ use nimbus_core::{
     Partition, Position,
     ports::log::{Batch, Committed, ConsumerEvent, LogError, LogRecord},
 };
-use tokio::sync::{Notify, futures::Notified};
+use tokio::sync::{Notify, futures::Notified, watch};
 
 use super::{
     bell::Bell,
@@ -51,6 +51,7 @@ pub(super) struct Desk<R> {
     state: Mutex<State<R>>,
     news: Notify,
     commit_news: Notify,
+    joined: watch::Sender<bool>,
     bell: Bell,
     topic: Topic,
     metrics: Metrics,
@@ -67,7 +68,8 @@ impl<R: LogRecord> Desk<R> {
             commits: Commits::default(),
             left: false,
         };
-        Self { state: Mutex::new(state), news: Notify::new(), commit_news: Notify::new(), bell, topic, metrics }
+        let (news, commit_news, joined) = (Notify::new(), Notify::new(), watch::Sender::new(false));
+        Self { state: Mutex::new(state), news, commit_news, joined, bell, topic, metrics }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R>> {
@@ -80,6 +82,11 @@ impl<R: LogRecord> Desk<R> {
 
     pub(super) fn commit_news(&self) -> Notified<'_> {
         self.commit_news.notified()
+    }
+
+    /// Whether the group has taken this member in.
+    pub(super) fn joined(&self) -> watch::Receiver<bool> {
+        self.joined.subscribe()
     }
 
     /// What comes next, if anything is there.
@@ -177,6 +184,11 @@ impl<R: LogRecord> Desk<R> {
 impl<R: LogRecord> Desk<R> {
     pub(super) fn has_left(&self) -> bool {
         self.lock().left
+    }
+
+    /// The group has taken this member in, and everything that it was given is put down here.
+    pub(super) fn take_in(&self) {
+        self.joined.send_replace(true);
     }
 
     /// Whether a partition's former owner has let go of it.

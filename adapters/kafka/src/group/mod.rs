@@ -20,6 +20,7 @@ mod worker;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use nimbus_core::{
     GroupId, Partition, Position,
     ports::log::{Committed, Consumer, ConsumerEvent, LogError},
@@ -57,6 +58,16 @@ impl<R: TopicRecord> GroupConsumer<R> {
 
 #[async_trait]
 impl<R: TopicRecord> Consumer<R> for GroupConsumer<R> {
+    fn joined(&self) -> BoxFuture<'static, ()> {
+        let mut joined = self.desk.joined();
+        Box::pin(async move {
+            // A member that is gone before it was taken in never is.
+            if joined.wait_for(|joined| *joined).await.is_err() {
+                std::future::pending().await
+            }
+        })
+    }
+
     async fn next(&mut self) -> Result<ConsumerEvent<R>, LogError> {
         loop {
             let news = self.desk.news();

@@ -48,6 +48,8 @@ pub(super) struct Worker<R: TopicRecord> {
     rings: Rings,
     fetcher: Fetcher,
     membership: Membership,
+    /// The group has told what this member gets, perhaps nothing; the desk does not know yet.
+    taken_in: bool,
     /// Assigned, but their commits are not known yet, or they are not released by their former life.
     arriving: Vec<Partition>,
     ask_not_before: Option<Instant>,
@@ -75,6 +77,7 @@ impl<R: TopicRecord> Worker<R> {
             rings,
             fetcher,
             membership,
+            taken_in: false,
             arriving: Vec::new(),
             ask_not_before: None,
             postponed: None,
@@ -91,6 +94,9 @@ impl<R: TopicRecord> Worker<R> {
             self.serve_group();
             self.begin_to_depart();
             self.arrive();
+            if self.arriving.is_empty() && std::mem::take(&mut self.taken_in) {
+                self.desk.take_in();
+            }
             self.send_commits();
             self.depart();
             if let Some(astray) = self.fetcher.poll() {
@@ -116,6 +122,7 @@ impl<R: TopicRecord> Worker<R> {
                     self.shared.metrics.rebalanced(Rebalance::assigned, partitions.len());
                     self.membership.answer(true);
                     self.arriving.extend(partitions);
+                    self.taken_in = true;
                     self.ask_not_before = None;
                 }
                 Told::Revoked { partitions, lost: true } => self.lose(partitions),

@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
+use futures_util::FutureExt;
 use nimbus_contracts::{Sample, within};
 use nimbus_core::{
     ClientId, Event, GroupId, Partition, PartitionCount, Position,
@@ -36,6 +37,24 @@ async fn alone(log: &EventLog) -> Box<dyn Consumer<Event>> {
     let first = within("an assignment", consumer.next()).await.unwrap();
     assert!(matches!(first, ConsumerEvent::Assigned { partition: P0, .. }), "{first:?}");
     consumer
+}
+
+/// One that comes to a group that has no partition for it is as much a member as the others.
+#[tokio::test]
+async fn a_member_has_joined_when_the_group_has_said_what_it_gets_and_be_it_nothing() {
+    let (_mock, kafka) = setting();
+    let log = kafka.events();
+    let group = GroupId::try_new("group").unwrap();
+    let mut first = log.consume(&group).await.unwrap();
+    // The mock gathers members for seconds before it answers.
+    assert!(first.joined().now_or_never().is_none(), "nobody can have answered yet");
+    within("joining", first.joined()).await;
+    let assigned = first.next().now_or_never().expect("what it was given lies ready").unwrap();
+    assert!(matches!(assigned, ConsumerEvent::Assigned { partition: P0, .. }), "{assigned:?}");
+    let mut second = log.consume(&group).await.unwrap();
+    within("joining", second.joined()).await;
+    assert!(second.next().now_or_never().is_none(), "the only partition is the other one's");
+    within("joining", first.joined()).await;
 }
 
 async fn committed(log: &EventLog) -> Vec<Position> {

@@ -112,7 +112,7 @@ impl Bench {
         };
         let metrics = ExecutorMetrics::register(&mut Registry::default());
         let stop = CancellationToken::new();
-        let run = run_executors(ports, Arc::new(Catalogue::try_new(executors)?), config, metrics, stop);
+        let run = run_executors(ports, Arc::new(Catalogue::try_new(executors)?), config, metrics, (), stop);
         Ok(Runtime { worker, task: tokio::spawn(run) })
     }
 

@@ -12,6 +12,7 @@ mod log;
 mod ops;
 mod originals;
 mod ownership;
+mod readiness;
 mod refusals;
 mod replays;
 mod retention;

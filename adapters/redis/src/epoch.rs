@@ -10,7 +10,7 @@ use fred::{
 use nimbus_core::LogEpoch;
 use ulid::Ulid;
 
-use crate::{error::Failure, keys, link::Link};
+use crate::{error::Failure, keys, link::Link, moves::followed};
 
 /// Replaces the epoch, if it still is the one that was read.
 const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == ARGV[1] then\n  \
@@ -18,7 +18,7 @@ const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == 
 
 /// The epoch that is there, if one is.
 pub(crate) async fn current(link: &Link, prefix: &str) -> Result<Option<LogEpoch>, Failure> {
-    let found: Option<String> = link.quick.get(keys::epoch(prefix)).await?;
+    let found: Option<String> = followed(|| link.quick.get(keys::epoch(prefix))).await?;
     found.map(|found| parse(&found)).transpose()
 }
 
@@ -37,8 +37,9 @@ impl EpochKey {
     /// Puts the epoch if there is none; returns the one that is there.
     pub(crate) async fn get_or_put(&self, link: &Link) -> Result<LogEpoch, Failure> {
         let (key, own) = (self.key.as_str(), self.epoch.to_string());
-        link.quick.set::<Value, _, _>(key, own, None, Some(SetOptions::NX), false).await?;
-        let found: Option<String> = link.quick.get(key).await?;
+        let put = || link.quick.set::<Value, _, _>(key, own.as_str(), None, Some(SetOptions::NX), false);
+        followed(put).await?;
+        let found: Option<String> = followed(|| link.quick.get(key)).await?;
         parse(&found.unwrap_or_default())
     }
 
@@ -65,7 +66,8 @@ impl EpochKey {
     /// Puts another epoch in the place of this one, unless somebody else did; returns the one that is there then.
     pub(crate) async fn replace(&self, link: &Link, new: LogEpoch) -> Result<LogEpoch, Failure> {
         let arguments = vec![self.epoch.to_string(), new.to_string()];
-        match link.quick.eval::<Option<String>, _, _, _>(REPLACE, self.key.as_str(), arguments).await? {
+        let eval = || link.quick.eval::<Option<String>, _, _, _>(REPLACE, self.key.as_str(), arguments.clone());
+        match followed(eval).await? {
             Some(found) => parse(&found),
             // Redis was emptied meanwhile.
             None => Self { key: self.key.clone(), epoch: new }.get_or_put(link).await,

@@ -16,6 +16,7 @@ mod keys;
 mod link;
 mod mailbox;
 mod metrics;
+mod moves;
 mod notifier;
 mod pulse;
 mod scripts;

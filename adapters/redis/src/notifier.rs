@@ -23,7 +23,7 @@ use nimbus_core::{
 
 pub use self::{metrics::NotifierMetrics, queue::QueueLimits};
 use self::{queue::Queue, subscription::RedisSubscription};
-use crate::{codec::notice, error::Failure, keys::Keys, link::Link};
+use crate::{codec::notice, error::Failure, keys::Keys, link::Link, moves::followed};
 
 /// The queues of this process: what may have been missed is said to all of them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -128,7 +128,7 @@ impl RedisNotifier {
         let channel = self.keys.channel(partition, server);
         let message = notice::encode(notification);
         let heard: u64 = if self.link.cluster {
-            self.link.quick.spublish(channel, message).await?
+            followed(|| self.link.quick.spublish(channel.as_str(), message.clone())).await?
         } else {
             self.link.quick.publish(channel, message).await?
         };

@@ -19,7 +19,7 @@ use nimbus_core::{
 use tokio::sync::watch;
 
 use super::Inner;
-use crate::{checks::NodeInfo, error::Failure, link::decimal};
+use crate::{checks::NodeInfo, error::Failure, link::decimal, moves::followed};
 
 /// What this process remembers of the Redis it knows.
 #[derive(Debug, Default)]
@@ -228,8 +228,8 @@ impl Inner {
         self.check(partition)?;
         let keys = self.keys.partition(partition);
         let (head, notified) = futures_util::join!(
-            self.link.quick.hmget::<Vec<Value>, _, _>(keys.head(), vec!["applied", "born"]),
-            self.link.quick.hget::<Option<u64>, _, _>(keys.notified(), server.as_str()),
+            followed(|| self.link.quick.hmget::<Vec<Value>, _, _>(keys.head(), vec!["applied", "born"])),
+            followed(|| self.link.quick.hget::<Option<u64>, _, _>(keys.notified(), server.as_str())),
         );
         let (head, notified) = (head?, notified?);
         let applied = head.first().and_then(Value::as_u64);

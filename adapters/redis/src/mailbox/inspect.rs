@@ -11,7 +11,7 @@ use nimbus_core::{
 };
 
 use super::Inner;
-use crate::error::Failure;
+use crate::{error::Failure, moves::followed};
 
 /// One client, as Redis knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Inner {
         let head = self.remembered(partition).await?;
         let holder = self.holder(client).await?;
         let xlen = CustomCommand::new_static("XLEN", ClusterHash::FirstKey, false);
-        let waiting: u64 = self.link.quick.custom(xlen, vec![keys.stream(client)]).await?;
+        let waiting: u64 = followed(|| self.link.quick.custom(xlen.clone(), vec![keys.stream(client)])).await?;
         let snapshot = holder.as_ref().and_then(|holder| holder.snapshot(client));
         let claims = snapshot.as_ref().map(|snapshot| &snapshot.claims);
         let floor =
@@ -107,7 +107,7 @@ impl Inner {
     pub(super) async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, Failure> {
         self.check(partition)?;
         let key = self.keys.partition(partition).head();
-        let stored: Option<String> = self.link.quick.hget(key, "fp").await?;
+        let stored: Option<String> = followed(|| self.link.quick.hget(key.as_str(), "fp")).await?;
         let Some(stored) = stored else { return Ok(None) };
         let read = stored.split_once(':').and_then(|(position, fingerprint)| {
             let position = Position(position.parse().ok()?);

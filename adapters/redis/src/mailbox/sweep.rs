@@ -21,6 +21,7 @@ use super::Inner;
 use crate::{
     error::Failure,
     link::{decimal, text},
+    moves::followed,
 };
 
 /// Fields looked at in one call, and calls for one hash in one sweep.
@@ -179,7 +180,7 @@ impl Inner {
     /// repair: the safe side.
     async fn sweep_servers(&self, partition: Partition, listeners: &mut Listeners) -> Result<(), Failure> {
         let key = self.keys.partition(partition).notified();
-        let known: Vec<String> = self.link.bulk.hkeys(key.as_str()).await?;
+        let known: Vec<String> = followed(|| self.link.bulk.hkeys(key.as_str())).await?;
         let mut gone = Vec::new();
         for name in known {
             let server = ServerId::try_new(name.as_str());
@@ -190,7 +191,7 @@ impl Inner {
             }
         }
         if !gone.is_empty() {
-            self.link.bulk.hdel::<(), _, _>(key, gone).await?;
+            followed(|| self.link.bulk.hdel::<(), _, _>(key.as_str(), gone.clone())).await?;
         }
         Ok(())
     }
@@ -221,7 +222,8 @@ impl Inner {
         let command = CustomCommand::new_static("HSCAN", ClusterHash::FirstKey, false);
         let from = if cursor.is_empty() { "0" } else { cursor.as_str() };
         let arguments: Vec<Value> = vec![hash.into(), from.into(), "COUNT".into(), (PAGE as i64).into()];
-        let (next, fields): (String, Vec<Bytes>) = self.link.bulk.custom(command, arguments).await?;
+        let (next, fields): (String, Vec<Bytes>) =
+            followed(|| self.link.bulk.custom(command.clone(), arguments.clone())).await?;
         *cursor = next;
         let mut fields = fields.into_iter();
         Ok(std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect())

@@ -3,14 +3,11 @@
 //! An emptied Redis forgets it with everything else. A process that finds it missing puts its own again; one that finds
 //! another there must not go on, or half of the deployment would work on other keys than the rest.
 
-use fred::{
-    interfaces::{KeysInterface as _, LuaInterface as _},
-    types::{SetOptions, Value},
-};
+use fred::{interfaces::LuaInterface as _, types::Value};
 use nimbus_core::LogEpoch;
 use ulid::Ulid;
 
-use crate::{error::Failure, keys, link::Link, moves::followed};
+use crate::{command::command, error::Failure, keys, link::Link, moves::followed};
 
 /// Replaces the epoch, if it still is the one that was read.
 const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == ARGV[1] then\n  \
@@ -18,7 +15,7 @@ const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == 
 
 /// The epoch that is there, if one is.
 pub(crate) async fn current(link: &Link, prefix: &str) -> Result<Option<LogEpoch>, Failure> {
-    let found: Option<String> = followed(|| link.quick.get(keys::epoch(prefix))).await?;
+    let found: Option<String> = command(&link.quick, "GET", vec![keys::epoch(prefix).into()]).await?;
     found.map(|found| parse(&found)).transpose()
 }
 
@@ -37,9 +34,8 @@ impl EpochKey {
     /// Puts the epoch if there is none; returns the one that is there.
     pub(crate) async fn get_or_put(&self, link: &Link) -> Result<LogEpoch, Failure> {
         let (key, own) = (self.key.as_str(), self.epoch.to_string());
-        let put = || link.quick.set::<Value, _, _>(key, own.as_str(), None, Some(SetOptions::NX), false);
-        followed(put).await?;
-        let found: Option<String> = followed(|| link.quick.get(key)).await?;
+        command::<Value, _>(&link.quick, "SET", vec![key.into(), own.into(), "NX".into()]).await?;
+        let found: Option<String> = command(&link.quick, "GET", vec![key.into()]).await?;
         parse(&found.unwrap_or_default())
     }
 

@@ -8,6 +8,7 @@ mod anew;
 mod backlog;
 mod checks;
 mod codec;
+mod command;
 mod config;
 mod epoch;
 mod error;

@@ -3,14 +3,11 @@
 //! An emptied Redis forgets it with everything else. A process that finds it missing puts its own again; one that finds
 //! another there must not go on, or half of the deployment would work on other keys than the rest.
 
-use fred::{
-    interfaces::{KeysInterface as _, LuaInterface as _},
-    types::{SetOptions, Value},
-};
+use fred::{interfaces::LuaInterface as _, types::Value};
 use nimbus_core::LogEpoch;
 use ulid::Ulid;
 
-use crate::{error::Failure, keys, link::Link};
+use crate::{command::command, error::Failure, keys, link::Link, moves::followed};
 
 /// Replaces the epoch, if it still is the one that was read.
 const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == ARGV[1] then\n  \
@@ -18,7 +15,7 @@ const REPLACE: &str = "#!lua\nlocal now = redis.call('GET', KEYS[1])\nif now == 
 
 /// The epoch that is there, if one is.
 pub(crate) async fn current(link: &Link, prefix: &str) -> Result<Option<LogEpoch>, Failure> {
-    let found: Option<String> = link.quick.get(keys::epoch(prefix)).await?;
+    let found: Option<String> = command(&link.quick, "GET", vec![keys::epoch(prefix).into()]).await?;
     found.map(|found| parse(&found)).transpose()
 }
 
@@ -37,8 +34,8 @@ impl EpochKey {
     /// Puts the epoch if there is none; returns the one that is there.
     pub(crate) async fn get_or_put(&self, link: &Link) -> Result<LogEpoch, Failure> {
         let (key, own) = (self.key.as_str(), self.epoch.to_string());
-        link.quick.set::<Value, _, _>(key, own, None, Some(SetOptions::NX), false).await?;
-        let found: Option<String> = link.quick.get(key).await?;
+        command::<Value, _>(&link.quick, "SET", vec![key.into(), own.into(), "NX".into()]).await?;
+        let found: Option<String> = command(&link.quick, "GET", vec![key.into()]).await?;
         parse(&found.unwrap_or_default())
     }
 
@@ -65,7 +62,8 @@ impl EpochKey {
     /// Puts another epoch in the place of this one, unless somebody else did; returns the one that is there then.
     pub(crate) async fn replace(&self, link: &Link, new: LogEpoch) -> Result<LogEpoch, Failure> {
         let arguments = vec![self.epoch.to_string(), new.to_string()];
-        match link.quick.eval::<Option<String>, _, _, _>(REPLACE, self.key.as_str(), arguments).await? {
+        let eval = || link.quick.eval::<Option<String>, _, _, _>(REPLACE, self.key.as_str(), arguments.clone());
+        match followed(eval).await? {
             Some(found) => parse(&found),
             // Redis was emptied meanwhile.
             None => Self { key: self.key.clone(), epoch: new }.get_or_put(link).await,

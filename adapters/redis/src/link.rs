@@ -1,7 +1,8 @@
 //! The connection: sends scripts, and takes their answers apart.
 //!
 //! No command is sent twice on its own: what was sent when a connection broke may have been carried out. Every caller
-//! decides what a repetition means; for all of ours it is harmless, because a script compares before it writes.
+//! decides what a repetition means; for all of ours it is harmless, because a script compares before it writes. What a node of a
+//! cluster has refused, because it is elsewhere, was not carried out: that is asked again ([`followed`]).
 
 use std::{
     fmt,
@@ -10,12 +11,12 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    clients::{Client, SubscriberClient, WithOptions},
+    clients::{Client, SubscriberClient},
     error::Error,
     interfaces::{ClientLike, LuaInterface},
     types::{
         Builder, Key, RespVersion, Value,
-        config::{Config, Options, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
+        config::{Config, ReconnectError, ReconnectPolicy, UnresponsiveConfig},
     },
 };
 
@@ -24,6 +25,7 @@ use crate::{
     config::RedisConfig,
     error::{Failure, RedisError, is_denial, is_no_script},
     metrics::RedisMetrics,
+    moves::{follow_nothing, followed},
     pulse::Pulse,
     scripts::{Script, Scripts},
     tls::{self, Trust},
@@ -37,9 +39,6 @@ const MAX_WAITING: usize = 65_536;
 /// Notifications between the socket and the subscription's own queue, which counts bytes too.
 const BROADCAST: usize = 4_096;
 
-/// How often one command is sent on within a cluster, at most: to where its slot is said to be, and asked for while it moves.
-const MOST_HOPS: u32 = 5;
-
 /// Between two attempts to reconnect: milliseconds, doubled each time.
 const RECONNECT_FIRST: u32 = 50;
 const RECONNECT_MOST: u32 = 5_000;
@@ -49,9 +48,9 @@ pub(crate) struct Link {
     /// How often a quiet connection is asked whether it is still there.
     pub(crate) keepalive: Duration,
     /// For what sessions wait for.
-    pub(crate) quick: Linked,
+    pub(crate) quick: Client,
     /// For batches of the router, so that they do not hold up the others.
-    pub(crate) bulk: Linked,
+    pub(crate) bulk: Client,
     pub(crate) scripts: Scripts,
     pub(crate) metrics: RedisMetrics,
     pub(crate) cluster: bool,
@@ -68,15 +67,6 @@ impl fmt::Debug for Link {
     }
 }
 
-/// A client whose commands are sent once: what was sent and not answered is not known to have been done, and is decided again by
-/// whoever wanted it. In a cluster a command may be sent on, by a node that knows better where its slot is; each time that takes
-/// one attempt, and without one left the library's client does not refuse the command but ends.
-pub(crate) type Linked = WithOptions<Client>;
-
-fn once() -> Options {
-    Options { fail_fast: true, max_attempts: Some(MOST_HOPS), ..Options::default() }
-}
-
 impl Link {
     pub(crate) async fn connect(config: &RedisConfig, metrics: RedisMetrics) -> Result<Self, RedisError> {
         let (connection, trust) = config.connection()?;
@@ -91,6 +81,7 @@ impl Link {
             connection.connection_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.internal_command_timeout = config.command_timeout.max(Duration::from_secs(1)) * 2;
             connection.max_command_attempts = 1;
+            follow_nothing(connection);
             connection.tcp.nodelay = Some(true);
             connection.max_command_buffer_len = MAX_WAITING;
             // A primary that was made a replica keeps its connections; the address may lead to its successor by now.
@@ -111,9 +102,9 @@ impl Link {
                 Ok(running) => pulse.feel(client.clone(), running, keepalive, metrics.clone()),
                 Err(source) => return Err(refusal(config, connection, trust, source).await),
             }
-            clients.push(client.with_options(&once()));
+            clients.push(client);
         }
-        let [quick, bulk]: [Linked; 2] = clients.try_into().expect("two were made");
+        let [quick, bulk]: [Client; 2] = clients.try_into().expect("two were made");
         Ok(Self {
             anew: Anew::listen(&quick),
             pulse,
@@ -137,7 +128,7 @@ impl Link {
     /// Runs a script. All keys are of one partition.
     pub(crate) async fn call(
         &self,
-        client: &Linked,
+        client: &Client,
         script: &Script,
         keys: Vec<String>,
         arguments: Vec<Bytes>,
@@ -145,10 +136,10 @@ impl Link {
         let began = Instant::now();
         let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
         let arguments: Vec<Value> = arguments.into_iter().map(Value::Bytes).collect();
-        let mut answer = client.evalsha(script.hash.as_str(), keys.clone(), arguments.clone()).await;
+        let mut answer = followed(|| client.evalsha(script.hash.as_str(), keys.clone(), arguments.clone())).await;
         if answer.as_ref().is_err_and(is_no_script) {
             self.metrics.reloads.inc();
-            answer = client.eval(script.text.as_str(), keys, arguments).await;
+            answer = followed(|| client.eval(script.text.as_str(), keys.clone(), arguments.clone())).await;
         }
         self.metrics.observe(script.name, began.elapsed().as_secs_f64());
         answer.map(Answer).map_err(|error| {

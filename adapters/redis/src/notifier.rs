@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use fred::{
-    interfaces::{ClientLike as _, PubsubInterface},
+    interfaces::ClientLike as _,
     types::{ClusterHash, CustomCommand, Value},
 };
 use nimbus_core::{
@@ -23,7 +23,7 @@ use nimbus_core::{
 
 pub use self::{metrics::NotifierMetrics, queue::QueueLimits};
 use self::{queue::Queue, subscription::RedisSubscription};
-use crate::{codec::notice, error::Failure, keys::Keys, link::Link};
+use crate::{codec::notice, command::command, error::Failure, keys::Keys, link::Link};
 
 /// The queues of this process: what may have been missed is said to all of them. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -127,11 +127,8 @@ impl RedisNotifier {
         };
         let channel = self.keys.channel(partition, server);
         let message = notice::encode(notification);
-        let heard: u64 = if self.link.cluster {
-            self.link.quick.spublish(channel, message).await?
-        } else {
-            self.link.quick.publish(channel, message).await?
-        };
+        let publish = if self.link.cluster { "SPUBLISH" } else { "PUBLISH" };
+        let heard: u64 = command(&self.link.quick, publish, vec![channel.into(), message.into()]).await?;
         if heard == 0 { &self.metrics.unheard } else { &self.metrics.sent }.inc();
         Ok(())
     }

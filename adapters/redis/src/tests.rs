@@ -11,3 +11,4 @@ mod losses;
 mod originals;
 mod races;
 mod rolling;
+mod stalls;

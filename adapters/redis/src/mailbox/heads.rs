@@ -7,8 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use fred::{
-    interfaces::{ClientLike as _, ClusterInterface as _, HashesInterface as _},
-    types::{InfoKind, Value, cluster::ClusterRouting},
+    error::Error,
+    interfaces::{ClientLike, ClusterInterface as _},
+    types::{Value, cluster::ClusterRouting},
     util::redis_keyslot,
 };
 use futures_util::future::join_all;
@@ -19,7 +20,7 @@ use nimbus_core::{
 use tokio::sync::watch;
 
 use super::Inner;
-use crate::{checks::NodeInfo, error::Failure, link::decimal};
+use crate::{checks::NodeInfo, command::command, error::Failure, link::decimal};
 
 /// What this process remembers of the Redis it knows.
 #[derive(Debug, Default)]
@@ -67,6 +68,11 @@ impl Nodes {
         let node = routing.get_server(redis_keyslot(key.as_bytes()));
         node.is_some_and(|node| self.replication.contains_key(&node.to_string()))
     }
+}
+
+/// What a node says of its replication.
+async fn who_it_is(node: &impl ClientLike) -> Result<String, Error> {
+    command(node, "INFO", vec!["replication".into()]).await
 }
 
 impl Memories {
@@ -228,8 +234,12 @@ impl Inner {
         self.check(partition)?;
         let keys = self.keys.partition(partition);
         let (head, notified) = futures_util::join!(
-            self.link.quick.hmget::<Vec<Value>, _, _>(keys.head(), vec!["applied", "born"]),
-            self.link.quick.hget::<Option<u64>, _, _>(keys.notified(), server.as_str()),
+            command::<Vec<Value>, _>(
+                &self.link.quick,
+                "HMGET",
+                vec![keys.head().into(), "applied".into(), "born".into()]
+            ),
+            command::<Option<u64>, _>(&self.link.quick, "HGET", vec![keys.notified().into(), server.as_str().into()]),
         );
         let (head, notified) = (head?, notified?);
         let applied = head.first().and_then(Value::as_u64);
@@ -247,7 +257,7 @@ impl Inner {
     async fn nodes(&self) -> Nodes {
         let client = &self.link.quick;
         if !self.link.cluster {
-            let info = client.info::<String>(Some(InfoKind::Replication)).await;
+            let info = who_it_is(client).await;
             let (replication, failure) = match info {
                 Ok(info) => (HashMap::from([(String::new(), NodeInfo::parse(&info).replication_id())]), None),
                 Err(error) => (HashMap::new(), Some(error.into())),
@@ -257,7 +267,7 @@ impl Inner {
         let routing = client.cached_cluster_state();
         let primaries = routing.as_ref().map(ClusterRouting::unique_primary_nodes).unwrap_or_default();
         let infos = primaries.into_iter().map(|primary| async move {
-            let info = client.with_cluster_node(&primary).info::<String>(Some(InfoKind::Replication)).await;
+            let info = who_it_is(&client.with_cluster_node(&primary)).await;
             (primary, info)
         });
         let mut nodes = Nodes {

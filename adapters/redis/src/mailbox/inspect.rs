@@ -1,9 +1,5 @@
 //! What an operator sees of a client, and of a partition's last record.
 
-use fred::{
-    interfaces::{ClientLike as _, HashesInterface as _},
-    types::{ClusterHash, CustomCommand},
-};
 use nimbus_core::{
     ClientId, OutboxId, Partition, Position, PrincipalId, ServerId, SessionId,
     clock::UnixMillis,
@@ -11,7 +7,7 @@ use nimbus_core::{
 };
 
 use super::Inner;
-use crate::error::Failure;
+use crate::{command::command, error::Failure};
 
 /// One client, as Redis knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +55,7 @@ impl Inner {
         let (partition, keys) = self.partition_keys(client);
         let head = self.remembered(partition).await?;
         let holder = self.holder(client).await?;
-        let xlen = CustomCommand::new_static("XLEN", ClusterHash::FirstKey, false);
-        let waiting: u64 = self.link.quick.custom(xlen, vec![keys.stream(client)]).await?;
+        let waiting: u64 = command(&self.link.quick, "XLEN", vec![keys.stream(client).into()]).await?;
         let snapshot = holder.as_ref().and_then(|holder| holder.snapshot(client));
         let claims = snapshot.as_ref().map(|snapshot| &snapshot.claims);
         let floor =
@@ -107,7 +102,7 @@ impl Inner {
     pub(super) async fn landmark(&self, partition: Partition) -> Result<Option<Landmark>, Failure> {
         self.check(partition)?;
         let key = self.keys.partition(partition).head();
-        let stored: Option<String> = self.link.quick.hget(key, "fp").await?;
+        let stored: Option<String> = command(&self.link.quick, "HGET", vec![key.into(), "fp".into()]).await?;
         let Some(stored) = stored else { return Ok(None) };
         let read = stored.split_once(':').and_then(|(position, fingerprint)| {
             let position = Position(position.parse().ok()?);

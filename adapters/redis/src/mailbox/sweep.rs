@@ -7,10 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fred::{
-    interfaces::{ClientLike as _, HashesInterface as _},
-    types::{ClusterHash, CustomCommand, Value},
-};
+use fred::types::Value;
 use nimbus_core::{
     ClientId, Partition, ServerId,
     clock::UnixMillis,
@@ -19,6 +16,7 @@ use nimbus_core::{
 
 use super::Inner;
 use crate::{
+    command::command,
     error::Failure,
     link::{decimal, text},
 };
@@ -179,7 +177,7 @@ impl Inner {
     /// repair: the safe side.
     async fn sweep_servers(&self, partition: Partition, listeners: &mut Listeners) -> Result<(), Failure> {
         let key = self.keys.partition(partition).notified();
-        let known: Vec<String> = self.link.bulk.hkeys(key.as_str()).await?;
+        let known: Vec<String> = command(&self.link.bulk, "HKEYS", vec![key.as_str().into()]).await?;
         let mut gone = Vec::new();
         for name in known {
             let server = ServerId::try_new(name.as_str());
@@ -190,7 +188,8 @@ impl Inner {
             }
         }
         if !gone.is_empty() {
-            self.link.bulk.hdel::<(), _, _>(key, gone).await?;
+            let fields = gone.into_iter().map(Value::from);
+            command::<u64, _>(&self.link.bulk, "HDEL", std::iter::once(key.into()).chain(fields).collect()).await?;
         }
         Ok(())
     }
@@ -218,10 +217,9 @@ impl Inner {
 
     /// One page of a hash. The cursor is empty before the first page and "0" behind the last.
     async fn page_of(&self, hash: &str, cursor: &mut String) -> Result<Vec<(Bytes, Bytes)>, Failure> {
-        let command = CustomCommand::new_static("HSCAN", ClusterHash::FirstKey, false);
         let from = if cursor.is_empty() { "0" } else { cursor.as_str() };
         let arguments: Vec<Value> = vec![hash.into(), from.into(), "COUNT".into(), (PAGE as i64).into()];
-        let (next, fields): (String, Vec<Bytes>) = self.link.bulk.custom(command, arguments).await?;
+        let (next, fields): (String, Vec<Bytes>) = command(&self.link.bulk, "HSCAN", arguments).await?;
         *cursor = next;
         let mut fields = fields.into_iter();
         Ok(std::iter::from_fn(|| Some((fields.next()?, fields.next()?))).collect())

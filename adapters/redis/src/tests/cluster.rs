@@ -1,13 +1,14 @@
 //! Two nodes that share the slots: partitions live on both, batches and notifications stay one step (rule 29).
 
 use nimbus_core::{
-    Offset, Partition, Position, ResultRecord,
+    ClientId, Offset, Partition, Position, ResultRecord,
     ports::{
         log::{Batch, Stored},
         mailbox::{Applied, Mailbox as _, MailboxAck, Page},
         notifier::{Notification, Notifier as _},
     },
 };
+use tokio::task::JoinHandle;
 
 use super::races::{listen, told};
 use crate::{
@@ -115,5 +116,95 @@ async fn rule_20_a_node_that_does_not_answer_takes_nothing_from_the_partitions_o
     for partition in &healthy {
         let view = world.ports.mailbox.inspect(&one_of(*partition)).await.unwrap();
         assert_eq!((view.waiting, view.owner), (0, Some((server("s1"), session(1)))));
+    }
+}
+
+/// Over one connection goes what is asked of a node's own partitions, and what another node would have asked there that is on its way.
+#[tokio::test]
+async fn guarantee_4_what_is_asked_while_a_slot_moves_is_answered_to_whoever_asked() {
+    let Some(nodes) = cluster("a slot that moves").await else { return };
+    let config = RedisConfig { cluster: true, ..config(&nodes[0].url()) };
+    let world = World::new(config, 8).await;
+    let mailbox = &world.ports.mailbox;
+    let (mut on_first, mut on_second) = (Vec::new(), Vec::new());
+    for partition in world.partitions.all() {
+        let is_on_first = slot(&nodes, partition).await < 8192;
+        if is_on_first { &mut on_first } else { &mut on_second }.push(partition);
+    }
+    let (moving, staying) = (on_first[0], on_second[0]);
+    let in_partition = |partition| {
+        let all = (0..).map(|number| client(&format!("c{number}")));
+        all.filter(move |c| world.partitions.partition_of(c) == partition).take(2).collect::<Vec<_>>()
+    };
+    for partition in [moving, staying] {
+        for (number, c) in (0..).zip(in_partition(partition)) {
+            mailbox.claim(sdk(&c, "s1", 1)).await.unwrap();
+            mailbox.apply(&answers_in(partition, &c, number * 4, 4)).await.unwrap();
+            mailbox.read(&c, Position::START, 100, 1 << 20).await.unwrap();
+        }
+    }
+    move_keys(&nodes, slot(&nodes, moving).await).await;
+
+    nodes[1].signal("-STOP");
+    let reads: Vec<_> = in_partition(staying).into_iter().cycle().take(8).map(|c| read(&world, c)).collect();
+    let asked = tokio::spawn({
+        let mailbox = mailbox.clone();
+        async move { mailbox.landmark(moving).await }
+    });
+    until("the other node is named", async || nodes[0].command(&["INFO", "errorstats"]).await.contains("_ASK:")).await;
+    // Nothing comes of whatever the first is asked in the meantime.
+    nodes[0].signal("-STOP");
+    nodes[1].signal("-CONT");
+    for read in reads {
+        let (c, owners) = read.await.unwrap();
+        assert_eq!(owners, vec![c.clone(); 4], "{c} reads its own");
+    }
+    nodes[0].signal("-CONT");
+    let refused = asked.await.unwrap();
+    assert!(refused.is_err(), "what is on its way is refused: {refused:?}");
+
+    end_move(&nodes, slot(&nodes, moving).await).await;
+    for c in in_partition(moving) {
+        let (c, owners) = read(&world, c).await.unwrap();
+        assert_eq!(owners, vec![c.clone(); 4], "what has arrived is found at once");
+    }
+    assert_eq!(world.store.link.metrics.silences.get(), 0, "no client had to be started again");
+}
+
+/// Whose are the records in the mailbox of a client?
+fn read(world: &World, of: ClientId) -> JoinHandle<(ClientId, Vec<ClientId>)> {
+    let mailbox = world.ports.mailbox.clone();
+    tokio::spawn(async move {
+        let page = mailbox.read(&of, Position::START, 100, 1 << 20).await.unwrap();
+        let Page::Records { records, complete: true, .. } = page else { panic!("{of} got {page:?}") };
+        (of, records.into_iter().map(|stored| stored.record.origin.client.clone()).collect())
+    })
+}
+
+async fn slot(nodes: &[OwnRedis; 2], partition: Partition) -> u16 {
+    let answer = nodes[0].command(&["CLUSTER", "KEYSLOT", &format!("{{{partition}}}")]).await;
+    answer.trim().trim_start_matches(':').parse().unwrap()
+}
+
+async fn id(node: &OwnRedis) -> String {
+    node.command(&["CLUSTER", "MYID"]).await.lines().nth(1).unwrap().to_owned()
+}
+
+/// All keys of a slot go from the first node to the second. The slot itself does not, until the [end](end_move).
+async fn move_keys(nodes: &[OwnRedis; 2], slot: u16) {
+    let (from, to, slot) = (id(&nodes[0]).await, id(&nodes[1]).await, slot.to_string());
+    nodes[1].command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from]).await;
+    nodes[0].command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to]).await;
+    let found = nodes[0].command(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]).await;
+    let keys: Vec<_> = found.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
+    let port = nodes[1].port.to_string();
+    let words = [&["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"], &keys[..]].concat();
+    assert!(nodes[0].command(&words).await.contains("OK"));
+}
+
+async fn end_move(nodes: &[OwnRedis; 2], slot: u16) {
+    let (to, slot) = (id(&nodes[1]).await, slot.to_string());
+    for node in [&nodes[1], &nodes[0]] {
+        assert!(node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to]).await.contains("OK"));
     }
 }

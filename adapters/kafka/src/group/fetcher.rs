@@ -22,7 +22,7 @@ use rdkafka::{
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
-use tracing::error;
+use tracing::{debug, error};
 
 use super::bell::Bell;
 use crate::{
@@ -39,6 +39,9 @@ use crate::{
 const BATCH_BYTES: usize = 256 << 10;
 /// And in records: decoded ones are larger than their bytes.
 const BATCH_RECORDS: usize = 4096;
+
+/// How long a member waits at its start to be told where the topic is.
+const LOOK_UP: Duration = Duration::from_secs(1);
 
 /// One partition that is being read.
 struct Strand {
@@ -64,6 +67,14 @@ impl Fetcher {
         metrics: &Metrics,
     ) -> Result<Self, LogError> {
         Ok(Self { strands: HashMap::new(), client: Arc::new(asking(config, metrics)?), topic, bell })
+    }
+
+    /// Asks where the topic is, and waits for the answer. A client that is only told what to read asks by itself at the end of the
+    /// second, and until then a partition that was taken over would lie idle. Without an answer it is as before.
+    pub(super) fn look_up(&self) {
+        if let Err(error) = self.client.fetch_metadata(Some(&self.topic), LOOK_UP) {
+            debug!(topic = &*self.topic, %error, "where the topic is was not told in time");
+        }
     }
 
     /// Begins to read at `position`, also when it is being read elsewhere.

@@ -89,6 +89,7 @@ impl<R: TopicRecord> Worker<R> {
     pub(super) fn run(mut self) {
         let (session, release_limit) = (self.shared.config.session_timeout, self.shared.config.release_limit);
         info!(group = self.group, ?session, ?release_limit, "joining a group");
+        self.fetcher.look_up();
         let (mut look, mut stirred) = (true, Instant::now());
         while !self.desk.has_left() && !self.shared.is_closed() {
             self.serve_group();

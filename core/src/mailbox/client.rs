@@ -91,6 +91,23 @@ impl ClientState {
         self.principal.as_ref().is_some_and(|principal| *principal != claim.principal)
     }
 
+    /// Where a claim begins in a memory that took the place of a lost one at `began`, if it does not know.
+    pub(super) fn beginning(&self, claim: &Claim, began: Position, applied: Position) -> Position {
+        let (is_known, is_seen) = match &claim.kind {
+            ClaimKind::Sdk { outbox, .. } => (self.knows(*outbox), self.fold.knows(*outbox)),
+            ClaimKind::Original => (self.principal.is_some() || self.kept.is_some(), self.last > Position::START),
+        };
+        match (is_known, is_seen) {
+            (true, _) => claim.log_end,
+            (false, true) => claim.log_end.min(began),
+            (false, false) => claim.log_end.min(applied),
+        }
+    }
+
+    fn knows(&self, outbox: OutboxId) -> bool {
+        self.current.iter().chain(&self.retired).any(|known| known.outbox == outbox)
+    }
+
     /// Takes the client over, for a claim that passed the [`check`](Self::check).
     pub(super) fn claim(
         &mut self,

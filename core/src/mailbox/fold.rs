@@ -162,6 +162,11 @@ impl Fold {
         self.find(outbox).map_or(0, |at| self.outboxes[at].1.answered)
     }
 
+    /// Whether a result of this outbox was seen.
+    pub(super) fn knows(&self, outbox: OutboxId) -> bool {
+        self.find(outbox).is_some()
+    }
+
     /// Nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.outboxes.is_empty()

@@ -79,7 +79,8 @@ pub struct PartitionMailbox {
     /// The mailbox is complete from here on, for clients whose own floor is not higher.
     floor: Position,
     version: u64,
-    after_a_loss: bool,
+    /// Where this memory began, if it took the place of one that was lost.
+    after_a_loss: Option<Position>,
     clients: HashMap<ClientId, ClientState>,
     /// The `last` of the newest notification for each server.
     notified: HashMap<ServerId, Position>,
@@ -125,7 +126,7 @@ impl PartitionMailbox {
             applied: Position::START,
             floor: Position::START,
             version: 0,
-            after_a_loss: false,
+            after_a_loss: None,
             clients: HashMap::default(),
             notified: HashMap::default(),
             expiries: VecDeque::new(),
@@ -149,11 +150,17 @@ impl PartitionMailbox {
         };
     }
 
-    /// This memory took the place of one that was lost, so there may be tokens that it has never heard of, also of clients that it
-    /// knows: a Hello that was delayed may have been the first thing that it heard of one. From now on no token is taken for
-    /// a wrong one but that of another principal, for whom the authenticator does not vouch.
-    pub fn came_after_a_loss(&mut self) {
-        self.after_a_loss = true;
+    /// This memory took the place of one that was lost, and results have been folded into it since `began`. There may be clients,
+    /// outboxes and tokens that it has never heard of, although they are not new:
+    ///
+    /// - An outbox that it does not know, of a client that may not have heard where it began (its Welcome was lost), begins where its
+    ///   answers may lie: at `began`, if some of them are known, and otherwise behind what is folded in. So does a client of the original protocol,
+    ///   which may have been away. Elsewhere such a one begins at the end of the log (rule 26).
+    /// - A Hello that was delayed may be the first thing that it hears of a client, and the token that it gives is not the
+    ///   client's. From now on no token is taken for a wrong one but that of another principal, for whom the authenticator
+    ///   does not vouch.
+    pub fn came_after_a_loss(&mut self, began: Position) {
+        self.after_a_loss = Some(began);
     }
 
     /// Repeats a change of the claims. Changes must come in the order in which they were made; those that the snapshot
@@ -249,8 +256,17 @@ impl PartitionMailbox {
         new_token: [u8; TOKEN_BYTES],
         now: UnixMillis,
     ) -> Result<Granted, ClaimError> {
+        let log_end = match (self.after_a_loss, self.clients.get(&claim.client)) {
+            (Some(began), Some(state)) => state.beginning(claim, began, self.applied),
+            (Some(_), None) => claim.log_end.min(self.applied),
+            (None, _) => claim.log_end,
+        };
+        self.take(&Claim { log_end, ..claim.clone() }, new_token, now)
+    }
+
+    fn take(&mut self, claim: &Claim, new_token: [u8; TOKEN_BYTES], now: UnixMillis) -> Result<Granted, ClaimError> {
         let state = self.clients.entry(claim.client.clone()).or_default();
-        state.check(claim, self.after_a_loss)?;
+        state.check(claim, self.after_a_loss.is_some())?;
         let effect = state.claim(claim, new_token, self.applied, now);
         self.version += 1;
         let image = state.image(&claim.client, self.version);
@@ -278,7 +294,8 @@ impl PartitionMailbox {
         let again = Rival::claiming(&claim.kind, held);
         let is_newer =
             last.is_some_and(|last| again.compare(&Rival { numbered, tenure: last }) == Some(Ordering::Greater));
-        let mut granted = self.claim(claim, token, now)?;
+        // It knows where it is.
+        let mut granted = self.take(claim, token, now)?;
         if let (true, Some(state)) = (is_newer, self.clients.get_mut(&claim.client)) {
             state.set_token(token);
             granted.claimed.token = Bytes::copy_from_slice(&token);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use nimbus_core::{
-    ClientId, Position, ServerId, SessionId,
+    ClientId, Partition, Position, ServerId, SessionId,
     mailbox::{
         ClaimChange, ClaimImage, ClientSnapshot, Granted, HeldClaim, PartitionMailbox, PartitionSnapshot, Rival,
         TOKEN_BYTES, Tenure,
@@ -101,11 +101,19 @@ impl Inner {
         new_token: [u8; TOKEN_BYTES],
         why: Why<'_>,
     ) -> Result<Won, Lost> {
+        let partition = self.partitions.partition_of(&claim.client);
         for _ in 0..ATTEMPTS {
+            let mut repaired = self.memories.repaired();
             let holder = match self.holder(&claim.client).await {
+                // The claim of a newer session of this client may be among those that were lost: first all are claimed again. Until
+                // then this one would pass for the newest, and what is folded in for it be told to the other.
+                Ok(Some(holder)) if matches!(why, Why::New) && !self.has_its_claims(partition, &holder).await? => {
+                    self.wait_for_repair(&mut repaired).await?;
+                    continue;
+                }
                 Ok(Some(holder)) => holder,
                 Ok(None) => {
-                    self.begin(self.partitions.partition_of(&claim.client)).await?;
+                    self.begin(partition).await?;
                     continue;
                 }
                 Err(Failure::Unreadable(error)) if is_damage(&error) => {
@@ -115,13 +123,12 @@ impl Inner {
                 Err(failure) => return Err(failure.into()),
             };
             let before = holder.tenure.as_ref();
-            let (placed, tenure) = match why {
-                Why::New => (holder.place(claim), Tenure::begin(claim.session, before)),
+            let tenure = match why {
+                Why::New => Tenure::begin(claim.session, before),
                 Why::Again(held) if holder.keeps(&Rival::claiming(&claim.kind, held)) => return Err(Lost::Superseded),
-                // It knows where it is.
-                Why::Again(held) => (claim.clone(), held.again(before)),
+                Why::Again(held) => held.again(before),
             };
-            let (granted, image) = self.decide(&placed, new_token, why, &holder).map_err(Lost::Refused)?;
+            let (granted, image) = self.decide(claim, new_token, why, &holder).map_err(Lost::Refused)?;
             let on_its_way = matches!(why, Why::New).then(|| self.unsure.send(claim, holder.owner()));
             let written = self.write_claim(claim, &image, &tenure, &holder).await?;
             if let Some(on_its_way) = on_its_way {
@@ -132,13 +139,18 @@ impl Inner {
                     Some(Holding::Held { server, session }) if session != claim.session => Some((server, session)),
                     _ => None,
                 };
-                self.memories.first(self.partitions.partition_of(&claim.client), &holder.born);
+                self.memories.first(partition, &holder.born);
                 let claimed = Claimed { previous, applied, ..granted.claimed };
                 return Ok(Won { claimed, token: image.token, tenure });
             }
             self.link.metrics.conflicts.inc();
         }
         Err(Failure::Unavailable("the client is being claimed all the time".to_owned()).into())
+    }
+
+    /// Whether this is the memory in which the claims of this process are.
+    async fn has_its_claims(&self, partition: Partition, holder: &Holder) -> Result<bool, Failure> {
+        Ok(self.is_known(partition).await? && !self.memories.is_other(partition, Some(holder.born.clone())))
     }
 
     /// What the rules say: a mailbox with this one client in it is asked.
@@ -152,8 +164,8 @@ impl Inner {
         let mut rules = PartitionMailbox::new(self.partitions.partition_of(&claim.client), self.limits);
         let clients = holder.snapshot(&claim.client).into_iter().collect();
         rules.restore(PartitionSnapshot { version: 0, applied: holder.applied, floor: Position::START, clients });
-        if holder.refilled.is_some() {
-            rules.came_after_a_loss();
+        if let Some(began) = holder.refilled {
+            rules.came_after_a_loss(began);
         }
         let now = self.clock.now();
         let granted = match why {
@@ -283,23 +295,6 @@ impl Holder {
             last: seen.map_or(Position::START, |seen| seen.last),
             fold: seen.map(|seen| seen.fold.outboxes().to_vec()).unwrap_or_default(),
         })
-    }
-
-    /// The claim, with the place where an unknown client of the original protocol begins (rule 26).
-    ///
-    /// Usually that is the end of the log: it never was here. In a memory that took the place of a lost one nobody can say
-    /// so; it may have been away, and results may have waited for it. Those that came since this memory began are known to
-    /// it by the fold: if there are any, it begins where the memory did, and otherwise behind what is folded in.
-    fn place(&self, claim: &Claim) -> Claim {
-        let is_unknown = self.claims.is_none() && self.kept.is_none();
-        let log_end = match (&claim.kind, self.refilled) {
-            (ClaimKind::Original, Some(began)) if is_unknown => {
-                let behind = if self.seen.is_some() { began } else { self.applied };
-                claim.log_end.min(behind)
-            }
-            _ => claim.log_end,
-        };
-        Claim { log_end, ..claim.clone() }
     }
 
     /// Whether the client is held by a session that is newer than the one that claims it again.

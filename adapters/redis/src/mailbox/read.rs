@@ -23,7 +23,7 @@ use crate::{
 const PAGE_CHUNKS: usize = 64;
 const PAGE_BYTES: usize = 4 << 20;
 
-/// How long a read waits for what the check does once a second.
+/// How long a read or a claim waits for what the check does once a second.
 const REPAIR_LIMIT: Duration = Duration::from_secs(3);
 
 /// Acknowledgements in one call.
@@ -70,8 +70,8 @@ impl Inner {
         Err(Failure::Unavailable("redis forgets what it was just told".to_owned()))
     }
 
-    /// Until everything was claimed again: whoever reads has come at a bad moment, and not in vain.
-    async fn wait_for_repair(&self, repaired: &mut watch::Receiver<()>) -> Result<(), Failure> {
+    /// Until everything was claimed again: whoever reads or claims has come at a bad moment, and not in vain.
+    pub(super) async fn wait_for_repair(&self, repaired: &mut watch::Receiver<()>) -> Result<(), Failure> {
         // Without a sender this process is ending.
         let waited = timeout(REPAIR_LIMIT, repaired.changed()).await;
         waited.ok().and_then(Result::ok).ok_or_else(|| {

@@ -10,7 +10,7 @@ use nimbus_core::{
     ClientId, OutboxId, Partition, Position, SessionId,
     mailbox::LogStarts,
     ports::{
-        mailbox::{Claim, ClaimError, ClaimKind, Mailbox as _},
+        mailbox::{Claim, ClaimError, ClaimKind, Claimed, Mailbox as _},
         notifier::{Notification, Subscription},
     },
 };
@@ -45,6 +45,13 @@ fn outbox(of: &ClientId, on: &str, id: u64) -> Claim {
 
 async fn claim(world: &World, claim: Claim) {
     world.ports.mailbox.claim(claim).await.unwrap();
+}
+
+/// In a Redis that is not known to be another one until the check has found it out.
+async fn claim_over_a_check(world: &World, claim: Claim) -> Result<Claimed, ClaimError> {
+    let claiming = within("a claim", world.ports.mailbox.claim(claim));
+    let (claimed, ()) = tokio::join!(claiming, check_until_whole(world));
+    claimed
 }
 
 async fn owner(world: &World, of: &ClientId) -> Option<SessionId> {
@@ -118,9 +125,8 @@ async fn rule_16_a_session_that_opened_after_the_loss_is_newer_than_what_is_clai
     check_until_whole(&one).await;
     check_until_whole(&two).await;
     redis.command(&["FLUSHALL"]).await;
-    claim(&two, outbox(&c, "s2", NEW)).await;
+    claim_over_a_check(&two, outbox(&c, "s2", NEW)).await.unwrap();
     // It has not heard of the loss when the session opens; then it claims again what is there.
-    check_until_whole(&two).await;
     check_until_whole(&one).await;
     assert_eq!(ends(&mut old).await, session(OLD.into()));
     assert_eq!(owner(&two, &c).await, Some(session(NEW.into())));
@@ -133,8 +139,9 @@ async fn rule_19_a_session_whose_claim_was_lost_is_told_when_another_takes_its_p
     let mut heard = listen(&world, "s1").await;
     claim(&world, outbox(&c, "s1", OLD)).await;
     check_until_whole(&world).await;
-    redis.command(&["FLUSHALL"]).await;
-    // The emptied Redis knows nobody whom it supersedes.
+    // It knows nobody whom the new one supersedes.
+    let hash = Keys::new(&world.config.key_prefix, "", world.epoch, false).partition(Partition(0)).owner();
+    world.store.link.quick.hdel::<(), _, _>(&hash, c.as_str()).await.unwrap();
     claim(&world, outbox(&c, "s1", NEW)).await;
     assert_eq!(ends(&mut heard).await, session(OLD.into()));
 }
@@ -250,4 +257,34 @@ async fn rule_16_a_token_from_before_a_loss_is_not_judged_by_one_that_was_made_a
     // A Hello that was delayed comes first.
     claim(&one, sdk(&c, "s1", 5)).await;
     claim(&one, resume(7, token)).await;
+}
+
+/// The answer to the first claim was lost, and then Redis: its client has sent all the same, and cannot say where it is.
+#[tokio::test]
+async fn rule_16_a_client_that_does_not_know_where_it_began_gets_its_answers_after_a_loss() {
+    let Some(redis) = OwnRedis::start("a lost beginning", &[]).await else { return };
+    let ((one, two), c) = (servers(&redis).await, client("c"));
+    claim(&one, sdk(&c, "s1", 1)).await;
+    one.ports.mailbox.release(&c, session(1)).await.unwrap();
+    apply(&one, &answers(&c, 0, 1..=3)).await;
+    redis.command(&["FLUSHALL"]).await;
+    two.beginning.0.store(1, Ordering::Relaxed);
+    check_until_whole(&two).await;
+    apply(&two, &answers(&c, 1, 2..=3)).await;
+    let again = two.ports.mailbox.claim(Claim { log_end: Position(9), ..sdk(&c, "s2", 2) }).await.unwrap();
+    assert_eq!(again.start, Position(1));
+}
+
+/// Its number tells that it is the older one, once the newer one is claimed again; before that nothing would. What is folded in for the
+/// client would be told to this server, and to the session that it still has: past what was folded in while nobody held the client.
+#[tokio::test]
+async fn rule_16_a_delayed_hello_does_not_open_before_the_newer_session_is_claimed_again() {
+    let Some(redis) = OwnRedis::start("a delayed hello", &[]).await else { return };
+    let ((one, _), c) = (servers(&redis).await, client("c"));
+    claim(&one, sdk(&c, "s1", 7)).await;
+    check_until_whole(&one).await;
+    redis.command(&["FLUSHALL"]).await;
+    let delayed = claim_over_a_check(&one, sdk(&c, "s1", 5)).await;
+    assert_eq!(delayed.unwrap_err(), ClaimError::Stale { given: 5, seen: 7 });
+    assert_eq!(owner(&one, &c).await, Some(session(7)));
 }

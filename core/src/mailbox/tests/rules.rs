@@ -239,7 +239,7 @@ fn a_token_that_nobody_knows_stays_the_clients() {
 #[test]
 fn a_token_from_before_a_loss_is_not_judged_by_one_that_was_made_after_it() {
     let mut mailbox = mailbox(MailboxLimits::default());
-    mailbox.came_after_a_loss();
+    mailbox.came_after_a_loss(Position::START);
     let shown = |whose: &str, session_no| {
         let token = Some(Bytes::copy_from_slice(&[5; 16]));
         let kind = ClaimKind::Sdk { outbox: outbox(1), session_no, token };
@@ -249,6 +249,20 @@ fn a_token_from_before_a_loss_is_not_judged_by_one_that_was_made_after_it() {
     assert_eq!(take(&mut mailbox, &shown("alice", 2)).token, delayed.token, "from here on it has the new one");
     assert_eq!(refuse(&mut mailbox, &shown("bob", 3)), ClaimError::WrongToken);
     assert!(matches!(refuse(&mut mailbox, &shown("alice", 1)), ClaimError::Stale { .. }));
+}
+
+/// Its first Welcome was lost, and then the mailbox: nothing says any more where the outbox began.
+#[test]
+fn an_outbox_that_is_not_known_after_a_loss_begins_where_its_answers_may_lie() {
+    let mut mailbox = mailbox(MailboxLimits::default());
+    mailbox.came_after_a_loss(Position(2));
+    let start = |mailbox: &mut PartitionMailbox, number, id| take(mailbox, &sdk(number, id, id.into(), 9)).start;
+    assert_eq!(start(&mut mailbox, 2, 8), Position(0), "behind what is folded in: nothing yet");
+    let batch = batch(0, answers("c", "alice", 1..=4));
+    mailbox.apply(&batch, NOW);
+    assert_eq!(start(&mut mailbox, 1, 9), Position(2), "where this memory began: it knows answers of this outbox");
+    assert_eq!(start(&mut mailbox, 3, 10), Position(4), "and of this one none");
+    assert_eq!(start(&mut mailbox, 2, 11), Position(0), "it is known by now");
 }
 
 #[test]

@@ -45,6 +45,13 @@ impl Notes {
             && self.replication.is_none_or(|replication| replication <= seen.replication)
     }
 
+    /// Whether this is the memory that this incarnation has all its claims in, as far as it knows of one.
+    pub(super) fn is_known(&self, seen: Recollection) -> bool {
+        let is_same = self.born.get(&seen.partition).is_none_or(|born| *born == seen.born)
+            && self.replication.is_none_or(|replication| replication == seen.replication);
+        is_same && !self.is_partial
+    }
+
     /// Whether this is another memory than before.
     pub(super) fn differ(&mut self, born: &[(Partition, u64)], replication: u64) -> bool {
         let replaced = self.replication.is_some_and(|known| known != replication);

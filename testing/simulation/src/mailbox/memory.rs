@@ -64,7 +64,7 @@ impl Memory {
             rules.restore(PartitionSnapshot { version: 0, applied: start, floor: start, clients: Vec::new() });
             // The log has records: there was a memory of them once.
             if log.end(partition) > Position::START {
-                rules.came_after_a_loss();
+                rules.came_after_a_loss(start);
             }
             Shelf { rules, born: self.births, holders: BTreeMap::new(), tenures: BTreeMap::new(), landmark: None }
         })

@@ -122,6 +122,13 @@ impl SimMailbox {
         act(memory.shelf(partition, &self.store.results, self.clock.now()))
     }
 
+    /// Which memory a partition is in now.
+    fn look(&self, partition: Partition) -> Recollection {
+        let mut memory = lock(&self.store.memory);
+        let born = memory.shelf(partition, &self.store.results, self.clock.now()).born;
+        Recollection { partition, born, replication: memory.replication }
+    }
+
     /// A call is on its way; it may get lost.
     async fn ask(&self, what: &str, detail: u64) -> Result<(), MailboxError> {
         self.life.request(what, detail).await;
@@ -161,8 +168,8 @@ impl SimMailbox {
         lock(&self.notes).first(seen);
         self.world().note(|| {
             format!(
-                "  claimed {} for {} at {}, before {:?}",
-                claim.client, claim.session, claim.server, claimed.previous
+                "  claimed {} for {} at {}, before {:?}; begins at {}, known: {}",
+                claim.client, claim.session, claim.server, claimed.previous, claimed.start, claimed.known
             )
         });
         Ok((claimed, tenure, seen))
@@ -272,6 +279,10 @@ impl SimMailbox {
 impl Mailbox for SimMailbox {
     async fn claim(&self, claim: Claim) -> Result<Claimed, ClaimError> {
         self.ask("claim", 0).await.map_err(|_| refused())?;
+        // Another claim may be lost, of a newer session of this client: first all are claimed again.
+        if !lock(&self.notes).is_known(self.look(self.partitions().partition_of(&claim.client))) {
+            return Err(refused());
+        }
         let (one, two) = (self.world().dice.number(), self.world().dice.number());
         let mut token = [0; TOKEN_BYTES];
         token[..8].copy_from_slice(&one.to_le_bytes());

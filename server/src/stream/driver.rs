@@ -157,6 +157,10 @@ impl<W: Wire> Driver<W> {
             tally,
         };
         driver.act();
+        if let Some(resume) = hello.resume.as_ref().filter(|resume| !resume.foreign_epoch) {
+            // The mailbox may have forgotten that it was told, and have filled up again with what the client has.
+            driver.ack(resume.position);
+        }
         Some(driver)
     }
 

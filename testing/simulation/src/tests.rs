@@ -144,13 +144,15 @@ async fn a_memory_that_went_back_to_an_older_session_keeps_the_newer_one_from_no
     for (old, new) in [(1, 9), (9, 1)] {
         let post = Post::new(PartitionCount(std::num::NonZeroU32::MIN));
         let elsewhere = SimMailbox::new(&Life::new(3, &post.world), &post.store, Arc::clone(&post.clock) as _);
-        let server = ServerId::try_new("s2").unwrap();
+        let [first, server] = ["s1", "s2"].map(|name| ServerId::try_new(name).unwrap());
         post.mailbox.claim(claim("s1", old)).await.unwrap();
         post.store.copy();
         elsewhere.heads(&server, &[Partition(0)]).await.unwrap();
         elsewhere.claim(claim("s2", new)).await.unwrap();
         post.store.lose_tail();
         assert!(elsewhere.heads(&server, &[Partition(0)]).await.is_err(), "all is claimed again");
+        assert!(post.mailbox.claim(claim("s1", 20)).await.is_err(), "not in a memory that is not known");
+        assert!(post.mailbox.heads(&first, &[Partition(0)]).await.is_err(), "here as well");
         let next = post.mailbox.claim(claim("s1", 20)).await.unwrap();
         assert_eq!(next.previous, Some((server, SessionId(Ulid(new)))));
     }

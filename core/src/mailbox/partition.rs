@@ -256,11 +256,9 @@ impl PartitionMailbox {
         new_token: [u8; TOKEN_BYTES],
         now: UnixMillis,
     ) -> Result<Granted, ClaimError> {
-        let log_end = match (self.after_a_loss, self.clients.get(&claim.client)) {
-            (Some(began), Some(state)) => state.beginning(claim, began, self.applied),
-            (Some(_), None) => claim.log_end.min(self.applied),
-            (None, _) => claim.log_end,
-        };
+        let Some(began) = self.after_a_loss else { return self.take(claim, new_token, now) };
+        let state = self.clients.entry(claim.client.clone()).or_default();
+        let log_end = state.beginning(claim, began, self.applied);
         self.take(&Claim { log_end, ..claim.clone() }, new_token, now)
     }
 

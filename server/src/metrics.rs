@@ -127,6 +127,23 @@ impl Metrics {
     }
 }
 
+/// Counts one on a gauge for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// The label of a protocol.
 pub(crate) fn protocol(dialect: Dialect) -> ProtocolLabel {
     ProtocolLabel {

@@ -10,6 +10,8 @@ use nimbus_core::Partition;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::metrics::Counted;
+
 /// Enough to keep a mailbox busy that is a millisecond away, and few enough that what waits behind them does not notice.
 const AT_ONCE: usize = 8;
 
@@ -33,28 +35,12 @@ impl Openings {
         if let Ok(permit) = semaphore.try_acquire() {
             return permit;
         }
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = Counted::new(&self.waiting);
         match semaphore.acquire().await {
             Ok(permit) => permit,
             // Nobody closes it.
             Err(_) => std::future::pending().await,
         }
-    }
-}
-
-/// Counts one for as long as it waits.
-struct Waiting<'a>(&'a Gauge);
-
-impl<'a> Waiting<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    metrics,
+    metrics::{self, Counted},
     shared::{Shared, StreamPermit},
     status,
 };
@@ -27,7 +27,7 @@ use crate::{
 pub(crate) struct Entrance {
     shared: Arc<Shared>,
     permit: StreamPermit,
-    open: OpenGauge,
+    open: Counted,
 }
 
 impl Entrance {
@@ -43,7 +43,7 @@ impl Entrance {
             let limit = shared.config.max_streams;
             return Err(status::refuse(Reason::TooManyStreams, format!("{limit} streams are open, the most allowed")));
         };
-        Ok(Self { shared: Arc::clone(shared), permit, open: OpenGauge::new(shared, dialect) })
+        Ok(Self { shared: Arc::clone(shared), permit, open: count(shared, dialect) })
     }
 
     /// Starts the stream's task: `begin` brings what the session needs (`Err(None)`: the client is gone already).
@@ -92,26 +92,11 @@ fn draining() -> Close {
     Close::because(Reason::Draining, "the server shuts down; reconnect, any server will do")
 }
 
-/// Counts one open stream for as long as it lives.
-#[derive(Debug)]
-struct OpenGauge {
-    gauge: prometheus_client::metrics::gauge::Gauge,
-}
-
-impl OpenGauge {
-    fn new(shared: &Shared, dialect: Dialect) -> Self {
-        let label = metrics::protocol(dialect);
-        shared.metrics.streams_opened.get_or_create(&label).inc();
-        let gauge = shared.metrics.streams_open.get_or_create(&label).clone();
-        gauge.inc();
-        Self { gauge }
-    }
-}
-
-impl Drop for OpenGauge {
-    fn drop(&mut self) {
-        self.gauge.dec();
-    }
+/// Counts a stream that opens, and that it is open.
+fn count(shared: &Shared, dialect: Dialect) -> Counted {
+    let label = metrics::protocol(dialect);
+    shared.metrics.streams_opened.get_or_create(&label).inc();
+    Counted::new(&shared.metrics.streams_open.get_or_create(&label))
 }
 
 /// What the caller shows of itself. Metadata that is not text shows nothing.

@@ -9,6 +9,7 @@
 //! | `<prefix>:epoch` | string | the log epoch in use | the first process; a newer epoch replaces it | replaced |
 //! | `P head` | hash | `applied`, `floor`, `born` (which memory this is), `marks` (timeline), `fp` (fingerprint of the last record) | router; whoever comes first | the epoch ends |
 //! | `P notified` | hash | server → `last` of its newest notification | router; a claim puts 0 | nobody listens for the server any more (sweep) |
+//! | `P taken` | hash | server → how many clients sessions at other servers took from it | claim | as above |
 //! | `P seen` | hash | client → answered events, backlog | router | the client is forgotten (sweep) |
 //! | `P claim` | hash | client → claims | claim | as above |
 //! | `P owner` | hash | client → hands, session, server | claim, release | as above |
@@ -78,6 +79,10 @@ impl PartitionKeys {
         self.named("notified")
     }
 
+    pub(crate) fn taken(&self) -> String {
+        self.named("taken")
+    }
+
     pub(crate) fn seen(&self) -> String {
         self.named("seen")
     }
@@ -127,7 +132,7 @@ mod tests {
         let (client, server) = (ClientId::try_new("a:b").unwrap(), ServerId::try_new("s1").unwrap());
         let p = keys.partition(Partition(12));
         let all = [p.head(), p.notified(), p.seen(), p.claim(), p.owner(), p.floors(), p.kept(), p.waiting()];
-        let others = [p.tenure(), p.stream(&client), keys.channel(Partition(12), &server)];
+        let others = [p.tenure(), p.taken(), p.stream(&client), keys.channel(Partition(12), &server)];
         for key in all.into_iter().chain(others) {
             assert!(key.contains(":{12}:") && key.contains("00000000000000000000000007"), "{key}");
         }

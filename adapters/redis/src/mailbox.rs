@@ -17,6 +17,7 @@ mod mend;
 mod metrics;
 mod read;
 mod sweep;
+mod taken;
 
 use std::{fmt, sync::Arc};
 
@@ -33,7 +34,7 @@ use nimbus_core::{
 };
 use tokio::sync::Mutex;
 
-use self::{again::Unsure, cache::Route, heads::Memories, metrics::ClaimOutcome, sweep::Sweeps};
+use self::{again::Unsure, cache::Route, heads::Memories, metrics::ClaimOutcome, sweep::Sweeps, taken::Taken};
 pub use self::{
     beginning::{Beginning, Found, LogBeginning},
     inspect::ClientView,
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     held: std::sync::Mutex<Held>,
     unsure: Unsure,
     memories: Memories,
+    taken: Taken,
     sweeps: Sweeps,
 }
 
@@ -122,6 +124,7 @@ impl RedisMailbox {
             held: std::sync::Mutex::default(),
             unsure: Unsure::default(),
             memories: Memories::default(),
+            taken: Taken::default(),
             sweeps: Sweeps::default(),
         }))
     }

@@ -248,6 +248,9 @@ pub trait Mailbox: Debug + Send + Sync {
     /// How far these partitions are, for the repair that runs once a second. A partition that cannot be asked just now is left
     /// out: nothing may be concluded of it.
     ///
+    /// A session of this process that has lost its client in one of them to a session at another server is told so, over the
+    /// subscription of its own server: the word of whoever took it may have been lost.
+    ///
     /// # Errors
     /// [`MailboxError::Unavailable`]: of no partition is anything known (retryable).
     async fn heads(&self, server: &ServerId, partitions: &[Partition]) -> Result<Vec<Head>, MailboxError>;

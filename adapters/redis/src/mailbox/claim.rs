@@ -223,6 +223,7 @@ impl Inner {
             keys.notified(),
             keys.stream(&claim.client),
             keys.tenure(),
+            keys.taken(),
         ];
         let mut answer = self.link.call(&self.link.quick, &self.link.scripts.claim, all, arguments).await?.list()?;
         if answer.item()?.number()? != 0 {

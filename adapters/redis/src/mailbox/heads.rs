@@ -70,6 +70,14 @@ impl Nodes {
     }
 }
 
+/// What is found of one partition.
+struct Looked {
+    head: Head,
+    born: Bytes,
+    /// How many clients sessions elsewhere took from the asking server.
+    taken: u64,
+}
+
 /// What a node says of its replication.
 async fn who_it_is(node: &impl ClientLike) -> Result<String, Error> {
     command(node, "INFO", vec!["replication".into()]).await
@@ -158,7 +166,7 @@ impl Inner {
             match looked {
                 Ok(_) if unsettled.contains(partition) => {}
                 Ok(_) if !nodes.know(&self.keys.partition(*partition).head()) => {}
-                Ok(head) => found.push(head),
+                Ok(looked) => found.push(looked),
                 Err(error) => failure = Some(error),
             }
         }
@@ -177,7 +185,7 @@ impl Inner {
                 None => tracing::info!("all partitions say again how far they are"),
             }
         }
-        let born: Vec<_> = found.iter().map(|(head, born)| (head.partition, born.clone())).collect();
+        let born: Vec<_> = found.iter().map(|looked| (looked.head.partition, looked.born.clone())).collect();
         if self.memories.differ(&born, &nodes.replication) {
             self.link.metrics.losses.inc();
             tracing::error!("redis was emptied or replaced, claiming all clients of this process again");
@@ -194,7 +202,9 @@ impl Inner {
             // Until the sessions have read, nobody may be told "you have everything".
             return Err(Failure::Unavailable("redis had lost its memory; it is being repaired".to_owned()));
         }
-        Ok(found.into_iter().map(|(head, _)| head).collect())
+        let taken: Vec<_> = found.iter().map(|looked| (looked.head.partition, looked.taken)).collect();
+        self.tell_who_lost(&taken).await;
+        Ok(found.into_iter().map(|looked| looked.head).collect())
     }
 
     /// Whether what was read comes from the Redis that this process has its claims in. Over a connection that was made anew it may
@@ -230,18 +240,21 @@ impl Inner {
         Ok(())
     }
 
-    async fn look(&self, server: &ServerId, partition: Partition) -> Result<(Head, Bytes), Failure> {
+    async fn look(&self, server: &ServerId, partition: Partition) -> Result<Looked, Failure> {
         self.check(partition)?;
         let keys = self.keys.partition(partition);
-        let (head, notified) = futures_util::join!(
+        let of_server =
+            |key: String| command::<Option<u64>, _>(&self.link.quick, "HGET", vec![key.into(), server.as_str().into()]);
+        let (head, notified, taken) = futures_util::join!(
             command::<Vec<Value>, _>(
                 &self.link.quick,
                 "HMGET",
                 vec![keys.head().into(), "applied".into(), "born".into()]
             ),
-            command::<Option<u64>, _>(&self.link.quick, "HGET", vec![keys.notified().into(), server.as_str().into()]),
+            of_server(keys.notified()),
+            of_server(keys.taken()),
         );
-        let (head, notified) = (head?, notified?);
+        let (head, notified, taken) = (head?, notified?, taken?);
         let applied = head.first().and_then(Value::as_u64);
         let born = head.get(1).and_then(|born| born.as_bytes().map(Bytes::copy_from_slice));
         let (applied, born) = match (applied, born) {
@@ -251,7 +264,8 @@ impl Inner {
                 (head.applied, head.born)
             }
         };
-        Ok((Head { partition, applied, notified: Position(notified.unwrap_or(0)) }, born))
+        let head = Head { partition, applied, notified: Position(notified.unwrap_or(0)) };
+        Ok(Looked { head, born, taken: taken.unwrap_or(0) })
     }
 
     async fn nodes(&self) -> Nodes {

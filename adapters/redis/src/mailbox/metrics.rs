@@ -82,6 +82,7 @@ pub struct MailboxMetrics {
     pub(crate) unreadable: Counter,
     pub(crate) pressed: Counter,
     pub(crate) loads: Counter,
+    pub(crate) untold: Counter,
     cached: Family<PartitionLabel, Gauge>,
 }
 
@@ -131,6 +132,11 @@ impl MailboxMetrics {
             "nimbus_mailbox_loads",
             "Clients whose fold had to be read before a batch",
             metrics.loads.clone(),
+        );
+        registry.register(
+            "nimbus_mailbox_lost_sessions",
+            "Sessions that the check once a second found to have lost their client to another server",
+            metrics.untold.clone(),
         );
         registry.register(
             "nimbus_mailbox_cached_clients",

@@ -176,8 +176,8 @@ impl Inner {
     /// Forgets the chains of servers that are gone. One that comes back all the same finds its chain broken, which makes it
     /// repair: the safe side.
     async fn sweep_servers(&self, partition: Partition, listeners: &mut Listeners) -> Result<(), Failure> {
-        let key = self.keys.partition(partition).notified();
-        let known: Vec<String> = command(&self.link.bulk, "HKEYS", vec![key.as_str().into()]).await?;
+        let keys = self.keys.partition(partition);
+        let known: Vec<String> = command(&self.link.bulk, "HKEYS", vec![keys.notified().into()]).await?;
         let mut gone = Vec::new();
         for name in known {
             let server = ServerId::try_new(name.as_str());
@@ -188,8 +188,11 @@ impl Inner {
             }
         }
         if !gone.is_empty() {
-            let fields = gone.into_iter().map(Value::from);
-            command::<u64, _>(&self.link.bulk, "HDEL", std::iter::once(key.into()).chain(fields).collect()).await?;
+            // What each of them is known by last: what fails in between is done by the next sweep.
+            for key in [keys.taken(), keys.notified()] {
+                let fields = gone.iter().map(|server| Value::from(server.as_str()));
+                command::<u64, _>(&self.link.bulk, "HDEL", std::iter::once(key.into()).chain(fields).collect()).await?;
+            }
         }
         Ok(())
     }

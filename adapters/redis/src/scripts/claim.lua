@@ -1,6 +1,6 @@
 #!lua
 -- Writes a claim that was decided, if nothing it was decided on has changed.
--- KEYS head, claim, owner, seen, floors, kept, waiting, notified, stream, tenure.
+-- KEYS head, claim, owner, seen, floors, kept, waiting, notified, stream, tenure, taken.
 -- ARGV 1 applied as expected or '', 2 born as expected, 3 client, 4 revision as expected ('' for no claims), 5 claims,
 --      6 owner, 7 server, 8 '1' when the client changes hands, 9 floor or '', 10 kept position or '', 11 tenure.
 -- Returns {0, applied, former owner} done, {1} conflict.
@@ -40,4 +40,8 @@ redis.call('HSET', KEYS[2], client, ARGV[5])
 redis.call('HSET', KEYS[3], client, ARGV[6])
 redis.call('HSET', KEYS[10], client, ARGV[11])
 redis.call('HSETNX', KEYS[8], ARGV[7], '0')
+if former and #former > 25 and string.sub(former, 26) ~= ARGV[7] then
+  -- The word that it lost its client may be lost on its way to that server. This count is not.
+  redis.call('HINCRBY', KEYS[11], string.sub(former, 26), 1)
+end
 return {0, tonumber(head[1]), former}

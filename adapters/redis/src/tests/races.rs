@@ -341,6 +341,42 @@ async fn rule_19_of_claims_at_the_same_time_each_but_the_last_is_told_who_took_i
 }
 
 #[tokio::test]
+async fn rule_19_a_session_that_was_never_told_who_took_its_place_hears_of_it_from_the_check() {
+    let Some(one) = world("a word that was lost").await else { return };
+    let (two, mut heard) = (one.another().await, listen(&one, "s1").await);
+    let (taken, left, kept) = (client("taken"), client("left"), client("kept"));
+    for c in [&taken, &left, &kept] {
+        one.ports.mailbox.claim(sdk(c, "s1", 1)).await.unwrap();
+    }
+    let check = async || within("a check", one.ports.mailbox.heads(&server("s1"), &[Partition(0)])).await.unwrap();
+    check().await;
+    // Nobody sends the word that a server sends for a claim like these. One of them has ended since.
+    for c in [&taken, &left] {
+        two.ports.mailbox.claim(sdk(c, "s2", 2)).await.unwrap();
+    }
+    two.ports.mailbox.release(&left, session(2)).await.unwrap();
+    check().await;
+    let mut ended = Vec::new();
+    for _ in 0..2 {
+        match within("the end of a session", heard.next()).await {
+            Some(Notification::Superseded { client, session: lost }) => {
+                assert_eq!(lost, session(1));
+                ended.push(client);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    ended.sort();
+    assert_eq!(ended, [left, taken]);
+    // Said once; and whoever comes back to its place has not lost it.
+    assert_eq!(one.metrics.mailbox.untold.get(), 2);
+    check().await;
+    one.ports.mailbox.claim(sdk(&kept, "s1", 2)).await.unwrap();
+    check().await;
+    assert_eq!(one.metrics.mailbox.untold.get(), 2);
+}
+
+#[tokio::test]
 async fn rule_19_a_claim_of_unknown_outcome_leaves_nobody_waiting_for_ever() {
     let Some(redis) = OwnRedis::start("an unsure claim", &[]).await else { return };
     let slow = crate::RedisConfig { command_timeout: Duration::from_millis(300), ..config(&redis.url()) };

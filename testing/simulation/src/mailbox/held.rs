@@ -30,6 +30,8 @@ pub(super) struct Notes {
     replication: Option<u64>,
     /// Not everything was claimed again yet in the memory that is known now.
     is_partial: bool,
+    /// By partition: how many clients others had taken when it was last looked who holds them.
+    pub(super) taken: BTreeMap<Partition, u64>,
 }
 
 impl Notes {

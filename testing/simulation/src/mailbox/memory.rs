@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use nimbus_core::{
-    ClientId, Partition, PartitionCount, Position, ResultRecord, SessionId,
+    ClientId, Partition, PartitionCount, Position, ResultRecord, ServerId, SessionId,
     clock::UnixMillis,
     mailbox::{MailboxLimits, PartitionMailbox, PartitionSnapshot, Rival, Tenure},
     ports::mailbox::{ClaimKind, Landmark},
@@ -29,6 +29,8 @@ pub(super) struct Shelf {
     /// Of those that hold their clients, and of those that did last.
     pub(super) tenures: BTreeMap<ClientId, Tenure>,
     pub(super) landmark: Option<Landmark>,
+    /// How many clients sessions at other servers took from each.
+    pub(super) taken: BTreeMap<ServerId, u64>,
 }
 
 /// Everything that is remembered.
@@ -66,7 +68,14 @@ impl Memory {
             if log.end(partition) > Position::START {
                 rules.came_after_a_loss(start);
             }
-            Shelf { rules, born: self.births, holders: BTreeMap::new(), tenures: BTreeMap::new(), landmark: None }
+            Shelf {
+                rules,
+                born: self.births,
+                holders: BTreeMap::new(),
+                tenures: BTreeMap::new(),
+                landmark: None,
+                taken: BTreeMap::new(),
+            }
         })
     }
 

@@ -160,6 +160,9 @@ impl SimMailbox {
                 Some(held) => (shelf.rules.claim_again(claim, held, before, token, now)?, held.again(before)),
             };
             let claimed = granted.claimed;
+            if let Some((server, _)) = claimed.previous.as_ref().filter(|(server, _)| *server != claim.server) {
+                *shelf.taken.entry(server.clone()).or_default() += 1;
+            }
             let holding = Holding { session: claim.session, kind: claim.kind.clone() };
             shelf.holders.insert(claim.client.clone(), holding);
             shelf.tenures.insert(claim.client.clone(), tenure.clone());
@@ -236,6 +239,32 @@ impl SimMailbox {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Sessions of this incarnation whose client another server took, when it took more than the last time.
+    async fn tell_who_lost(&self, partition: Partition, taken: u64) -> Result<(), MailboxError> {
+        if lock(&self.notes).taken.get(&partition).copied().unwrap_or(0) == taken {
+            return Ok(());
+        }
+        let mut held = lock(&self.notes).held.all();
+        held.retain(|held| self.partitions().partition_of(&held.claim.client) == partition);
+        self.ask("owners", taken).await?;
+        let holders = self.with(partition, |shelf| shelf.holders.clone());
+        let seen = self.look(partition);
+        self.life.answer().await;
+        // Of another memory than the one the claims are in, it says nothing.
+        if !lock(&self.notes).is_known(seen) {
+            return Ok(());
+        }
+        for HeldClaim { claim, .. } in held {
+            if holders.get(&claim.client).is_none_or(|holding| holding.session != claim.session) {
+                lock(&self.notes).held.remove(&claim.client, claim.session);
+                let note = Notification::Superseded { client: claim.client, session: claim.session };
+                self.store.bus.tell_own(&self.life, &claim.server, note);
+            }
+        }
+        lock(&self.notes).taken.insert(partition, taken);
         Ok(())
     }
 
@@ -382,9 +411,12 @@ impl Mailbox for SimMailbox {
         self.settle_unsure();
         // First: whoever replaces the memory from here on is found the next time.
         let replication = lock(&self.store.memory).replication;
-        let look = |partition: &Partition| self.with(*partition, |shelf| (shelf.rules.head(server), shelf.born));
-        let found: Vec<(Head, u64)> = partitions.iter().map(look).collect();
-        let born: Vec<_> = found.iter().map(|(head, born)| (head.partition, *born)).collect();
+        let look = |partition: &Partition| {
+            let taken = |shelf: &Shelf| shelf.taken.get(server).copied().unwrap_or(0);
+            self.with(*partition, |shelf| (shelf.rules.head(server), shelf.born, taken(shelf)))
+        };
+        let found: Vec<(Head, u64, u64)> = partitions.iter().map(look).collect();
+        let born: Vec<_> = found.iter().map(|(head, born, _)| (head.partition, *born)).collect();
         let lost = lock(&self.notes).differ(&born, replication);
         if lost {
             let held_back = self.store.bus.hold(&self.life, server);
@@ -394,7 +426,10 @@ impl Mailbox for SimMailbox {
             drop(held_back);
             return Err(unavailable());
         }
-        let heads = found.into_iter().map(|(head, _)| self.store.bus.as_shown(server, head)).collect();
+        for (head, _, taken) in &found {
+            self.tell_who_lost(head.partition, *taken).await?;
+        }
+        let heads = found.into_iter().map(|(head, _, _)| self.store.bus.as_shown(server, head)).collect();
         self.told(heads).await
     }
 }

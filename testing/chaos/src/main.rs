@@ -23,6 +23,10 @@ use crate::{
     progress::Progress,
 };
 
+/// As the server does: the clients of a storm come and go as well.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Something was found.
 const FOUND: u8 = 1;
 const USAGE: u8 = 64;

@@ -107,13 +107,16 @@ fn both_parts_are_measured_and_reported() {
     let measured = json["measured"].as_array().unwrap();
     // A short load on a busy machine may measure nothing, but it is always answered.
     assert!(measured.iter().all(|one| one["report"]["answered"].as_u64().unwrap() > 0), "{json}");
-    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), (16, 12), "{json}");
+    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), (40, 40), "{json}");
     let costs = json["distributed"]["measured"].as_array().unwrap();
     assert_eq!(costs.len(), 2);
     for cost in costs {
         let load = measured.iter().find(|one| {
             let report = &one["report"];
-            one["kind"] == "distributed" && report["protocol"] == cost["protocol"] && report["streams"] == 16
+            one["kind"] == "distributed"
+                && report["protocol"] == cost["protocol"]
+                && report["streams"] == 16
+                && report["window"] == 64
         });
         assert_eq!(cost["answered"], load.unwrap()["report"]["answered"], "{json}");
         assert_eq!((&cost["records"], &cost["batches"]), (&Value::from(6400.0), &Value::from(100.0)));

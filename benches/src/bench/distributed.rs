@@ -11,9 +11,9 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{
-    CROWD, LOADS, PROTOCOLS, Plan,
+    CROWD, PROTOCOLS, Plan,
     kind::{Kind, Setting},
-    measure,
+    loads, measure,
     process::Process,
     redis::RedisCost,
     report::Measured,
@@ -44,7 +44,7 @@ pub(super) async fn measure_rounds(
                 _ => start_nimbus(&services, &names, &plan.nimbus, directory).await?,
             };
             answer_all(&server, Limit::Events(FIRST_EVENTS)).await?;
-            for (protocol, shape) in LOADS {
+            for (protocol, shape) in loads() {
                 let router = server.router_admin.filter(|_| shape == CROWD);
                 let before = match router {
                     Some(router) => Some((router, services.client.look(router).await?)),

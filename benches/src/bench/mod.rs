@@ -46,10 +46,17 @@ struct Shape {
 const ALONE: Shape = Shape { streams: 1, window: 1 };
 /// For throughput.
 const CROWD: Shape = Shape { streams: 16, window: 64 };
+/// For throughput with more outstanding than anything keeps in its caches.
+const MANY: Shape = Shape { streams: 64, window: 256 };
+/// One stream that is busy, and many that are less so.
+const BETWEEN: [Shape; 2] = [Shape { streams: 1, window: 64 }, Shape { streams: 64, window: 16 }];
+const SHAPES: [Shape; 5] = [ALONE, BETWEEN[0], CROWD, BETWEEN[1], MANY];
 const PROTOCOLS: [Protocol; 2] = [Protocol::V1, Protocol::Original];
+
 /// What every server goes through.
-const LOADS: [(Protocol, Shape); 4] =
-    [(Protocol::V1, ALONE), (Protocol::V1, CROWD), (Protocol::Original, ALONE), (Protocol::Original, CROWD)];
+fn loads() -> impl Iterator<Item = (Protocol, Shape)> {
+    PROTOCOLS.into_iter().flat_map(|protocol| SHAPES.map(|shape| (protocol, shape)))
+}
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -58,7 +65,7 @@ pub(crate) struct Plan {
     #[arg(long, default_value = "target/release/nimbus")]
     nimbus: PathBuf,
     /// How often everything is measured. At least 3 for a spread worth the name.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 3.0)]
@@ -79,7 +86,7 @@ pub(crate) struct Plan {
     /// Where servers keep their files: the disk that is measured. Default: the system's temporary directory.
     #[arg(long)]
     directory: Option<PathBuf>,
-    /// Where the JSON file goes.
+    /// Where the table and the JSON file go.
     #[arg(long, default_value = "benches/results")]
     results: PathBuf,
     /// Ends with an error when a target is missed, or could not be measured.
@@ -116,9 +123,11 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let report = Report::new(plan.seconds, sync, measured, idle, distributed);
     println!("{report}");
     std::fs::create_dir_all(&plan.results)?;
-    let path = plan.results.join("latest.json");
-    std::fs::write(&path, serde_json::to_vec_pretty(&report)?).with_context(|| path.display().to_string())?;
-    eprintln!("written to {}", path.display());
+    for (name, text) in [("latest.json", serde_json::to_string_pretty(&report)?), ("latest.md", report.to_string())] {
+        let path = plan.results.join(name);
+        std::fs::write(&path, text).with_context(|| path.display().to_string())?;
+        eprintln!("written to {}", path.display());
+    }
     if let Some(error) = failure {
         return Err(error.context("the distributed part has failed"));
     }
@@ -130,7 +139,7 @@ async fn measure_embedded(plan: &Plan, directory: &Path, measured: &mut Vec<Meas
     for round in 0..plan.rounds {
         for kind in Setting::Embedded.order(round) {
             let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
-            for (protocol, shape) in LOADS {
+            for (protocol, shape) in loads() {
                 measured.push(measure(plan, round, &server, protocol, shape).await?);
             }
             server.stop().await?;

@@ -106,14 +106,14 @@ fn refuse_what_does_not_fit(log: &EventLog, events: &mut [nimbus_core::Event]) {
 }
 
 impl<W: Wire> Driver<W> {
-    /// Opens the session; when that fails, ends the stream.
+    /// Opens the session; when that fails, ends the stream. Boxed: a task keeps room for every copy that is handed on in it.
     pub(crate) async fn open(
         shared: Arc<Shared>,
         wire: W,
         inbound: Streaming<W::In>,
         out: OutHandle,
         ready: ReadySession,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let ReadySession { id, origin, hello, opened, registration } = ready;
         let mut actions = Vec::new();
         let now = shared.now();
@@ -133,7 +133,7 @@ impl<W: Wire> Driver<W> {
         let tally = Tally { accepted_seq: session.accepted_seq(), ..Tally::default() };
         let appender = shared.ports.events.appender();
         let read = shared.bookmarks.latest();
-        let mut driver = Self {
+        let mut driver = Box::new(Self {
             shared,
             wire,
             inbound,
@@ -155,7 +155,7 @@ impl<W: Wire> Driver<W> {
             share: Share::new(now.instant),
             now,
             tally,
-        };
+        });
         driver.act();
         if let Some(resume) = hello.resume.as_ref().filter(|resume| !resume.foreign_epoch) {
             // The mailbox may have forgotten that it was told, and have filled up again with what the client has.
@@ -165,7 +165,7 @@ impl<W: Wire> Driver<W> {
     }
 
     /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self: Box<Self>) {
         let mut sleep: Pin<Box<Sleep>> = Box::pin(tokio::time::sleep_until(far_future()));
         while !self.session.is_closed() {
             let deadline = self.session.deadline().into_iter().chain(self.share.held_until()).min();
@@ -197,7 +197,8 @@ impl<W: Wire> Driver<W> {
             self.recount();
             self.holding.look(self.held_by(), self.now.instant, &self.shared.metrics);
         }
-        self.leave().await;
+        // Boxed: it comes once, at the end, and the task would keep room for it until then.
+        Box::pin(self.leave()).await;
     }
 
     /// What holds the client back just now, if anything.
@@ -428,7 +429,7 @@ impl<W: Wire> Driver<W> {
     }
 
     /// After the session: wait for what is still out, then give the client up.
-    async fn leave(mut self) {
+    async fn leave(mut self: Box<Self>) {
         // Appends go on whether or not anyone waits for them; what they would tell has no listener any more.
         self.appends.clear();
         if W::DIALECT == Dialect::Original {

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::{
     driver::{Driver, end},
     opening::Opening,
-    out::{OutStream, outgoing},
+    out::{OutHandle, OutStream, outgoing},
     wire::Wire,
 };
 use crate::{
@@ -54,37 +54,49 @@ impl Entrance {
         let Self { shared, permit, open } = self;
         let (out, stream) = outgoing(shared.metrics.queue_bytes.clone());
         let tasks = shared.tasks.clone();
+        // Boxed, so that what opening needs does not stay in the task for as long as the stream is open.
+        let opening = Box::pin(open_session(shared, out, begin));
         let session = async move {
             let _held = (permit, open);
-            // Boxed, so that what opening needs does not stay in the task for as long as the stream is open.
-            let opening = Box::pin(async {
-                let prepare = async {
-                    let (wire, inbound, opening) = begin.await?;
-                    let partition = shared.ports.results.partitions().partition_of(&opening.client);
-                    let turn = shared.openings.turn(partition).await;
-                    Ok::<_, Option<Close>>((wire, inbound, opening.prepare(&shared).await?, turn))
-                };
-                let (wire, inbound, prepared, _turn) = tokio::select! {
-                    biased;
-                    // A stream that has not said Hello yet must not hold a shutdown up.
-                    () = shared.draining.cancelled() => return Err(Some(draining())),
-                    prepared = prepare => prepared?,
-                };
-                // From here on it may hold its client: it is seen through, and closed as every open session is.
-                Ok((wire, inbound, prepared.claim(&shared).await?))
-            });
-            match opening.await {
-                Ok((wire, inbound, ready)) => {
-                    if let Some(driver) = Driver::open(Arc::clone(&shared), wire, inbound, out, ready).await {
-                        driver.run().await;
-                    }
-                }
-                Err(Some(close)) => end(&shared, &out, &close),
-                Err(None) => {}
+            if let Some(driver) = opening.await {
+                driver.run().await;
             }
         };
         tasks.spawn(session.instrument(tracing::debug_span!("stream")));
         Response::new(stream)
+    }
+}
+
+/// What comes before a session runs: its Hello, its client, and what the client is told first. `None`: it has ended by then.
+async fn open_session<W: Wire>(
+    shared: Arc<Shared>,
+    out: OutHandle,
+    begin: impl Future<Output = Result<(W, Streaming<W::In>, Opening), Option<Close>>>,
+) -> Option<Box<Driver<W>>> {
+    let opening = async {
+        let prepare = async {
+            let (wire, inbound, opening) = begin.await?;
+            let partition = shared.ports.results.partitions().partition_of(&opening.client);
+            let turn = shared.openings.turn(partition).await;
+            Ok::<_, Option<Close>>((wire, inbound, opening.prepare(&shared).await?, turn))
+        };
+        let (wire, inbound, prepared, _turn) = tokio::select! {
+            biased;
+            // A stream that has not said Hello yet must not hold a shutdown up.
+            () = shared.draining.cancelled() => return Err(Some(draining())),
+            prepared = prepare => prepared?,
+        };
+        // From here on it may hold its client: it is seen through, and closed as every open session is.
+        Ok((wire, inbound, prepared.claim(&shared).await?))
+    };
+    match opening.await {
+        Ok((wire, inbound, ready)) => Driver::open(Arc::clone(&shared), wire, inbound, out, ready).await,
+        Err(close) => {
+            if let Some(close) = close {
+                end(&shared, &out, &close);
+            }
+            None
+        }
     }
 }
 

@@ -9,9 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use nimbus_chaos::{
-    Conditions, DEFAULT_BACKLOG, DEFAULT_CROWD, DEFAULT_OTHERS, DEFAULT_RATE, On, Scenario, Scenarios, play,
-};
+use nimbus_chaos::{Conditions, DEFAULT_BACKLOG, DEFAULT_CROWD, DEFAULT_OTHERS, On, Scenario, Scenarios, play};
 
 use crate::{
     FOUND, INTERRUPTED, USAGE,
@@ -35,9 +33,10 @@ pub(crate) struct Wanted {
     /// Clients under the open load, whose latency is measured; isolation replaces four of them
     #[arg(long, default_value_t = DEFAULT_OTHERS, value_parser = more_than_four)]
     clients: usize,
-    /// Events a second, of these clients together; they are sent at this rate whatever comes back
-    #[arg(long, default_value_t = DEFAULT_RATE, value_parser = rate)]
-    rate: f64,
+    /// Events a second, of these clients together; they are sent at this rate whatever comes back [default: 1000, and 300 beside the
+    /// distributed storm]
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
     /// Clients that are cut at once in the storm
     #[arg(long, default_value_t = DEFAULT_CROWD, value_parser = at_least_one)]
     crowd: usize,

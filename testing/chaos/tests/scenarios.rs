@@ -31,7 +31,7 @@ async fn played(scenarios: &[Scenario], on: &[On]) -> anyhow::Result<Scenarios> 
         window: Duration::from_secs(2),
         clients: CLIENTS,
         // Tests share the machine; what is proven does not depend on it.
-        rate: 100.0,
+        rate: Some(100.0),
         crowd: CROWD,
         backlog: BACKLOG,
         ..Conditions::new(nimbus_binary()?, out.path())

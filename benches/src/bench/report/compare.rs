@@ -18,8 +18,6 @@ pub(super) enum Target {
     /// Nimbus divided by the other.
     RatioAtLeast(f64),
     RatioAtMost(f64),
-    /// Nimbus itself.
-    MicrosAtMost(f64),
 }
 
 /// Both at one thing.
@@ -76,7 +74,6 @@ pub(super) fn compare(
         None => true,
         Some(Target::RatioAtLeast(least)) => ratio.median >= least,
         Some(Target::RatioAtMost(most)) => ratio.median <= most,
-        Some(Target::MicrosAtMost(most)) => nimbus.median <= most,
     };
     Comparison {
         setting,

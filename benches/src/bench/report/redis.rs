@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{super::redis::RedisCost, Spread, median};
 
 /// CPU time of Redis for one result, in microseconds, where batches are as large as this.
-pub(super) const AT_MOST_US: f64 = 6.0;
+pub(super) const AT_MOST_US: f64 = 5.0;
 pub(super) const IN_BATCHES_OF: f64 = 64.0;
 
 /// One protocol.

@@ -91,7 +91,6 @@ fn row(comparison: &Comparison, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         None => "none".to_owned(),
         Some(Target::RatioAtLeast(least)) => format!("at least {least:.2}"),
         Some(Target::RatioAtMost(most)) => format!("at most {most:.2}"),
-        Some(Target::MicrosAtMost(most)) => format!("Nimbus at most {most:.0} us"),
     };
     let verdict = if comparison.met { "met" } else { "MISSED" };
     let Spread { median, min, max } = comparison.ratio;

@@ -15,10 +15,9 @@ fn write(report: &Scenarios, text: &mut String) -> std::fmt::Result {
     writeln!(text, "# Scenarios: {}\n", headline(report))?;
     writeln!(
         text,
-        "Windows of {:.0} s; {:.0} events a second of the clients under the open load together, {} bytes each; everything on one machine \
+        "Windows of {:.0} s; events of {} bytes; everything on one machine \
          with {} processors and {} MiB of memory ({} build, version {}).{}\n",
         report.window_s,
-        report.rate,
         report.payload_bytes,
         report.processors,
         report.memory_mib,

@@ -13,7 +13,7 @@ use super::{Conditions, Misfit, On, Scenario, markdown};
 use crate::{Books, Death, Latency, Memory, Sample, Violation, recovery::round};
 
 /// Name and version of the JSON form. Fields may be added under it; whatever else changes raises the number.
-pub const SCENARIOS_SCHEMA: &str = "nimbus-scenarios/1";
+pub const SCENARIOS_SCHEMA: &str = "nimbus-scenarios/2";
 
 /// One figure, and the bound that it should keep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,8 +114,6 @@ pub struct Scenarios {
     pub memory_mib: u64,
     /// How long each window was.
     pub window_s: f64,
-    /// Events a second, of the clients under the open load together.
-    pub rate: f64,
     /// Of each of their events.
     pub payload_bytes: usize,
     /// Clients of the storm.
@@ -200,7 +198,6 @@ impl Scenarios {
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: memory_mib().unwrap_or_default(),
             window_s: round(conditions.window.as_secs_f64()),
-            rate: conditions.rate,
             payload_bytes: conditions.payload_bytes,
             crowd: conditions.crowd,
             backlog: conditions.backlog,

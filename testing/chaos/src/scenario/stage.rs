@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     Act, Conditions, On, Scenario,
     ground::Ground,
-    report::{Finding, times},
+    report::{Finding, count, times},
 };
 use crate::{
     Latency, News,
@@ -58,10 +58,11 @@ impl<'a> Stage<'a> {
         let ground = Ground::start(on, &conditions.binary, directory, conditions.settings()).await?;
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let run = format!("{scenario}-{on}-{:x}", began.as_millis());
-        let rate = conditions.rate;
+        let rate = conditions.rate_of(scenario, on);
         let shape = Shape { run: run.clone(), clients, rate, payload_bytes: conditions.payload_bytes };
         let load = Load::start(&format!("http://{}", ground.way().address()), &shape).await?;
-        let act = Act::new(scenario, on, clients);
+        let mut act = Act::new(scenario, on, clients);
+        act.findings.push(count("events a second of the open load", rate.round() as u64, None));
         let origin = Instant::now();
         Ok(Self { conditions, ground, load: Arc::new(load), act, run, origin, done, tell })
     }

@@ -8,6 +8,9 @@ pub enum LoadError {
     /// The configuration makes no sense.
     #[error("{0}")]
     Config(String),
+    /// The operating system refused something that a load needs. Retryable once it has it to give.
+    #[error("cannot begin the load")]
+    System(#[from] std::io::Error),
     /// A server is there and refused a stream. Retryable where the code says so.
     #[error("the server at {address} refused a stream: {why}")]
     Refused {

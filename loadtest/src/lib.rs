@@ -1,7 +1,8 @@
-//! Load harness: a closed loop over both protocols that checks every answer.
+//! Load harness: a closed or an open loop over both protocols that checks every answer.
 //!
-//! A stream keeps `window` events outstanding, sends the next one when an answer comes, and so measures what the server
-//! does, not how fast a client can shout. It uses raw gRPC streams with messages of its own ([`wire`]) rather than the
+//! In the closed loop a stream keeps `window` events outstanding and sends the next one when an answer comes: that finds
+//! out how much a server does. In the open loop events have their turns at a fixed rate, and latency counts from the turn:
+//! that finds out how long clients wait who do not wait for each other. It uses raw gRPC streams with messages of its own ([`wire`]) rather than the
 //! SDK: no task, lock or allocation per event, so that the harness is not what is measured.
 //!
 //! - [`run`]: the load itself, [`LoadConfig`] → [`LoadReport`];
@@ -12,6 +13,7 @@ mod answers;
 mod config;
 mod error;
 pub mod idle;
+mod pacer;
 mod report;
 mod run;
 mod stream;
@@ -22,8 +24,8 @@ pub mod wire;
 mod tests;
 
 pub use self::{
-    config::{Limit, LoadConfig, Protocol},
+    config::{Limit, LoadConfig, OPEN_WINDOW, Protocol},
     error::LoadError,
-    report::{Latency, LoadProgress, LoadReport},
+    report::{Latency, LoadProgress, LoadReport, OpenLoop},
     run::{run, run_until},
 };

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::{LoadConfig, Protocol};
+use crate::{LoadConfig, Protocol, stream::schedule::Lateness};
 
-/// Latency from the moment an event was handed to the transport until its answer was read, in microseconds.
+/// Latency from the moment an event was handed to the transport, or in an open loop was to be handed to it, until its answer
+/// was read, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Median.
@@ -22,8 +23,36 @@ pub struct Latency {
     pub max_us: f64,
 }
 
+/// How an open loop kept its schedule, in the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// Events a second that had their turns, all streams together.
+    pub rate: f64,
+    /// Events that waited for their stream's window, or for the server's credit: the server did not keep up.
+    pub held: u64,
+    /// Events that still waited for it at the end, and were never sent.
+    pub unsent: u64,
+    /// Events that left more than a millisecond after their turn though the window was open: this process, or the transport,
+    /// did not keep up.
+    pub late: u64,
+    /// How long after their turn events left for which the window was open, in microseconds. All latencies contain it.
+    pub mean_lateness_us: f64,
+    /// The largest of these.
+    pub max_lateness_us: f64,
+}
+
+impl fmt::Display for OpenLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "open loop at {} events/s: held by the server {}, never sent {}; late by this process {}, on average {:.0} us, at most {:.0} us",
+            self.rate, self.held, self.unsent, self.late, self.mean_lateness_us, self.max_lateness_us
+        )
+    }
+}
+
 /// What a load found out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoadReport {
     /// Which protocol.
     pub protocol: Protocol,
@@ -44,8 +73,12 @@ pub struct LoadReport {
     pub answered: u64,
     /// Answers in the measured time, per second.
     pub events_per_second: f64,
-    /// Of the events sent and answered in the measured time.
+    /// Of the events sent and answered in the measured time. In an open loop, of all that had their turns in it: one that is
+    /// answered later counts, and one that could not be sent to the end, with the wait that it had by then.
     pub latency: Latency,
+    /// How an open loop kept its schedule.
+    #[serde(default)]
+    pub open_loop: Option<OpenLoop>,
     /// Sent and never answered.
     pub lost: u64,
     /// Answered more than once.
@@ -99,6 +132,9 @@ impl fmt::Display for LoadReport {
             "latency us: p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0}",
             latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
         )?;
+        if let Some(open_loop) = &self.open_loop {
+            writeln!(f, "{open_loop}")?;
+        }
         write!(
             f,
             "lost {}, duplicates {}, out of order {}, wrong {}, failed {}, rejected {}",
@@ -128,6 +164,8 @@ pub(crate) struct Tally {
     pub(crate) wrong: u64,
     pub(crate) failed: u64,
     pub(crate) rejected: u64,
+    pub(crate) unsent: u64,
+    lateness: Lateness,
     pub(crate) interrupted: bool,
     errors: BTreeMap<String, u64>,
     latencies: Histogram<u64>,
@@ -146,6 +184,8 @@ impl Tally {
             wrong: 0,
             failed: 0,
             rejected: 0,
+            unsent: 0,
+            lateness: Lateness::default(),
             interrupted: false,
             errors: BTreeMap::new(),
             latencies,
@@ -154,6 +194,28 @@ impl Tally {
 
     pub(crate) fn latency(&mut self, nanos: u64) {
         self.latencies.saturating_record(nanos.max(1));
+    }
+
+    pub(crate) fn lateness(&mut self, more: Lateness) {
+        let Lateness { held, free, late, total, largest } = more;
+        self.lateness.held += held;
+        self.lateness.free += free;
+        self.lateness.late += late;
+        self.lateness.total += total;
+        self.lateness.largest = self.lateness.largest.max(largest);
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn open_loop(&self, rate: f64) -> OpenLoop {
+        let Lateness { held, free, late, total, largest } = self.lateness;
+        OpenLoop {
+            rate,
+            held,
+            unsent: self.unsent,
+            late,
+            mean_lateness_us: total as f64 / free.max(1) as f64 / 1000.0,
+            max_lateness_us: largest as f64 / 1000.0,
+        }
     }
 
     pub(crate) fn error(&mut self, error: String) {
@@ -176,6 +238,8 @@ impl Tally {
         self.wrong += other.wrong;
         self.failed += other.failed;
         self.rejected += other.rejected;
+        self.unsent += other.unsent;
+        self.lateness(other.lateness);
         self.interrupted |= other.interrupted;
         for (error, count) in other.errors {
             self.errors(error, count);
@@ -209,6 +273,7 @@ impl Tally {
             answered: self.answered,
             events_per_second: if seconds > 0.0 { self.measured as f64 / seconds } else { 0.0 },
             latency,
+            open_loop: config.rate.map(|rate| self.open_loop(rate)),
             lost: self.lost,
             duplicates: self.duplicates,
             out_of_order: self.out_of_order,

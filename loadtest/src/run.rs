@@ -18,10 +18,12 @@ use tonic::transport::Channel;
 use crate::{
     Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
     answers::Inputs,
+    pacer::Pacer,
     report::Tally,
     stream::{
         Common, Lane,
         dialect::{Dialect, Original, V1},
+        turns::Turns,
     },
     transport,
 };
@@ -96,6 +98,7 @@ async fn run_dialect<D: Dialect>(
         token: config.token.clone(),
         drain_timeout: config.drain_timeout,
         stop: CancellationToken::new(),
+        open_loop: config.rate.is_some(),
         base: Instant::now(),
         measure_from: AtomicU64::new(u64::MAX),
         measure_until: AtomicU64::new(u64::MAX),
@@ -120,6 +123,7 @@ async fn run_dialect<D: Dialect>(
         }
         Limit::Events(_) => None,
     };
+    let _pacer = pace(config, &opened, nanos(from), common.base)?;
     // Dropped together with this future.
     let mut streams = JoinSet::new();
     for lane in opened {
@@ -132,6 +136,23 @@ async fn run_dialect<D: Dialect>(
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
     Ok(tally.report(config, measured))
+}
+
+/// Gives the streams of an open loop their turns, and begins to wake them for these.
+fn pace<D: Dialect>(
+    config: &LoadConfig,
+    lanes: &[Lane<D>],
+    measure_from: u64,
+    base: Instant,
+) -> Result<Option<Pacer>, LoadError> {
+    let Some(rate) = config.rate else { return Ok(None) };
+    let begins = measure_from.saturating_sub(nanos(config.warmup));
+    for (number, lane) in (0..).zip(lanes) {
+        lane.take_turns(Turns::new(rate, lanes.len() as u64, number, begins), measure_from);
+    }
+    let feeds = lanes.iter().map(Lane::feed).collect();
+    let last = config.events().unwrap_or(u64::MAX);
+    Ok(Some(Pacer::spawn(feeds, Turns::of_all(rate, begins), last, base)?))
 }
 
 /// Opens all connections and streams.
@@ -149,7 +170,7 @@ async fn open<D: Dialect>(
     let run_no: u32 = rand::random();
     let lanes = (0..config.streams).map(|number| {
         let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
-        let last = share(config.limit, config.streams as u64, number as u64);
+        let last = share(config.events(), config.streams as u64, number as u64);
         let channel = channels[number % connections].clone();
         let mut lane = Lane::new(Arc::clone(common), make(&client_id), channel, client_id, last);
         async move { lane.open().await.map(|()| lane) }
@@ -211,9 +232,6 @@ async fn gather(
 }
 
 /// The last event of one stream.
-fn share(limit: Limit, streams: u64, number: u64) -> u64 {
-    match limit {
-        Limit::Duration(_) => u64::MAX,
-        Limit::Events(events) => events / streams + u64::from(number < events % streams),
-    }
+fn share(events: Option<u64>, streams: u64, number: u64) -> u64 {
+    events.map_or(u64::MAX, |events| events / streams + u64::from(number < events % streams))
 }

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Limit, LoadConfig, LoadError, LoadReport, Protocol, idle::IdleStreams, run, run_until};
+use crate::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW, Protocol, idle::IdleStreams, run, run_until};
 
 type Frames<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 type Rule = dyn Fn(EventRequest, &mut Vec<EventResponse>) -> Result<(), Status> + Send + Sync;
@@ -211,6 +211,102 @@ async fn a_time_limit_ends_the_load() {
 }
 
 #[tokio::test]
+async fn an_open_loop_sends_every_event_that_has_its_turn() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.limit = Limit::Duration(Duration::from_millis(100));
+        config.warmup = Duration::from_millis(50);
+        config.rate = Some(1000.0);
+        config.window = OPEN_WINDOW;
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.sent, report.answered), (150, 150), "{report}");
+    let open_loop = report.open_loop.unwrap();
+    assert_eq!((open_loop.rate, open_loop.held, open_loop.unsent), (1000.0, 0, 0), "{report}");
+    assert!(open_loop.max_lateness_us >= open_loop.mean_lateness_us && open_loop.mean_lateness_us > 0.0, "{report}");
+    assert!(report.latency.max_us >= open_loop.max_lateness_us, "lateness is part of latency: {report}");
+
+    // Over the session, whose server grants no credit of its own here.
+    let report = load(&server, |config| {
+        config.protocol = Protocol::V1;
+        config.event_name = "echo".to_owned();
+        config.rate = Some(10_000.0);
+    })
+    .await;
+    assert!(report.is_clean() && report.answered == 300, "{report}");
+}
+
+#[tokio::test]
+async fn an_open_loop_counts_the_wait_of_those_behind_a_stall() {
+    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let server = serve(move |request, out| {
+        let mut held = held.lock().unwrap();
+        held.push(right(&request));
+        // 20 to 39 are answered when 40 has come, which is 20 ms after the turn of 20.
+        if !(20..40).contains(&request.client_sequence) {
+            out.append(&mut held);
+        }
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.limit = Limit::Events(100);
+        config.rate = Some(1000.0);
+        config.window = OPEN_WINDOW;
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.latency.max_us >= 20_000.0 && report.latency.p90_us >= 10_000.0, "{report}");
+}
+
+#[tokio::test]
+async fn an_open_loop_counts_what_a_shut_window_never_let_go() {
+    let server = serve(|request, out| {
+        if request.client_sequence <= 10 {
+            out.push(right(&request));
+        }
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.window = 4;
+        config.limit = Limit::Duration(Duration::from_millis(100));
+        config.rate = Some(1000.0);
+        config.drain_timeout = Duration::from_secs(2);
+    })
+    .await;
+    assert_eq!((report.sent, report.answered, report.lost), (14, 10, 4), "{report}");
+    let open_loop = report.open_loop.unwrap();
+    assert_eq!(open_loop.unsent, 86, "{report}");
+    // The first of them had its turn after 14 ms and waited for the rest of the time.
+    assert!(report.latency.max_us >= 86_000.0, "{report}");
+    assert!(report.to_string().contains("never sent 86"), "{report}");
+}
+
+#[tokio::test]
+async fn a_stream_with_nothing_to_say_is_not_given_up() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.limit = Limit::Events(3);
+        config.rate = Some(1.8);
+    })
+    .await;
+    assert!(report.is_clean() && report.answered == 3, "its turns are further apart than the timeout: {report}");
+}
+
+#[tokio::test]
 async fn an_interruption_ends_the_load_and_is_told_in_the_report() {
     let interrupted = CancellationToken::new();
     let server = serve({
@@ -368,6 +464,8 @@ async fn what_cannot_be_run_is_refused() {
         LoadConfig { limit: Limit::Events(0), ..nobody.clone() },
         LoadConfig { event_name: String::new(), ..nobody.clone() },
         LoadConfig { payload_bytes: 2 << 20, ..nobody.clone() },
+        LoadConfig { rate: Some(0.0), ..nobody.clone() },
+        LoadConfig { rate: Some(f64::NAN), ..nobody.clone() },
     ] {
         assert!(matches!(run(&config, |_| {}).await, Err(LoadError::Config(_))), "{config:?}");
     }

@@ -1,4 +1,4 @@
-//! `nimbus load`: a closed loop that checks every answer.
+//! `nimbus load`: a closed or an open loop that checks every answer.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -8,12 +8,14 @@ use std::{
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use nimbus_config::ClientConfig;
-use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress, LoadReport};
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress, LoadReport, OPEN_WINDOW};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
 use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
 
+/// Of a closed loop: enough to keep a server on one machine busy.
+const DEFAULT_WINDOW: usize = 64;
 /// Long enough for connections to open and buffers to grow.
 const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
 
@@ -28,9 +30,12 @@ pub(crate) struct LoadArgs {
     /// How many streams, each with a client id of its own
     #[arg(long, default_value_t = 16)]
     streams: usize,
-    /// How many events of a stream are outstanding
-    #[arg(long, default_value_t = 64)]
-    window: usize,
+    /// Makes it an open loop: sends so many events a second over all streams together, whether answers come or not
+    #[arg(long, value_name = "EVENTS")]
+    rate: Option<f64>,
+    /// How many events of a stream are outstanding, with --rate at most [default: 64; with --rate 4096]
+    #[arg(long)]
+    window: Option<usize>,
     /// Over how many connections the streams are spread [default: one each]
     #[arg(long)]
     connections: Option<usize>,
@@ -95,7 +100,8 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
     LoadConfig {
         streams: args.streams,
         connections: args.connections.unwrap_or(args.streams),
-        window: args.window,
+        rate: args.rate,
+        window: args.window.unwrap_or(if args.rate.is_some() { OPEN_WINDOW } else { DEFAULT_WINDOW }),
         limit: args.events.map_or(Limit::Duration(args.duration), Limit::Events),
         // A given number of events would otherwise be over before anything is measured.
         warmup: args.warmup.unwrap_or(if args.events.is_some() { Duration::ZERO } else { DEFAULT_WARMUP }),
@@ -111,6 +117,7 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
 fn failure(error: LoadError) -> Failure {
     match &error {
         LoadError::Config(_) => Failure::new(Exit::Usage, error),
+        LoadError::System(_) => Failure { exit: Exit::Io, error: error.into() },
         LoadError::Refused { code, .. } => {
             let exit = Exit::of_refusal(*code);
             let advice = match exit {

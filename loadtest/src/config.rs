@@ -65,6 +65,9 @@ pub struct LoadConfig {
     #[serde(skip_serializing)]
     #[serde(default)]
     pub token: Option<String>,
+    /// Processes on this machine whose CPU time and memory are reported.
+    #[serde(default)]
+    pub server_pids: Vec<u32>,
     /// Client ids are this, a random number for the run, and the stream's number.
     pub client_id_prefix: String,
     /// How long a stream waits for its next answer before what is outstanding counts as lost, and for a server to welcome
@@ -87,6 +90,7 @@ impl LoadConfig {
             payload_bytes: 0,
             event_name: "sq".to_owned(),
             token: None,
+            server_pids: Vec::new(),
             client_id_prefix: "load".to_owned(),
             drain_timeout: Duration::from_secs(10),
         }

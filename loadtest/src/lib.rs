@@ -11,7 +11,9 @@
 
 mod answers;
 mod config;
+mod cost;
 mod error;
+mod gather;
 pub mod idle;
 mod pacer;
 mod report;
@@ -25,6 +27,7 @@ mod tests;
 
 pub use self::{
     config::{Limit, LoadConfig, OPEN_WINDOW, Protocol},
+    cost::{Cost, Machine, ServerCost},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport, OpenLoop},
     run::{run, run_until},

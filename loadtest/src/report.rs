@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::{LoadConfig, Protocol, stream::schedule::Lateness};
+use crate::{Cost, LoadConfig, Protocol, stream::schedule::Lateness};
 
 /// Latency from the moment an event was handed to the transport, or in an open loop was to be handed to it, until its answer
 /// was read, in microseconds.
@@ -93,6 +93,9 @@ pub struct LoadReport {
     pub rejected: u64,
     /// What went wrong with streams, and how often.
     pub errors: BTreeMap<String, u64>,
+    /// What it cost.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
 /// A look at a load that runs.
@@ -143,7 +146,8 @@ impl fmt::Display for LoadReport {
         for (error, count) in &self.errors {
             write!(f, "\n{count} x {error}")?;
         }
-        Ok(())
+        self.cost.servers.iter().try_for_each(|server| write!(f, "\n{server}"))?;
+        self.cost.machines.iter().try_for_each(|machine| write!(f, "\n{machine}"))
     }
 }
 
@@ -281,6 +285,7 @@ impl Tally {
             failed: self.failed,
             rejected: self.rejected,
             errors: self.errors,
+            cost: Cost::default(),
         }
     }
 }

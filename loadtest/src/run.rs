@@ -18,6 +18,8 @@ use tonic::transport::Channel;
 use crate::{
     Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
     answers::Inputs,
+    cost::Watch,
+    gather::{Moments, gather},
     pacer::Pacer,
     report::Tally,
     stream::{
@@ -28,8 +30,6 @@ use crate::{
     transport,
 };
 
-/// How often progress is told.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many streams are opened at the same time.
 const OPENING_AT_ONCE: usize = 64;
 
@@ -105,6 +105,7 @@ async fn run_dialect<D: Dialect>(
         answered: AtomicU64::new(0),
         broken: AtomicU64::new(0),
     });
+    let mut watch = Watch::new(&config.server_pids)?;
     let opened = tokio::select! {
         opened = open(config, make, &common) => opened?,
         () = interrupted.cancelled() => {
@@ -116,26 +117,25 @@ async fn run_dialect<D: Dialect>(
 
     let from = common.base.elapsed() + config.warmup;
     common.measure_from.store(nanos(from), Ordering::Relaxed);
-    let stop_at = match config.limit {
-        Limit::Duration(time) => {
-            common.measure_until.store(nanos(from + time), Ordering::Relaxed);
-            Some(tokio::time::Instant::now() + config.warmup + time)
-        }
-        Limit::Events(_) => None,
-    };
+    let mut moments = Moments { measure_at: tokio::time::Instant::now() + config.warmup, stop_at: None };
+    if let Limit::Duration(time) = config.limit {
+        common.measure_until.store(nanos(from + time), Ordering::Relaxed);
+        moments.stop_at = Some(moments.measure_at + time);
+    }
     let _pacer = pace(config, &opened, nanos(from), common.base)?;
     // Dropped together with this future.
     let mut streams = JoinSet::new();
     for lane in opened {
         streams.spawn(lane.run());
     }
-    let tally = gather(&mut streams, &common, stop_at, &interrupted, &mut on_progress).await;
+    let tally = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
     let until = Duration::from_nanos(common.measure_until.load(Ordering::Relaxed));
     let measured = match config.limit {
         Limit::Duration(time) if !tally.interrupted => time,
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
-    Ok(tally.report(config, measured))
+    let cost = watch.cost(tally.measured, config.streams);
+    Ok(LoadReport { cost, ..tally.report(config, measured) })
 }
 
 /// Gives the streams of an open loop their turns, and begins to wake them for these.
@@ -179,56 +179,9 @@ async fn open<D: Dialect>(
     opened.map_err(|status| LoadError::opening(&config.address, &status))
 }
 
-fn nanos(time: Duration) -> u64 {
+/// On the clock of a load.
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Waits for all streams; tells progress meanwhile and ends the sending in time.
-async fn gather(
-    streams: &mut JoinSet<Tally>,
-    common: &Common,
-    stop_at: Option<tokio::time::Instant>,
-    interrupted: &CancellationToken,
-    on_progress: &mut impl FnMut(LoadProgress),
-) -> Tally {
-    let mut tally = Tally::new();
-    let began = Instant::now();
-    let mut last = (Duration::ZERO, 0);
-    let first_tick = tokio::time::Instant::now() + PROGRESS_INTERVAL;
-    let mut ticks = tokio::time::interval_at(first_tick, PROGRESS_INTERVAL);
-    loop {
-        let stopping = async {
-            match stop_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            joined = streams.join_next() => match joined {
-                None => return tally,
-                Some(Ok(more)) => tally.add(more),
-                Some(Err(error)) => tally.error(format!("a stream panicked: {error}")),
-            },
-            () = stopping, if !common.stop.is_cancelled() => common.stop.cancel(),
-            () = interrupted.cancelled(), if !common.stop.is_cancelled() => {
-                tally.interrupted = true;
-                common.measure_until.fetch_min(nanos(common.base.elapsed()), Ordering::Relaxed);
-                common.stop.cancel();
-            }
-            _ = ticks.tick() => {
-                let (elapsed, answered) = (began.elapsed(), common.answered.load(Ordering::Relaxed));
-                #[allow(clippy::cast_precision_loss)]
-                let rate = (answered - last.1) as f64 / (elapsed - last.0).as_secs_f64();
-                last = (elapsed, answered);
-                on_progress(LoadProgress {
-                    elapsed,
-                    answered,
-                    events_per_second: rate,
-                    broken_streams: common.broken.load(Ordering::Relaxed),
-                });
-            }
-        }
-    }
 }
 
 /// The last event of one stream.

@@ -21,7 +21,7 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW, Protocol, idle::IdleStreams, run, run_until};
+use crate::{Cost, Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW, Protocol, idle::IdleStreams, run, run_until};
 
 type Frames<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 type Rule = dyn Fn(EventRequest, &mut Vec<EventResponse>) -> Result<(), Status> + Send + Sync;
@@ -442,6 +442,27 @@ async fn the_v1_session_is_spoken_in_full() {
     .await;
     assert!(report.is_clean(), "{report}");
     assert_eq!((report.answered, report.rejected), (300, 30), "{report}");
+}
+
+#[tokio::test]
+async fn what_it_costs_is_in_the_report() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.limit = Limit::Duration(Duration::from_millis(200));
+        // The server runs in this process.
+        config.server_pids = vec![std::process::id()];
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    let Cost { machines, servers } = &report.cost;
+    assert_eq!((machines.len(), servers.len()), (1, 1), "{report}");
+    assert!(machines[0].load_cpu_seconds > 0.0 && machines[0].busy > 0.0, "{report}");
+    assert!(servers[0].cpu_us_per_event > 0.0 && servers[0].rss_max_mib > 1.0, "{report}");
+    assert!(report.to_string().contains("the load process used"), "{report}");
 }
 
 #[tokio::test]

@@ -57,6 +57,9 @@ pub(crate) struct LoadArgs {
     /// What the client ids begin with [default: load- and something new each time]
     #[arg(long, alias = "client_id_prefix")]
     client_id_prefix: Option<String>,
+    /// Reports CPU time and memory of this process, which runs on this machine; may be given more than once
+    #[arg(long = "server-pid", value_name = "PID")]
+    server_pids: Vec<u32>,
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
@@ -108,6 +111,7 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
         payload_bytes: args.payload_bytes,
         event_name: args.event.clone(),
         token: client.token.map(|token| token.expose().to_owned()),
+        server_pids: args.server_pids.clone(),
         // Results of a load that was cut short wait for its client ids, and would pass for repeats in the next.
         client_id_prefix: args.client_id_prefix.clone().unwrap_or_else(|| format!("load-{}", Ulid::generate())),
         ..LoadConfig::new(address, protocol)

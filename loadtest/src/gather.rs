@@ -12,7 +12,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{LoadProgress, cost::Watch, report::Tally, run::nanos, stream::Common};
+use crate::{
+    LoadProgress,
+    cost::Watch,
+    meter::{self, Measured},
+    run::nanos,
+    stream::Common,
+    tally::Tally,
+};
 
 /// How often progress is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -26,7 +33,7 @@ pub(crate) struct Moments {
     pub(crate) stop_at: Option<Moment>,
 }
 
-/// Returns when all streams have ended.
+/// Returns when all streams have ended, with what they counted and measured.
 pub(crate) async fn gather(
     streams: &mut JoinSet<Tally>,
     common: &Common,
@@ -34,10 +41,9 @@ pub(crate) async fn gather(
     watch: &mut Watch,
     interrupted: &CancellationToken,
     on_progress: &mut impl FnMut(LoadProgress),
-) -> Tally {
-    let mut tally = Tally::new();
-    let began = Instant::now();
-    let mut last = (Duration::ZERO, 0);
+) -> (Tally, Measured) {
+    let mut tally = Tally::default();
+    let mut looking = Looking::new();
     let (mut ticks, mut looks) = (every(PROGRESS_INTERVAL), every(LOOK_INTERVAL));
     let mut measures = false;
     loop {
@@ -51,7 +57,8 @@ pub(crate) async fn gather(
             joined = streams.join_next() => match joined {
                 None => {
                     watch.end();
-                    return tally;
+                    looking.look(common);
+                    return (tally, looking.total);
                 }
                 Some(Ok(more)) => tally.add(more),
                 Some(Err(error)) => tally.error(format!("a stream panicked: {error}")),
@@ -67,18 +74,39 @@ pub(crate) async fn gather(
                 common.stop.cancel();
             }
             _ = looks.tick() => watch.look(),
-            _ = ticks.tick() => {
-                let (elapsed, answered) = (began.elapsed(), common.answered.load(Ordering::Relaxed));
-                #[allow(clippy::cast_precision_loss)]
-                let rate = (answered - last.1) as f64 / (elapsed - last.0).as_secs_f64();
-                last = (elapsed, answered);
-                on_progress(LoadProgress {
-                    elapsed,
-                    answered,
-                    events_per_second: rate,
-                    broken_streams: common.broken.load(Ordering::Relaxed),
-                });
-            }
+            _ = ticks.tick() => on_progress(looking.look(common)),
+        }
+    }
+}
+
+/// What was found so far, and at the last look.
+#[derive(Debug)]
+struct Looking {
+    began: Instant,
+    looked: Duration,
+    last: Measured,
+    total: Measured,
+}
+
+impl Looking {
+    fn new() -> Self {
+        Self { began: Instant::now(), looked: Duration::ZERO, last: Measured::new(), total: Measured::new() }
+    }
+
+    fn look(&mut self, common: &Common) -> LoadProgress {
+        let elapsed = self.began.elapsed();
+        let before = std::mem::replace(&mut self.looked, elapsed);
+        common.meter.take(&mut self.last);
+        self.total.add(&self.last);
+        #[allow(clippy::cast_precision_loss)]
+        let events_per_second = self.last.counts.answered as f64 / (elapsed - before).as_secs_f64();
+        LoadProgress {
+            elapsed,
+            answered: self.total.counts.answered,
+            events_per_second,
+            latency: meter::latency(&self.last.latencies),
+            errors: self.total.counts.errors(),
+            broken_streams: common.broken.load(Ordering::Relaxed),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! In the closed loop a stream keeps `window` events outstanding and sends the next one when an answer comes: that finds
 //! out how much a server does. In the open loop events have their turns at a fixed rate, and latency counts from the turn:
 //! that finds out how long clients wait who do not wait for each other. It uses raw gRPC streams with messages of its own ([`wire`]) rather than the
-//! SDK: no task, lock or allocation per event, so that the harness is not what is measured.
+//! SDK: no task or allocation per event and a lock that nobody else wants, so that the harness is not what is measured.
 //!
 //! - [`run`]: the load itself, [`LoadConfig`] → [`LoadReport`];
 //! - [`idle`]: many streams that say nothing, for the memory that they cost;
@@ -15,10 +15,12 @@ mod cost;
 mod error;
 mod gather;
 pub mod idle;
+mod meter;
 mod pacer;
 mod report;
 mod run;
 mod stream;
+mod tally;
 mod transport;
 pub mod wire;
 

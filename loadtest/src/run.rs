@@ -16,17 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
+    Cost, Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
     answers::Inputs,
     cost::Watch,
     gather::{Moments, gather},
+    meter::{Measured, Meter},
     pacer::Pacer,
-    report::Tally,
     stream::{
         Common, Lane,
         dialect::{Dialect, Original, V1},
         turns::Turns,
     },
+    tally::Tally,
     transport,
 };
 
@@ -102,16 +103,15 @@ async fn run_dialect<D: Dialect>(
         base: Instant::now(),
         measure_from: AtomicU64::new(u64::MAX),
         measure_until: AtomicU64::new(u64::MAX),
-        answered: AtomicU64::new(0),
+        meter: Meter::new(),
         broken: AtomicU64::new(0),
     });
     let mut watch = Watch::new(&config.server_pids)?;
     let opened = tokio::select! {
         opened = open(config, make, &common) => opened?,
         () = interrupted.cancelled() => {
-            let mut nothing = Tally::new();
-            nothing.interrupted = true;
-            return Ok(nothing.report(config, Duration::ZERO));
+            let nothing = Tally { interrupted: true, ..Tally::default() };
+            return Ok(nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default()));
         }
     };
 
@@ -128,14 +128,14 @@ async fn run_dialect<D: Dialect>(
     for lane in opened {
         streams.spawn(lane.run());
     }
-    let tally = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
+    let (tally, found) = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
     let until = Duration::from_nanos(common.measure_until.load(Ordering::Relaxed));
     let measured = match config.limit {
         Limit::Duration(time) if !tally.interrupted => time,
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
-    let cost = watch.cost(tally.measured, config.streams);
-    Ok(LoadReport { cost, ..tally.report(config, measured) })
+    let cost = watch.cost(found.counts.measured, config.streams);
+    Ok(tally.report(config, &found, measured, cost))
 }
 
 /// Gives the streams of an open loop their turns, and begins to wake them for these.
@@ -172,7 +172,7 @@ async fn open<D: Dialect>(
         let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
         let last = share(config.events(), config.streams as u64, number as u64);
         let channel = channels[number % connections].clone();
-        let mut lane = Lane::new(Arc::clone(common), make(&client_id), channel, client_id, last);
+        let mut lane = Lane::new(Arc::clone(common), (number, last), make(&client_id), channel, client_id);
         async move { lane.open().await.map(|()| lane) }
     });
     let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;

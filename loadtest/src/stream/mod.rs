@@ -26,7 +26,8 @@ use self::{
     turns::Turns,
 };
 use crate::{
-    report::Tally,
+    meter::{Counts, Meter},
+    tally::Tally,
     transport::{self, Caller},
 };
 
@@ -48,7 +49,7 @@ pub(crate) struct Common {
     pub(crate) measure_from: AtomicU64,
     /// Until when.
     pub(crate) measure_until: AtomicU64,
-    pub(crate) answered: AtomicU64,
+    pub(crate) meter: Meter,
     pub(crate) broken: AtomicU64,
 }
 
@@ -56,6 +57,7 @@ pub(crate) struct Common {
 #[derive(Debug)]
 pub(crate) struct Lane<D: Dialect> {
     common: Arc<Common>,
+    number: usize,
     dialect: Arc<D>,
     feed: Arc<Feed>,
     channel: Channel,
@@ -76,11 +78,19 @@ pub(crate) struct Lane<D: Dialect> {
 }
 
 impl<D: Dialect> Lane<D> {
-    pub(crate) fn new(common: Arc<Common>, dialect: D, channel: Channel, client_id: String, last: u64) -> Self {
+    /// The stream with this number, whose last event this is.
+    pub(crate) fn new(
+        common: Arc<Common>,
+        (number, last): (usize, u64),
+        dialect: D,
+        channel: Channel,
+        client_id: String,
+    ) -> Self {
         let feed = Arc::new(Feed::new(common.window, last, common.base));
         Self {
             tracker: Tracker::new(common.window),
             common,
+            number,
             dialect: Arc::new(dialect),
             feed,
             channel,
@@ -89,7 +99,7 @@ impl<D: Dialect> Lane<D> {
             receive_window: 0,
             max_in_flight: u64::MAX,
             accepted: 0,
-            tally: Tally::new(),
+            tally: Tally::default(),
             unacked: 0,
             position: 0,
             heard_at: Instant::now(),
@@ -148,7 +158,7 @@ impl<D: Dialect> Lane<D> {
         }
         self.tally.sent = self.feed.sent();
         self.tally.lost = self.tracker.outstanding(self.tally.sent);
-        self.tally.lateness(self.feed.lateness());
+        self.tally.lateness = self.feed.lateness();
         self.tally
     }
 
@@ -211,10 +221,12 @@ impl<D: Dialect> Lane<D> {
         let now = self.feed.now();
         let unsent = self.feed.stop(now.min(self.common.measure_until.load(Ordering::Relaxed)));
         let measure_from = self.common.measure_from.load(Ordering::Relaxed);
+        let mut shard = self.common.meter.shard(self.number);
         for turn in unsent.into_iter().flatten().filter(|turn| *turn >= measure_from) {
             self.tally.unsent += 1;
-            self.tally.latency(now - turn);
+            shard.latency(now - turn);
         }
+        drop(shard);
         self.feed.wake();
     }
 
@@ -247,9 +259,10 @@ impl<D: Dialect> Lane<D> {
         let measure_until = self.common.measure_until.load(Ordering::Relaxed);
         let in_time = now >= measure_from && now < measure_until;
         let sent = self.feed.sent();
-        let mut answered = 0;
+        let mut counts = Counts::default();
         let mut wakes = false;
         let allowed_before = self.allowed();
+        let mut shard = self.common.meter.shard(self.number);
         for message in batch.drain(..) {
             match self.dialect.hear(message, self.tracker.low()) {
                 Heard::Answer { seq, right, failed, position } => {
@@ -257,24 +270,24 @@ impl<D: Dialect> Lane<D> {
                     self.unacked += 1;
                     let Verdict::First { in_order } = self.tracker.answer(seq, sent) else {
                         let known = seq > 0 && seq <= sent;
-                        self.tally.duplicates += u64::from(known);
-                        self.tally.wrong += u64::from(!known);
+                        counts.duplicates += u64::from(known);
+                        counts.wrong += u64::from(!known);
                         continue;
                     };
-                    answered += 1;
-                    self.tally.out_of_order += u64::from(!in_order);
-                    self.tally.failed += u64::from(failed);
-                    self.tally.wrong += u64::from(!right && !failed);
-                    self.tally.measured += u64::from(in_time);
+                    counts.answered += 1;
+                    counts.out_of_order += u64::from(!in_order);
+                    counts.failed += u64::from(failed);
+                    counts.wrong += u64::from(!right && !failed);
+                    counts.measured += u64::from(in_time);
                     let sent_at = self.feed.sent_at(seq);
                     // In an open loop an answer after the end counts: the slowest would be missing otherwise.
                     if sent_at >= measure_from && sent_at < measure_until && (in_time || self.common.open_loop) {
-                        self.tally.latency(now.saturating_sub(sent_at));
+                        shard.latency(now.saturating_sub(sent_at));
                     }
                 }
                 Heard::Accepted { seq } => self.accepted = self.accepted.max(seq.min(sent)),
                 Heard::Rejected { seq, after } => {
-                    self.tally.rejected += 1;
+                    counts.rejected += 1;
                     self.heard_at = Instant::now() + after;
                     self.resend = Some((self.heard_at, seq));
                 }
@@ -285,15 +298,15 @@ impl<D: Dialect> Lane<D> {
                 Heard::Open { .. } | Heard::Other => {}
             }
         }
+        shard.counts += counts;
+        drop(shard);
         if self.unacked * 4 >= self.receive_window.max(4) && self.position > 0 {
             self.unacked = 0;
             self.feed.ack(self.position);
             wakes = true;
         }
-        if answered > 0 {
+        if counts.answered > 0 {
             self.heard_at = Instant::now();
-            self.tally.answered += answered;
-            self.common.answered.fetch_add(answered, Ordering::Relaxed);
         }
         if self.allowed() > allowed_before {
             self.feed.allow(self.allowed());

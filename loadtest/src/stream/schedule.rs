@@ -1,6 +1,7 @@
 //! Whether the events of one stream of an open loop leave when their turns come, and if not, why.
 
 use std::{
+    ops::AddAssign,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -41,6 +42,16 @@ pub(crate) struct Lateness {
     /// How long after their turns these left, together and at most, in nanoseconds.
     pub(crate) total: u64,
     pub(crate) largest: u64,
+}
+
+impl AddAssign for Lateness {
+    fn add_assign(&mut self, more: Self) {
+        self.held += more.held;
+        self.free += more.free;
+        self.late += more.late;
+        self.total += more.total;
+        self.largest = self.largest.max(more.largest);
+    }
 }
 
 impl Schedule {

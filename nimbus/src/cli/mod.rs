@@ -104,6 +104,8 @@ that counts as well, and is told (late).
 The report always says how much CPU this process used. If that, or all together, was more than 90 % of the machine, it is the machine
 that was measured: run the load elsewhere.
 
+In a pipe the report is one line a number, its name and its value divided by a tab; --json has all of it.
+
 The exit code is 1 if anything was lost, repeated, out of order or wrong. Ctrl-c ends the sending, waits for what is outstanding
 and prints the report so far; the exit code is 130 then. A second one exits at once.")]
     Load(load::LoadArgs),

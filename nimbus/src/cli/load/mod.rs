@@ -1,18 +1,20 @@
 //! `nimbus load`: a closed or an open loop that checks every answer.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    time::Duration,
-};
+mod progress;
+mod table;
+mod units;
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use nimbus_config::ClientConfig;
-use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress, LoadReport, OPEN_WINDOW};
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
+use self::progress::Progress;
+use super::text;
+use crate::exit::{Exit, Failure, OrExit};
 
 /// Of a closed loop: enough to keep a server on one machine busy.
 const DEFAULT_WINDOW: usize = 64;
@@ -80,12 +82,15 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Runs the load to its end, or until `interrupted`: then with what there is by then.
 pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: CancellationToken) -> Result<Exit, Failure> {
     let config = config(&args, client);
-    let mut progress = Progress::new(&args);
+    let mut progress = Progress::new(args.json);
     let report = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
     progress.end();
     let report = report.map_err(failure)?;
-    let text = if args.json { serde_json::to_string(&report).or_exit(Exit::Failed)? } else { report.to_string() };
-    writeln!(io::stdout(), "{text}").or_unread()?;
+    if args.json {
+        text::write_json([serde_json::to_value(&report).or_exit(Exit::Failed)?])?;
+    } else {
+        text::write_rows(["what", "how much"], &table::rows(&report))?;
+    }
     Ok(match report {
         LoadReport { interrupted: true, .. } => Exit::Interrupted,
         report if report.is_clean() => Exit::Done,
@@ -134,46 +139,6 @@ fn failure(error: LoadError) -> Failure {
         }
         LoadError::Connect { .. } => {
             Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
-        }
-    }
-}
-
-/// To standard error: a spinner on a terminal, a line every second in a pipe, nothing with `--json`.
-enum Progress {
-    Spinner(ProgressBar),
-    Lines,
-    Silent,
-}
-
-impl Progress {
-    fn new(args: &LoadArgs) -> Self {
-        if args.json {
-            return Self::Silent;
-        }
-        if !io::stderr().is_terminal() {
-            return Self::Lines;
-        }
-        let style = ProgressStyle::with_template("{spinner} {elapsed}  {msg}");
-        Self::Spinner(ProgressBar::new_spinner().with_style(style.expect("a constant that is a valid template")))
-    }
-
-    fn show(&mut self, now: LoadProgress) {
-        let broken =
-            if now.broken_streams == 0 { String::new() } else { format!(", {} streams broken", now.broken_streams) };
-        let text = format!("{} answers, {:.0} a second{broken}", now.answered, now.events_per_second);
-        match self {
-            Self::Spinner(bar) => {
-                bar.set_message(text);
-                bar.tick();
-            }
-            Self::Lines => tell(format_args!("{:.0} s: {text}", now.elapsed.as_secs_f64())),
-            Self::Silent => {}
-        }
-    }
-
-    fn end(&mut self) {
-        if let Self::Spinner(bar) = self {
-            bar.finish_and_clear();
         }
     }
 }

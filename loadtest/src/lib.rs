@@ -5,7 +5,8 @@
 //! that finds out how long clients wait who do not wait for each other. It uses raw gRPC streams with messages of its own ([`wire`]) rather than the
 //! SDK: no task or allocation per event and a lock that nobody else wants, so that the harness is not what is measured.
 //!
-//! - [`run`]: the load itself, [`LoadConfig`] → [`LoadReport`];
+//! - [`run`]: the load itself, [`LoadConfig`] → [`LoadReport`]; [`run_until`] for all that it found out, a [`LoadResult`];
+//! - [`merge`], [`compare`], [`page`]: what can be done with results;
 //! - [`idle`]: many streams that say nothing, for the memory that they cost;
 //! - [`wire`]: the lean messages, also of use to a server that is to be as lean.
 
@@ -18,6 +19,7 @@ pub mod idle;
 mod meter;
 mod pacer;
 mod report;
+mod result;
 mod run;
 mod stream;
 mod tally;
@@ -32,5 +34,6 @@ pub use self::{
     cost::{Cost, Machine, ServerCost},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport, OpenLoop},
+    result::{Compared, LoadResult, SCHEMA, Sample, Unit, compare, merge, page},
     run::{run, run_until},
 };

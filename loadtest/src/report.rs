@@ -31,10 +31,13 @@ pub struct OpenLoop {
     pub held: u64,
     /// Events that still waited for it at the end, and were never sent.
     pub unsent: u64,
-    /// Events that left more than a millisecond after their turn though the window was open: this process, or the transport,
+    /// Events for which the window was open at their turn.
+    #[serde(default)]
+    pub free: u64,
+    /// Those of them that left more than a millisecond after their turn: this process, or the transport,
     /// did not keep up.
     pub late: u64,
-    /// How long after their turn events left for which the window was open, in microseconds. All latencies contain it.
+    /// How long after their turn these left on average, in microseconds. All latencies contain it.
     pub mean_lateness_us: f64,
     /// The largest of these.
     pub max_lateness_us: f64,
@@ -45,7 +48,7 @@ impl OpenLoop {
     pub(crate) fn new(rate: f64, unsent: u64, lateness: Lateness) -> Self {
         let Lateness { held, free, late, total, largest } = lateness;
         let mean_lateness_us = total as f64 / free.max(1) as f64 / 1000.0;
-        Self { rate, held, unsent, late, mean_lateness_us, max_lateness_us: largest as f64 / 1000.0 }
+        Self { rate, held, unsent, free, late, mean_lateness_us, max_lateness_us: largest as f64 / 1000.0 }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    Cost, Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
+    Cost, Limit, LoadConfig, LoadError, LoadProgress, LoadReport, LoadResult, Protocol, SCHEMA,
     answers::Inputs,
     cost::Watch,
-    gather::{Moments, gather},
+    gather::{Found, Moments, gather},
     meter::{Measured, Meter},
     pacer::Pacer,
+    result::Latencies,
     stream::{
         Common, Lane,
         dialect::{Dialect, Original, V1},
@@ -43,7 +44,7 @@ const OPENING_AT_ONCE: usize = 64;
 /// # Errors
 /// [`LoadError`], when it cannot begin. What goes wrong later is in the report.
 pub async fn run(config: &LoadConfig, on_progress: impl FnMut(LoadProgress)) -> Result<LoadReport, LoadError> {
-    run_until(config, CancellationToken::new(), on_progress).await
+    Ok(run_until(config, CancellationToken::new(), on_progress).await?.report)
 }
 
 /// [`run`] that ends the sending when `interrupted` is cancelled: what is outstanding is still waited for, and the report
@@ -55,7 +56,7 @@ pub async fn run_until(
     config: &LoadConfig,
     interrupted: CancellationToken,
     on_progress: impl FnMut(LoadProgress),
-) -> Result<LoadReport, LoadError> {
+) -> Result<LoadResult, LoadError> {
     config.check()?;
     let inputs = Arc::new(Inputs::new(&config.event_name, config.payload_bytes));
     let name = Bytes::copy_from_slice(config.event_name.as_bytes());
@@ -93,7 +94,7 @@ async fn run_dialect<D: Dialect>(
     make: impl Fn(&str) -> D,
     interrupted: CancellationToken,
     mut on_progress: impl FnMut(LoadProgress),
-) -> Result<LoadReport, LoadError> {
+) -> Result<LoadResult, LoadError> {
     let common = Arc::new(Common {
         window: config.window,
         token: config.token.clone(),
@@ -101,6 +102,7 @@ async fn run_dialect<D: Dialect>(
         stop: CancellationToken::new(),
         open_loop: config.rate.is_some(),
         base: Instant::now(),
+        base_since_1970: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         measure_from: AtomicU64::new(u64::MAX),
         measure_until: AtomicU64::new(u64::MAX),
         meter: Meter::new(),
@@ -111,7 +113,8 @@ async fn run_dialect<D: Dialect>(
         opened = open(config, make, &common) => opened?,
         () = interrupted.cancelled() => {
             let nothing = Tally { interrupted: true, ..Tally::default() };
-            return Ok(nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default()));
+            let report = nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default());
+            return Ok(result(config, &common, common.base.elapsed(), report, Found::new()));
         }
     };
 
@@ -134,8 +137,21 @@ async fn run_dialect<D: Dialect>(
         Limit::Duration(time) if !tally.interrupted => time,
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
-    let cost = watch.cost(found.counts.measured, config.streams);
-    Ok(tally.report(config, &found, measured, cost))
+    let cost = watch.cost(found.total.counts.measured, config.streams);
+    let report = tally.report(config, &found.total, measured, cost);
+    Ok(result(config, &common, from, report, found))
+}
+
+fn result(config: &LoadConfig, common: &Common, from: Duration, report: LoadReport, found: Found) -> LoadResult {
+    let since_1970 = common.base_since_1970 + from;
+    LoadResult {
+        schema: SCHEMA.to_owned(),
+        measured_from_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        loads: vec![config.clone()],
+        report,
+        latencies: Latencies::of(&found.total.latencies),
+        samples: found.samples,
+    }
 }
 
 /// Gives the streams of an open loop their turns, and begins to wake them for these.

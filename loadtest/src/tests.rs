@@ -21,7 +21,10 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Cost, Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW, Protocol, idle::IdleStreams, run, run_until};
+use crate::{
+    Cost, Limit, LoadConfig, LoadError, LoadReport, LoadResult, OPEN_WINDOW, Protocol, idle::IdleStreams, run,
+    run_until,
+};
 
 type Frames<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 type Rule = dyn Fn(EventRequest, &mut Vec<EventResponse>) -> Result<(), Status> + Send + Sync;
@@ -327,13 +330,13 @@ async fn an_interruption_ends_the_load_and_is_told_in_the_report() {
         window: 8,
         ..LoadConfig::new(server.address.to_string(), Protocol::Original)
     };
-    let report = run_until(&config, interrupted.clone(), |_| {}).await.unwrap();
+    let report = run_until(&config, interrupted.clone(), |_| {}).await.unwrap().report;
     assert!(report.interrupted && report.is_clean(), "{report}");
     assert!(report.answered >= 50 && report.sent == report.answered && report.seconds < 3600.0, "{report}");
     assert!(report.to_string().starts_with("interrupted"), "{report}");
 
     // Before it has begun.
-    let report = run_until(&config, interrupted, |_| {}).await.unwrap();
+    let report = run_until(&config, interrupted, |_| {}).await.unwrap().report;
     assert!(report.interrupted, "{report}");
 }
 
@@ -463,6 +466,31 @@ async fn what_it_costs_is_in_the_report() {
     assert!(machines[0].load_cpu_seconds > 0.0 && machines[0].busy > 0.0, "{report}");
     assert!(servers[0].cpu_us_per_event > 0.0 && servers[0].rss_max_mib > 1.0, "{report}");
     assert!(report.to_string().contains("the load process used"), "{report}");
+}
+
+#[tokio::test]
+async fn a_result_has_every_latency_and_every_second() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let config = LoadConfig {
+        streams: 2,
+        limit: Limit::Duration(Duration::from_millis(1500)),
+        warmup: Duration::ZERO,
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    let mut looks = 0;
+    let result = run_until(&config, CancellationToken::new(), |_| looks += 1).await.unwrap();
+    assert!(result.report.is_clean() && looks >= 1, "{}", result.report);
+    assert_eq!(result.latencies.histogram().unwrap().len(), result.report.measured);
+    assert!((2..=3).contains(&result.samples.len()), "1.5 seconds touch two or three: {:?}", result.samples);
+    assert_eq!(result.samples.iter().map(|sample| sample.answered).sum::<u64>(), result.report.measured);
+    assert!(result.samples.windows(2).all(|pair| pair[0].unix_second < pair[1].unix_second), "{:?}", result.samples);
+    let seconds = result.samples.iter().map(|sample| sample.seconds).sum::<f64>();
+    assert!((seconds - 1.5).abs() < 1e-6, "{seconds}");
+    assert_eq!(LoadResult::from_json(&result.to_json()).unwrap().samples, result.samples);
 }
 
 #[tokio::test]

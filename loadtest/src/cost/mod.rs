@@ -41,8 +41,10 @@ pub struct Machine {
 }
 
 /// What one server used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ServerCost {
+    /// The name of its machine.
+    pub host: String,
     /// Which process.
     pub pid: u32,
     /// Whether it ended before the load did.
@@ -68,6 +70,18 @@ impl Machine {
     #[allow(clippy::cast_precision_loss)]
     pub fn is_the_limit(&self) -> bool {
         self.busy > BUSY || self.load_cores > BUSY * self.cores as f64
+    }
+}
+
+impl ServerCost {
+    /// Over so many answers and streams.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn divide(&mut self, events: u64, streams: usize) {
+        let per = |value: f64, count: f64| if count > 0.0 { value / count } else { 0.0 };
+        let grown_kib = (self.rss_max_mib - self.rss_before_mib).max(0.0) * KIB_PER_MIB;
+        self.cpu_us_per_event = per(self.cpu_seconds * 1e6, events as f64);
+        self.cpu_ms_per_stream = per(self.cpu_seconds * 1e3, streams as f64);
+        self.rss_kib_per_stream = per(grown_kib, streams as f64);
     }
 }
 
@@ -183,24 +197,22 @@ impl Watch {
     }
 
     /// What was used between begin and end, over so many answers and streams.
-    #[allow(clippy::cast_precision_loss)]
     pub(crate) fn cost(self, events: u64, streams: usize) -> Cost {
         let Some(Used { seconds, machine }) = self.used else { return Cost::default() };
-        let per = |value: f64, count: f64| if count > 0.0 { value / count } else { 0.0 };
         let servers = self.servers.into_iter().map(|server| {
             let cpu_seconds = server.cpu_to - server.cpu_from;
-            let grown = (server.rss_max_kib - server.rss_before_kib).max(0.0);
-            ServerCost {
+            let mut cost = ServerCost {
+                host: proc::host(),
                 pid: server.pid,
                 ended: server.ended,
                 cpu_seconds,
-                cores: per(cpu_seconds, seconds),
-                cpu_us_per_event: per(cpu_seconds * 1e6, events as f64),
-                cpu_ms_per_stream: per(cpu_seconds * 1e3, streams as f64),
+                cores: if seconds > 0.0 { cpu_seconds / seconds } else { 0.0 },
                 rss_before_mib: server.rss_before_kib / KIB_PER_MIB,
                 rss_max_mib: server.rss_max_kib / KIB_PER_MIB,
-                rss_kib_per_stream: per(grown, streams as f64),
-            }
+                ..ServerCost::default()
+            };
+            cost.divide(events, streams);
+            cost
         });
         Cost { machines: machine.into_iter().collect(), servers: servers.collect() }
     }

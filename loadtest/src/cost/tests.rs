@@ -35,6 +35,7 @@ fn what_is_used_is_divided_by_events_and_streams() {
     (server.cpu_from, server.cpu_to) = (1.0, 3.0);
     (server.rss_before_kib, server.rss_max_kib) = (1024.0, 3072.0);
     let expected = ServerCost {
+        host: proc::host(),
         pid: std::process::id(),
         ended: false,
         cpu_seconds: 2.0,

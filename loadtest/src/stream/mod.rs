@@ -45,12 +45,23 @@ pub(crate) struct Common {
     /// Events leave at their turns and not when answers come.
     pub(crate) open_loop: bool,
     pub(crate) base: std::time::Instant,
+    /// When that was, since 1970 UTC. One look at the wall clock for the whole load, which may be set meanwhile.
+    pub(crate) base_since_1970: Duration,
     /// From when on answers count, in nanoseconds since `base`; `u64::MAX` until the load begins.
     pub(crate) measure_from: AtomicU64,
     /// Until when.
     pub(crate) measure_until: AtomicU64,
     pub(crate) meter: Meter,
     pub(crate) broken: AtomicU64,
+}
+
+impl Common {
+    /// What of this time is measured: when it begins, and how long it is. Nothing if none of it is.
+    pub(crate) fn measured_within(&self, from: Duration, until: Duration) -> Option<(Duration, Duration)> {
+        let at = |moment: &AtomicU64| Duration::from_nanos(moment.load(Ordering::Relaxed));
+        let (from, until) = (from.max(at(&self.measure_from)), until.min(at(&self.measure_until)));
+        until.checked_sub(from).filter(|time| !time.is_zero()).map(|time| (from, time))
+    }
 }
 
 /// One stream, before it runs.

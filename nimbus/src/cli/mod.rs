@@ -95,6 +95,9 @@ Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
   nimbus load --rate 20000 --duration 1m          20,000 events a second, whether answers come or not
   nimbus load --server-pid $(pgrep -xo nimbus)     and what that costs the server: CPU and memory, an event and a stream
   nimbus load --protocol original --json          a client of the original protocol; the report as JSON
+  nimbus load --out a.json --html a.html          the result as a file, and as a page with pictures
+  nimbus load compare a.json b.json               two results beside each other
+  nimbus load merge a.json b.json --out both.json what several load processes found at the same time, as one result
 
 Without --rate it is a closed loop: each answer lets one event follow, which finds out how much a server does. With it, events have
 their turns at fixed times, and latency counts from the turn: what clients feel at that rate. An event whose turn has come while

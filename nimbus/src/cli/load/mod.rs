@@ -1,5 +1,6 @@
 //! `nimbus load`: a closed or an open loop that checks every answer.
 
+mod files;
 mod progress;
 mod table;
 mod units;
@@ -12,7 +13,10 @@ use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use self::progress::Progress;
+use self::{
+    files::{Files, Output},
+    progress::Progress,
+};
 use super::text;
 use crate::exit::{Exit, Failure, OrExit};
 
@@ -21,8 +25,18 @@ const DEFAULT_WINDOW: usize = 64;
 /// Long enough for connections to open and buffers to grow.
 const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
 
+/// A load, or what is done with results of loads.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LoadArgs {
+    #[command(subcommand)]
+    files: Option<Files>,
+    #[command(flatten)]
+    options: LoadOptions,
+}
+
+#[derive(Debug, Args)]
+struct LoadOptions {
     /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
     #[arg(long)]
     addr: Option<String>,
@@ -62,9 +76,8 @@ pub(crate) struct LoadArgs {
     /// Reports CPU time and memory of this process, which runs on this machine; may be given more than once
     #[arg(long = "server-pid", value_name = "PID")]
     server_pids: Vec<u32>,
-    /// Prints the report as JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -81,24 +94,33 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the load to its end, or until `interrupted`: then with what there is by then.
 pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: CancellationToken) -> Result<Exit, Failure> {
-    let config = config(&args, client);
-    let mut progress = Progress::new(args.json);
-    let report = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
-    progress.end();
-    let report = report.map_err(failure)?;
-    if args.json {
-        text::write_json([serde_json::to_value(&report).or_exit(Exit::Failed)?])?;
-    } else {
-        text::write_rows(["what", "how much"], &table::rows(&report))?;
+    if let Some(files) = args.files {
+        return files::run(files);
     }
-    Ok(match report {
+    let LoadArgs { options, .. } = args;
+    options.output.check()?;
+    let config = config(&options, client);
+    let mut progress = Progress::new(options.output.json);
+    let result = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
+    progress.end();
+    let result = result.map_err(failure)?;
+    options.output.write(&result)?;
+    show(&result.report, options.output.json)?;
+    Ok(match result.report {
         LoadReport { interrupted: true, .. } => Exit::Interrupted,
         report if report.is_clean() => Exit::Done,
         _ => Exit::Failed,
     })
 }
 
-fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
+fn show(report: &LoadReport, json: bool) -> Result<(), Failure> {
+    if json {
+        return text::write_json([serde_json::to_value(report).or_exit(Exit::Failed)?]);
+    }
+    text::write_rows(["what", "how much"], &table::rows(report))
+}
+
+fn config(args: &LoadOptions, client: ClientConfig) -> LoadConfig {
     let protocol = match args.protocol {
         Protocol::V1 => nimbus_loadtest::Protocol::V1,
         Protocol::Original => nimbus_loadtest::Protocol::Original,
@@ -126,6 +148,7 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
 fn failure(error: LoadError) -> Failure {
     match &error {
         LoadError::Config(_) => Failure::new(Exit::Usage, error),
+        LoadError::Result(_) => Failure::new(Exit::Data, error),
         LoadError::System(_) => Failure { exit: Exit::Io, error: error.into() },
         LoadError::Refused { code, .. } => {
             let exit = Exit::of_refusal(*code);

@@ -9,11 +9,19 @@ use crate::LoadError;
 /// Largest window: bounds the memory of a stream.
 const MAX_WINDOW: usize = 1 << 20;
 
+/// A window that a server that keeps up does not fill: what an open loop should have.
+pub const OPEN_WINDOW: usize = 4096;
+
+/// An event in a quarter of an hour is no load; more than a hundred million a second no machine makes.
+const MIN_RATE: f64 = 0.001;
+const MAX_RATE: f64 = 1e8;
+
 /// Which protocol to speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// `nimbus.v1.Gateway/Session`.
+    #[default]
     V1,
     /// `nimbus.NimbusService/ProcessEvent`.
     Original,
@@ -40,8 +48,11 @@ pub struct LoadConfig {
     pub streams: usize,
     /// Over how many connections they are spread. At least 1; more than `streams` counts as `streams`.
     pub connections: usize,
-    /// How many events of a stream are outstanding. 1 to 2^20.
+    /// How many events of a stream are outstanding; in an open loop, at most. 1 to 2^20.
     pub window: usize,
+    /// Makes it an open loop: events a second that are sent, all streams together, whether answers come or not.
+    #[serde(default)]
+    pub rate: Option<f64>,
     /// When to stop.
     pub limit: Limit,
     /// Answers to events sent in this time are checked and not measured.
@@ -54,6 +65,9 @@ pub struct LoadConfig {
     #[serde(skip_serializing)]
     #[serde(default)]
     pub token: Option<String>,
+    /// Processes on this machine whose CPU time and memory are reported.
+    #[serde(default)]
+    pub server_pids: Vec<u32>,
     /// Client ids are this, a random number for the run, and the stream's number.
     pub client_id_prefix: String,
     /// How long a stream waits for its next answer before what is outstanding counts as lost, and for a server to welcome
@@ -70,11 +84,13 @@ impl LoadConfig {
             streams: 1,
             connections: 1,
             window: 1,
+            rate: None,
             limit: Limit::Duration(Duration::from_secs(5)),
             warmup: Duration::from_secs(1),
             payload_bytes: 0,
             event_name: "sq".to_owned(),
             token: None,
+            server_pids: Vec::new(),
             client_id_prefix: "load".to_owned(),
             drain_timeout: Duration::from_secs(10),
         }
@@ -87,6 +103,8 @@ impl LoadConfig {
             "connections is 0; give 1 or more"
         } else if self.window == 0 || self.window > MAX_WINDOW {
             "window must be 1 to 1048576"
+        } else if self.rate.is_some_and(|rate| !(MIN_RATE..=MAX_RATE).contains(&rate)) {
+            "rate must be 0.001 to 100000000 events a second"
         } else if self.payload_bytes > 1024 * 1024 {
             "payload must be at most 1048576 bytes"
         } else if self.event_name.is_empty() || self.client_id_prefix.is_empty() {
@@ -97,5 +115,16 @@ impl LoadConfig {
             return Ok(());
         };
         Err(LoadError::Config(problem.to_owned()))
+    }
+
+    /// How many events there are altogether, if that is known.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub(crate) fn events(&self) -> Option<u64> {
+        match (self.limit, self.rate) {
+            (Limit::Events(events), _) => Some(events),
+            // Each that has its turn before the end.
+            (Limit::Duration(time), Some(rate)) => Some(((self.warmup + time).as_secs_f64() * rate).ceil() as u64),
+            (Limit::Duration(_), None) => None,
+        }
     }
 }

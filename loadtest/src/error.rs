@@ -8,6 +8,12 @@ pub enum LoadError {
     /// The configuration makes no sense.
     #[error("{0}")]
     Config(String),
+    /// The operating system refused something that a load needs. Retryable once it has it to give.
+    #[error("cannot begin the load")]
+    System(#[from] std::io::Error),
+    /// A result of a load cannot be read or used. A retry does not help.
+    #[error("{0}")]
+    Result(String),
     /// A server is there and refused a stream. Retryable where the code says so.
     #[error("the server at {address} refused a stream: {why}")]
     Refused {

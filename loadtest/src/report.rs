@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use crate::{LoadConfig, Protocol};
+use crate::{Cost, Protocol, stream::schedule::Lateness};
 
-/// Latency from the moment an event was handed to the transport until its answer was read, in microseconds.
+/// Latency from the moment an event was handed to the transport, or in an open loop was to be handed to it, until its answer
+/// was read, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Median.
@@ -22,8 +22,48 @@ pub struct Latency {
     pub max_us: f64,
 }
 
+/// How an open loop kept its schedule, in the measured time.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// Events a second that had their turns, all streams together.
+    pub rate: f64,
+    /// Events that waited for their stream's window, or for the server's credit: the server did not keep up.
+    pub held: u64,
+    /// Events that still waited for it at the end, and were never sent.
+    pub unsent: u64,
+    /// Events for which the window was open at their turn.
+    #[serde(default)]
+    pub free: u64,
+    /// Those of them that left more than a millisecond after their turn: this process, or the transport,
+    /// did not keep up.
+    pub late: u64,
+    /// How long after their turn these left on average, in microseconds. All latencies contain it.
+    pub mean_lateness_us: f64,
+    /// The largest of these.
+    pub max_lateness_us: f64,
+}
+
+impl OpenLoop {
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn new(rate: f64, unsent: u64, lateness: Lateness) -> Self {
+        let Lateness { held, free, late, total, largest } = lateness;
+        let mean_lateness_us = total as f64 / free.max(1) as f64 / 1000.0;
+        Self { rate, held, unsent, free, late, mean_lateness_us, max_lateness_us: largest as f64 / 1000.0 }
+    }
+}
+
+impl fmt::Display for OpenLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "open loop at {} events/s: held by the server {}, never sent {}; late by this process {}, on average {:.0} us, at most {:.0} us",
+            self.rate, self.held, self.unsent, self.late, self.mean_lateness_us, self.max_lateness_us
+        )
+    }
+}
+
 /// What a load found out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoadReport {
     /// Which protocol.
     pub protocol: Protocol,
@@ -42,10 +82,17 @@ pub struct LoadReport {
     pub sent: u64,
     /// Events answered, warm-up included.
     pub answered: u64,
-    /// Answers in the measured time, per second.
+    /// Events answered in the measured time.
+    #[serde(default)]
+    pub measured: u64,
+    /// The same, per second.
     pub events_per_second: f64,
-    /// Of the events sent and answered in the measured time.
+    /// Of the events sent and answered in the measured time. In an open loop, of all that had their turns in it: one that is
+    /// answered later counts, and one that could not be sent to the end, with the wait that it had by then.
     pub latency: Latency,
+    /// How an open loop kept its schedule.
+    #[serde(default)]
+    pub open_loop: Option<OpenLoop>,
     /// Sent and never answered.
     pub lost: u64,
     /// Answered more than once.
@@ -60,9 +107,12 @@ pub struct LoadReport {
     pub rejected: u64,
     /// What went wrong with streams, and how often.
     pub errors: BTreeMap<String, u64>,
+    /// What it cost.
+    #[serde(default)]
+    pub cost: Cost,
 }
 
-/// A look at a load that runs.
+/// A look at a load that runs: its last second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadProgress {
     /// Since the first event.
@@ -71,6 +121,10 @@ pub struct LoadProgress {
     pub answered: u64,
     /// Answers per second since the last look.
     pub events_per_second: f64,
+    /// Of those; nothing in the warm-up, and if there were none.
+    pub latency: Option<Latency>,
+    /// Answers so far that were wrong, an error, repeated or out of order.
+    pub errors: u64,
     /// Streams that have ended early.
     pub broken_streams: u64,
 }
@@ -99,6 +153,9 @@ impl fmt::Display for LoadReport {
             "latency us: p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0}",
             latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
         )?;
+        if let Some(open_loop) = &self.open_loop {
+            writeln!(f, "{open_loop}")?;
+        }
         write!(
             f,
             "lost {}, duplicates {}, out of order {}, wrong {}, failed {}, rejected {}",
@@ -107,115 +164,7 @@ impl fmt::Display for LoadReport {
         for (error, count) in &self.errors {
             write!(f, "\n{count} x {error}")?;
         }
-        Ok(())
-    }
-}
-
-/// Most different errors that are kept; the rest is counted under one name.
-const MAX_ERRORS: usize = 10;
-/// Longest latency that is told apart, in nanoseconds: ten minutes.
-const LONGEST: u64 = 600_000_000_000;
-
-/// What is counted while a load runs, by each stream for itself.
-#[derive(Debug)]
-pub(crate) struct Tally {
-    pub(crate) sent: u64,
-    pub(crate) answered: u64,
-    pub(crate) measured: u64,
-    pub(crate) lost: u64,
-    pub(crate) duplicates: u64,
-    pub(crate) out_of_order: u64,
-    pub(crate) wrong: u64,
-    pub(crate) failed: u64,
-    pub(crate) rejected: u64,
-    pub(crate) interrupted: bool,
-    errors: BTreeMap<String, u64>,
-    latencies: Histogram<u64>,
-}
-
-impl Tally {
-    pub(crate) fn new() -> Self {
-        let latencies = Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants that fit");
-        Self {
-            sent: 0,
-            answered: 0,
-            measured: 0,
-            lost: 0,
-            duplicates: 0,
-            out_of_order: 0,
-            wrong: 0,
-            failed: 0,
-            rejected: 0,
-            interrupted: false,
-            errors: BTreeMap::new(),
-            latencies,
-        }
-    }
-
-    pub(crate) fn latency(&mut self, nanos: u64) {
-        self.latencies.saturating_record(nanos.max(1));
-    }
-
-    pub(crate) fn error(&mut self, error: String) {
-        self.errors(error, 1);
-    }
-
-    fn errors(&mut self, error: String, count: u64) {
-        let full = self.errors.len() >= MAX_ERRORS && !self.errors.contains_key(&error);
-        let name = if full { "other errors".to_owned() } else { error };
-        *self.errors.entry(name).or_default() += count;
-    }
-
-    pub(crate) fn add(&mut self, other: Self) {
-        self.sent += other.sent;
-        self.answered += other.answered;
-        self.measured += other.measured;
-        self.lost += other.lost;
-        self.duplicates += other.duplicates;
-        self.out_of_order += other.out_of_order;
-        self.wrong += other.wrong;
-        self.failed += other.failed;
-        self.rejected += other.rejected;
-        self.interrupted |= other.interrupted;
-        for (error, count) in other.errors {
-            self.errors(error, count);
-        }
-        self.latencies.add(&other.latencies).expect("every tally has the same bounds");
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn report(self, config: &LoadConfig, measured: Duration) -> LoadReport {
-        let at = |quantile: f64| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
-        let latency = if self.latencies.is_empty() {
-            Latency::default()
-        } else {
-            Latency {
-                p50_us: at(0.5),
-                p90_us: at(0.9),
-                p99_us: at(0.99),
-                p999_us: at(0.999),
-                max_us: self.latencies.max() as f64 / 1000.0,
-            }
-        };
-        let seconds = measured.as_secs_f64();
-        LoadReport {
-            protocol: config.protocol,
-            interrupted: self.interrupted,
-            streams: config.streams,
-            connections: config.connections.min(config.streams),
-            window: config.window,
-            seconds,
-            sent: self.sent,
-            answered: self.answered,
-            events_per_second: if seconds > 0.0 { self.measured as f64 / seconds } else { 0.0 },
-            latency,
-            lost: self.lost,
-            duplicates: self.duplicates,
-            out_of_order: self.out_of_order,
-            wrong: self.wrong,
-            failed: self.failed,
-            rejected: self.rejected,
-            errors: self.errors,
-        }
+        self.cost.servers.iter().try_for_each(|server| write!(f, "\n{server}"))?;
+        self.cost.machines.iter().try_for_each(|machine| write!(f, "\n{machine}"))
     }
 }

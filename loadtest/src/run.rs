@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -16,18 +16,22 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::{
-    Limit, LoadConfig, LoadError, LoadProgress, LoadReport, Protocol,
+    Cost, Limit, LoadConfig, LoadError, LoadProgress, LoadReport, LoadResult, Protocol, SCHEMA,
     answers::Inputs,
-    report::Tally,
+    cost::Watch,
+    gather::{Found, Moments, gather},
+    meter::{Measured, Meter},
+    pacer::Pacer,
+    result::Latencies,
     stream::{
         Common, Lane,
         dialect::{Dialect, Original, V1},
+        turns::Turns,
     },
+    tally::Tally,
     transport,
 };
 
-/// How often progress is told.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many streams are opened at the same time.
 const OPENING_AT_ONCE: usize = 64;
 
@@ -40,7 +44,7 @@ const OPENING_AT_ONCE: usize = 64;
 /// # Errors
 /// [`LoadError`], when it cannot begin. What goes wrong later is in the report.
 pub async fn run(config: &LoadConfig, on_progress: impl FnMut(LoadProgress)) -> Result<LoadReport, LoadError> {
-    run_until(config, CancellationToken::new(), on_progress).await
+    Ok(run_until(config, CancellationToken::new(), on_progress).await?.report)
 }
 
 /// [`run`] that ends the sending when `interrupted` is cancelled: what is outstanding is still waited for, and the report
@@ -52,7 +56,7 @@ pub async fn run_until(
     config: &LoadConfig,
     interrupted: CancellationToken,
     on_progress: impl FnMut(LoadProgress),
-) -> Result<LoadReport, LoadError> {
+) -> Result<LoadResult, LoadError> {
     config.check()?;
     let inputs = Arc::new(Inputs::new(&config.event_name, config.payload_bytes));
     let name = Bytes::copy_from_slice(config.event_name.as_bytes());
@@ -90,48 +94,81 @@ async fn run_dialect<D: Dialect>(
     make: impl Fn(&str) -> D,
     interrupted: CancellationToken,
     mut on_progress: impl FnMut(LoadProgress),
-) -> Result<LoadReport, LoadError> {
+) -> Result<LoadResult, LoadError> {
     let common = Arc::new(Common {
         window: config.window,
         token: config.token.clone(),
         drain_timeout: config.drain_timeout,
         stop: CancellationToken::new(),
+        open_loop: config.rate.is_some(),
         base: Instant::now(),
+        base_since_1970: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
         measure_from: AtomicU64::new(u64::MAX),
         measure_until: AtomicU64::new(u64::MAX),
-        answered: AtomicU64::new(0),
+        meter: Meter::new(),
         broken: AtomicU64::new(0),
     });
+    let mut watch = Watch::new(&config.server_pids)?;
     let opened = tokio::select! {
         opened = open(config, make, &common) => opened?,
         () = interrupted.cancelled() => {
-            let mut nothing = Tally::new();
-            nothing.interrupted = true;
-            return Ok(nothing.report(config, Duration::ZERO));
+            let nothing = Tally { interrupted: true, ..Tally::default() };
+            let report = nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default());
+            return Ok(result(config, &common, common.base.elapsed(), report, Found::new()));
         }
     };
 
     let from = common.base.elapsed() + config.warmup;
     common.measure_from.store(nanos(from), Ordering::Relaxed);
-    let stop_at = match config.limit {
-        Limit::Duration(time) => {
-            common.measure_until.store(nanos(from + time), Ordering::Relaxed);
-            Some(tokio::time::Instant::now() + config.warmup + time)
-        }
-        Limit::Events(_) => None,
-    };
+    let mut moments = Moments { measure_at: tokio::time::Instant::now() + config.warmup, stop_at: None };
+    if let Limit::Duration(time) = config.limit {
+        common.measure_until.store(nanos(from + time), Ordering::Relaxed);
+        moments.stop_at = Some(moments.measure_at + time);
+    }
+    let _pacer = pace(config, &opened, nanos(from), common.base)?;
     // Dropped together with this future.
     let mut streams = JoinSet::new();
     for lane in opened {
         streams.spawn(lane.run());
     }
-    let tally = gather(&mut streams, &common, stop_at, &interrupted, &mut on_progress).await;
+    let (tally, found) = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
     let until = Duration::from_nanos(common.measure_until.load(Ordering::Relaxed));
     let measured = match config.limit {
         Limit::Duration(time) if !tally.interrupted => time,
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
-    Ok(tally.report(config, measured))
+    let cost = watch.cost(found.total.counts.measured, config.streams);
+    let report = tally.report(config, &found.total, measured, cost);
+    Ok(result(config, &common, from, report, found))
+}
+
+fn result(config: &LoadConfig, common: &Common, from: Duration, report: LoadReport, found: Found) -> LoadResult {
+    let since_1970 = common.base_since_1970 + from;
+    LoadResult {
+        schema: SCHEMA.to_owned(),
+        measured_from_unix_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
+        loads: vec![config.clone()],
+        report,
+        latencies: Latencies::of(&found.total.latencies),
+        samples: found.samples,
+    }
+}
+
+/// Gives the streams of an open loop their turns, and begins to wake them for these.
+fn pace<D: Dialect>(
+    config: &LoadConfig,
+    lanes: &[Lane<D>],
+    measure_from: u64,
+    base: Instant,
+) -> Result<Option<Pacer>, LoadError> {
+    let Some(rate) = config.rate else { return Ok(None) };
+    let begins = measure_from.saturating_sub(nanos(config.warmup));
+    for (number, lane) in (0..).zip(lanes) {
+        lane.take_turns(Turns::new(rate, lanes.len() as u64, number, begins), measure_from);
+    }
+    let feeds = lanes.iter().map(Lane::feed).collect();
+    let last = config.events().unwrap_or(u64::MAX);
+    Ok(Some(Pacer::spawn(feeds, Turns::of_all(rate, begins), last, base)?))
 }
 
 /// Opens all connections and streams.
@@ -149,71 +186,21 @@ async fn open<D: Dialect>(
     let run_no: u32 = rand::random();
     let lanes = (0..config.streams).map(|number| {
         let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
-        let last = share(config.limit, config.streams as u64, number as u64);
+        let last = share(config.events(), config.streams as u64, number as u64);
         let channel = channels[number % connections].clone();
-        let mut lane = Lane::new(Arc::clone(common), make(&client_id), channel, client_id, last);
+        let mut lane = Lane::new(Arc::clone(common), (number, last), make(&client_id), channel, client_id);
         async move { lane.open().await.map(|()| lane) }
     });
     let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;
     opened.map_err(|status| LoadError::opening(&config.address, &status))
 }
 
-fn nanos(time: Duration) -> u64 {
+/// On the clock of a load.
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Waits for all streams; tells progress meanwhile and ends the sending in time.
-async fn gather(
-    streams: &mut JoinSet<Tally>,
-    common: &Common,
-    stop_at: Option<tokio::time::Instant>,
-    interrupted: &CancellationToken,
-    on_progress: &mut impl FnMut(LoadProgress),
-) -> Tally {
-    let mut tally = Tally::new();
-    let began = Instant::now();
-    let mut last = (Duration::ZERO, 0);
-    let first_tick = tokio::time::Instant::now() + PROGRESS_INTERVAL;
-    let mut ticks = tokio::time::interval_at(first_tick, PROGRESS_INTERVAL);
-    loop {
-        let stopping = async {
-            match stop_at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            joined = streams.join_next() => match joined {
-                None => return tally,
-                Some(Ok(more)) => tally.add(more),
-                Some(Err(error)) => tally.error(format!("a stream panicked: {error}")),
-            },
-            () = stopping, if !common.stop.is_cancelled() => common.stop.cancel(),
-            () = interrupted.cancelled(), if !common.stop.is_cancelled() => {
-                tally.interrupted = true;
-                common.measure_until.fetch_min(nanos(common.base.elapsed()), Ordering::Relaxed);
-                common.stop.cancel();
-            }
-            _ = ticks.tick() => {
-                let (elapsed, answered) = (began.elapsed(), common.answered.load(Ordering::Relaxed));
-                #[allow(clippy::cast_precision_loss)]
-                let rate = (answered - last.1) as f64 / (elapsed - last.0).as_secs_f64();
-                last = (elapsed, answered);
-                on_progress(LoadProgress {
-                    elapsed,
-                    answered,
-                    events_per_second: rate,
-                    broken_streams: common.broken.load(Ordering::Relaxed),
-                });
-            }
-        }
-    }
-}
-
 /// The last event of one stream.
-fn share(limit: Limit, streams: u64, number: u64) -> u64 {
-    match limit {
-        Limit::Duration(_) => u64::MAX,
-        Limit::Events(events) => events / streams + u64::from(number < events % streams),
-    }
+fn share(events: Option<u64>, streams: u64, number: u64) -> u64 {
+    events.map_or(u64::MAX, |events| events / streams + u64::from(number < events % streams))
 }

@@ -21,7 +21,10 @@ use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use crate::{Limit, LoadConfig, LoadError, LoadReport, Protocol, idle::IdleStreams, run, run_until};
+use crate::{
+    Cost, Limit, LoadConfig, LoadError, LoadReport, LoadResult, OPEN_WINDOW, Protocol, idle::IdleStreams, run,
+    run_until,
+};
 
 type Frames<M> = Pin<Box<dyn Stream<Item = Result<M, Status>> + Send>>;
 type Rule = dyn Fn(EventRequest, &mut Vec<EventResponse>) -> Result<(), Status> + Send + Sync;
@@ -211,6 +214,102 @@ async fn a_time_limit_ends_the_load() {
 }
 
 #[tokio::test]
+async fn an_open_loop_sends_every_event_that_has_its_turn() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.limit = Limit::Duration(Duration::from_millis(100));
+        config.warmup = Duration::from_millis(50);
+        config.rate = Some(1000.0);
+        config.window = OPEN_WINDOW;
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!((report.sent, report.answered), (150, 150), "{report}");
+    let open_loop = report.open_loop.unwrap();
+    assert_eq!((open_loop.rate, open_loop.held, open_loop.unsent), (1000.0, 0, 0), "{report}");
+    assert!(open_loop.max_lateness_us >= open_loop.mean_lateness_us && open_loop.mean_lateness_us > 0.0, "{report}");
+    assert!(report.latency.max_us >= open_loop.max_lateness_us, "lateness is part of latency: {report}");
+
+    // Over the session, whose server grants no credit of its own here.
+    let report = load(&server, |config| {
+        config.protocol = Protocol::V1;
+        config.event_name = "echo".to_owned();
+        config.rate = Some(10_000.0);
+    })
+    .await;
+    assert!(report.is_clean() && report.answered == 300, "{report}");
+}
+
+#[tokio::test]
+async fn an_open_loop_counts_the_wait_of_those_behind_a_stall() {
+    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let server = serve(move |request, out| {
+        let mut held = held.lock().unwrap();
+        held.push(right(&request));
+        // 20 to 39 are answered when 40 has come, which is 20 ms after the turn of 20.
+        if !(20..40).contains(&request.client_sequence) {
+            out.append(&mut held);
+        }
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.limit = Limit::Events(100);
+        config.rate = Some(1000.0);
+        config.window = OPEN_WINDOW;
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    assert!(report.latency.max_us >= 20_000.0 && report.latency.p90_us >= 10_000.0, "{report}");
+}
+
+#[tokio::test]
+async fn an_open_loop_counts_what_a_shut_window_never_let_go() {
+    let server = serve(|request, out| {
+        if request.client_sequence <= 10 {
+            out.push(right(&request));
+        }
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.window = 4;
+        config.limit = Limit::Duration(Duration::from_millis(100));
+        config.rate = Some(1000.0);
+        config.drain_timeout = Duration::from_secs(2);
+    })
+    .await;
+    assert_eq!((report.sent, report.answered, report.lost), (14, 10, 4), "{report}");
+    let open_loop = report.open_loop.unwrap();
+    assert_eq!(open_loop.unsent, 86, "{report}");
+    // The first of them had its turn after 14 ms and waited for the rest of the time.
+    assert!(report.latency.max_us >= 86_000.0, "{report}");
+    assert!(report.to_string().contains("never sent 86"), "{report}");
+}
+
+#[tokio::test]
+async fn a_stream_with_nothing_to_say_is_not_given_up() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.streams = 1;
+        config.limit = Limit::Events(3);
+        config.rate = Some(1.8);
+    })
+    .await;
+    assert!(report.is_clean() && report.answered == 3, "its turns are further apart than the timeout: {report}");
+}
+
+#[tokio::test]
 async fn an_interruption_ends_the_load_and_is_told_in_the_report() {
     let interrupted = CancellationToken::new();
     let server = serve({
@@ -231,13 +330,13 @@ async fn an_interruption_ends_the_load_and_is_told_in_the_report() {
         window: 8,
         ..LoadConfig::new(server.address.to_string(), Protocol::Original)
     };
-    let report = run_until(&config, interrupted.clone(), |_| {}).await.unwrap();
+    let report = run_until(&config, interrupted.clone(), |_| {}).await.unwrap().report;
     assert!(report.interrupted && report.is_clean(), "{report}");
     assert!(report.answered >= 50 && report.sent == report.answered && report.seconds < 3600.0, "{report}");
     assert!(report.to_string().starts_with("interrupted"), "{report}");
 
     // Before it has begun.
-    let report = run_until(&config, interrupted, |_| {}).await.unwrap();
+    let report = run_until(&config, interrupted, |_| {}).await.unwrap().report;
     assert!(report.interrupted, "{report}");
 }
 
@@ -349,6 +448,52 @@ async fn the_v1_session_is_spoken_in_full() {
 }
 
 #[tokio::test]
+async fn what_it_costs_is_in_the_report() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let report = load(&server, |config| {
+        config.limit = Limit::Duration(Duration::from_millis(200));
+        // The server runs in this process.
+        config.server_pids = vec![std::process::id()];
+    })
+    .await;
+    assert!(report.is_clean(), "{report}");
+    let Cost { machines, servers } = &report.cost;
+    assert_eq!((machines.len(), servers.len()), (1, 1), "{report}");
+    assert!(machines[0].load_cpu_seconds > 0.0 && machines[0].busy > 0.0, "{report}");
+    assert!(servers[0].cpu_us_per_event > 0.0 && servers[0].rss_max_mib > 1.0, "{report}");
+    assert!(report.to_string().contains("the load process used"), "{report}");
+}
+
+#[tokio::test]
+async fn a_result_has_every_latency_and_every_second() {
+    let server = serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await;
+    let config = LoadConfig {
+        streams: 2,
+        limit: Limit::Duration(Duration::from_millis(1500)),
+        warmup: Duration::ZERO,
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    let mut looks = 0;
+    let result = run_until(&config, CancellationToken::new(), |_| looks += 1).await.unwrap();
+    assert!(result.report.is_clean() && looks >= 1, "{}", result.report);
+    assert_eq!(result.latencies.histogram().unwrap().len(), result.report.measured);
+    assert!((2..=3).contains(&result.samples.len()), "1.5 seconds touch two or three: {:?}", result.samples);
+    assert_eq!(result.samples.iter().map(|sample| sample.answered).sum::<u64>(), result.report.measured);
+    assert!(result.samples.windows(2).all(|pair| pair[0].unix_second < pair[1].unix_second), "{:?}", result.samples);
+    let seconds = result.samples.iter().map(|sample| sample.seconds).sum::<f64>();
+    assert!((seconds - 1.5).abs() < 1e-6, "{seconds}");
+    assert_eq!(LoadResult::from_json(&result.to_json()).unwrap().samples, result.samples);
+}
+
+#[tokio::test]
 async fn idle_streams_stay_open_until_dropped() {
     let server = serve(|_, _| Ok(())).await;
     for protocol in [Protocol::V1, Protocol::Original] {
@@ -368,6 +513,8 @@ async fn what_cannot_be_run_is_refused() {
         LoadConfig { limit: Limit::Events(0), ..nobody.clone() },
         LoadConfig { event_name: String::new(), ..nobody.clone() },
         LoadConfig { payload_bytes: 2 << 20, ..nobody.clone() },
+        LoadConfig { rate: Some(0.0), ..nobody.clone() },
+        LoadConfig { rate: Some(f64::NAN), ..nobody.clone() },
     ] {
         assert!(matches!(run(&config, |_| {}).await, Err(LoadError::Config(_))), "{config:?}");
     }

@@ -16,8 +16,10 @@ use crate::{
 pub(crate) enum Heard {
     /// An answer. `seq` 0: the server does not say to which event, so it is the next one.
     Answer { seq: u64, right: bool, failed: bool, position: u64 },
-    /// The session is open; deliveries that may be unacknowledged.
-    Open { receive_window: u32 },
+    /// The session is open; deliveries that may be unacknowledged, events that may be unaccepted.
+    Open { receive_window: u32, max_in_flight: u64 },
+    /// Every event up to this one is accepted.
+    Accepted { seq: u64 },
     /// Send from this event again, after a while.
     Rejected { seq: u64, after: Duration },
     /// Wants a pong.
@@ -86,6 +88,9 @@ impl Dialect for V1 {
             let right = !failed && self.inputs.is_right(seq, &delivery.payload);
             return Heard::Answer { seq, right, failed, position: delivery.position };
         }
+        if let Some(accepted) = message.accepted {
+            return Heard::Accepted { seq: accepted.up_to_seq };
+        }
         if message.ping.is_some() {
             return Heard::Ping;
         }
@@ -94,8 +99,10 @@ impl Dialect for V1 {
             return Heard::Rejected { seq: rejected.seq, after };
         }
         if let Some(welcome) = message.welcome {
-            let receive_window = welcome.limits.map_or(0, |limits| limits.receive_window);
-            return Heard::Open { receive_window };
+            let limits = welcome.limits.unwrap_or_default();
+            // 0: a server that says nothing of it.
+            let max_in_flight = if limits.max_in_flight == 0 { u64::MAX } else { limits.max_in_flight.into() };
+            return Heard::Open { receive_window: limits.receive_window, max_in_flight };
         }
         Heard::Other
     }

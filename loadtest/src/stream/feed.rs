@@ -4,7 +4,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -13,7 +13,11 @@ use std::{
 
 use futures_util::{Stream, task::AtomicWaker};
 
-use super::dialect::Dialect;
+use super::{
+    dialect::Dialect,
+    schedule::{Lateness, Schedule, Unsent},
+    turns::Turns,
+};
 
 /// What the receiving side tells the sending side. Every change is followed by [`wake`](Self::wake).
 #[derive(Debug)]
@@ -29,8 +33,11 @@ pub(crate) struct Feed {
     ack: AtomicU64,
     pongs: AtomicU64,
     ends: AtomicBool,
-    /// When the event with this number modulo the window was sent, in nanoseconds since `base`.
+    /// When the event with this number modulo the window was sent, or in an open loop was to be sent, in nanoseconds since
+    /// `base`.
     stamps: Box<[AtomicU64]>,
+    /// Of an open loop, from its beginning on.
+    schedule: OnceLock<Schedule>,
     base: Instant,
     waker: AtomicWaker,
 }
@@ -46,6 +53,7 @@ impl Feed {
             pongs: AtomicU64::new(0),
             ends: AtomicBool::new(false),
             stamps: (0..window).map(|_| AtomicU64::new(0)).collect(),
+            schedule: OnceLock::new(),
             base,
             waker: AtomicWaker::new(),
         }
@@ -63,9 +71,26 @@ impl Feed {
         self.allowed.store(through, Ordering::Release);
     }
 
-    /// No event after those that were sent.
-    pub(crate) fn stop(&self) {
-        self.last.store(0, Ordering::Release);
+    /// From now on events leave when their turns come. Turns from `counts_from` on are counted in [`lateness`](Self::lateness).
+    pub(crate) fn begin(&self, turns: Turns, counts_from: u64) {
+        self.schedule.get_or_init(|| Schedule::new(turns, counts_from));
+    }
+
+    /// No event after those that were sent. In an open loop, those whose turn has come are still sent as far as the window is
+    /// open; the rest of them is returned.
+    pub(crate) fn stop(&self, now: u64) -> Option<Unsent> {
+        let Some(schedule) = self.schedule.get() else {
+            self.last.store(0, Ordering::Release);
+            return None;
+        };
+        let unsent = schedule.end(now, self.last.load(Ordering::Acquire), self.allowed.load(Ordering::Acquire));
+        self.last.store(unsent.sent(), Ordering::Release);
+        Some(unsent)
+    }
+
+    /// How the turns of an open loop were kept.
+    pub(crate) fn lateness(&self) -> Lateness {
+        self.schedule.get().map(Schedule::lateness).unwrap_or_default()
     }
 
     pub(crate) fn sent(&self) -> u64 {
@@ -97,6 +122,14 @@ impl Feed {
         self.ends.store(true, Ordering::Release);
     }
 
+    /// The stamp of a new event, if it may leave now.
+    fn stamp(&self, seq: u64, allowed: u64, now: u64) -> Option<u64> {
+        match self.schedule.get() {
+            Some(schedule) => schedule.leaves(seq, allowed, now),
+            None => (seq <= allowed).then_some(now),
+        }
+    }
+
     #[allow(clippy::cast_possible_truncation)]
     const fn slot(&self, seq: u64) -> usize {
         (seq % self.stamps.len() as u64) as usize
@@ -118,7 +151,7 @@ impl<D: Dialect> Requests<D> {
         Self { feed, dialect, opening_sent: false, next: 1, acked: 0 }
     }
 
-    fn frame(&mut self) -> Poll<Option<D::Up>> {
+    fn frame(&mut self, now: impl Fn(&Feed) -> u64) -> Poll<Option<D::Up>> {
         let feed = &*self.feed;
         if !std::mem::replace(&mut self.opening_sent, true)
             && let Some(opening) = self.dialect.opening()
@@ -139,15 +172,20 @@ impl<D: Dialect> Requests<D> {
         }
         let sent = feed.sent.load(Ordering::Acquire);
         // What was sent once may be sent again after the end.
-        let limit = feed.last.load(Ordering::Acquire).max(sent).min(feed.allowed.load(Ordering::Acquire));
-        if self.next <= limit {
-            let seq = self.next;
+        let last = feed.last.load(Ordering::Acquire).max(sent);
+        let allowed = feed.allowed.load(Ordering::Acquire);
+        let seq = self.next;
+        if seq <= sent.min(allowed) {
+            // It keeps its first stamp: the wait is part of its latency.
             self.next += 1;
-            if seq > sent {
-                // An event that is sent again keeps its first stamp: the wait is part of its latency.
-                feed.stamps[feed.slot(seq)].store(feed.now(), Ordering::Release);
-                feed.sent.store(seq, Ordering::Release);
-            }
+            return Poll::Ready(Some(self.dialect.event(seq)));
+        }
+        if seq <= last
+            && let Some(stamp) = feed.stamp(seq, allowed, now(feed))
+        {
+            self.next += 1;
+            feed.stamps[feed.slot(seq)].store(stamp, Ordering::Release);
+            feed.sent.store(seq, Ordering::Release);
             return Poll::Ready(Some(self.dialect.event(seq)));
         }
         if feed.ends.load(Ordering::Acquire) { Poll::Ready(None) } else { Poll::Pending }
@@ -158,12 +196,15 @@ impl<D: Dialect> Stream for Requests<D> {
     type Item = D::Up;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<D::Up>> {
-        let polled = self.frame();
+        let polled = self.frame(Feed::now);
         if polled.is_ready() {
             return polled;
         }
         self.feed.waker.register(cx.waker());
         // Something may have changed between the look and the registration.
-        self.frame()
+        self.frame(Feed::now)
     }
 }
+
+#[cfg(test)]
+mod tests;

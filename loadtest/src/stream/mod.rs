@@ -1,8 +1,10 @@
-//! One stream of the load: keeps its window full, judges every answer.
+//! One stream of the load: keeps its window full or its turns, judges every answer.
 
 pub(crate) mod dialect;
 pub(crate) mod feed;
+pub(crate) mod schedule;
 pub(crate) mod tracker;
+pub(crate) mod turns;
 
 use std::{
     sync::{
@@ -21,9 +23,11 @@ use self::{
     dialect::{Dialect, Heard},
     feed::{Feed, Requests},
     tracker::{Tracker, Verdict},
+    turns::Turns,
 };
 use crate::{
-    report::Tally,
+    meter::{Counts, Meter},
+    tally::Tally,
     transport::{self, Caller},
 };
 
@@ -38,25 +42,42 @@ pub(crate) struct Common {
     pub(crate) drain_timeout: Duration,
     /// Sending ends.
     pub(crate) stop: CancellationToken,
+    /// Events leave at their turns and not when answers come.
+    pub(crate) open_loop: bool,
     pub(crate) base: std::time::Instant,
+    /// When that was, since 1970 UTC. One look at the wall clock for the whole load, which may be set meanwhile.
+    pub(crate) base_since_1970: Duration,
     /// From when on answers count, in nanoseconds since `base`; `u64::MAX` until the load begins.
     pub(crate) measure_from: AtomicU64,
     /// Until when.
     pub(crate) measure_until: AtomicU64,
-    pub(crate) answered: AtomicU64,
+    pub(crate) meter: Meter,
     pub(crate) broken: AtomicU64,
+}
+
+impl Common {
+    /// What of this time is measured: when it begins, and how long it is. Nothing if none of it is.
+    pub(crate) fn measured_within(&self, from: Duration, until: Duration) -> Option<(Duration, Duration)> {
+        let at = |moment: &AtomicU64| Duration::from_nanos(moment.load(Ordering::Relaxed));
+        let (from, until) = (from.max(at(&self.measure_from)), until.min(at(&self.measure_until)));
+        until.checked_sub(from).filter(|time| !time.is_zero()).map(|time| (from, time))
+    }
 }
 
 /// One stream, before it runs.
 #[derive(Debug)]
 pub(crate) struct Lane<D: Dialect> {
     common: Arc<Common>,
+    number: usize,
     dialect: Arc<D>,
     feed: Arc<Feed>,
     channel: Channel,
     client_id: String,
     stream: Option<Streaming<D::Down>>,
     receive_window: u32,
+    /// How many events the server takes beyond those that it has accepted, and the last of these.
+    max_in_flight: u64,
+    accepted: u64,
     tracker: Tracker,
     tally: Tally,
     unacked: u32,
@@ -68,18 +89,28 @@ pub(crate) struct Lane<D: Dialect> {
 }
 
 impl<D: Dialect> Lane<D> {
-    pub(crate) fn new(common: Arc<Common>, dialect: D, channel: Channel, client_id: String, last: u64) -> Self {
+    /// The stream with this number, whose last event this is.
+    pub(crate) fn new(
+        common: Arc<Common>,
+        (number, last): (usize, u64),
+        dialect: D,
+        channel: Channel,
+        client_id: String,
+    ) -> Self {
         let feed = Arc::new(Feed::new(common.window, last, common.base));
         Self {
             tracker: Tracker::new(common.window),
             common,
+            number,
             dialect: Arc::new(dialect),
             feed,
             channel,
             client_id,
             stream: None,
             receive_window: 0,
-            tally: Tally::new(),
+            max_in_flight: u64::MAX,
+            accepted: 0,
+            tally: Tally::default(),
             unacked: 0,
             position: 0,
             heard_at: Instant::now(),
@@ -96,7 +127,10 @@ impl<D: Dialect> Lane<D> {
         let opening = tokio::time::timeout(self.common.drain_timeout, stream.message()).await;
         let first = opening.map_err(|_| Status::deadline_exceeded("no welcome in time"))??;
         match first.map(|message| self.dialect.hear(message, 0)) {
-            Some(Heard::Open { receive_window }) => self.receive_window = receive_window,
+            Some(Heard::Open { receive_window, max_in_flight }) => {
+                self.receive_window = receive_window;
+                self.max_in_flight = max_in_flight;
+            }
             _ => return Err(Status::internal("the session did not begin with a welcome")),
         }
         self.stream = Some(stream);
@@ -109,10 +143,25 @@ impl<D: Dialect> Lane<D> {
         transport::open(self.channel.clone(), D::PATH, caller, requests).await
     }
 
+    /// Makes it an open loop. Turns from `counts_from` on are counted.
+    pub(crate) fn take_turns(&self, turns: Turns, counts_from: u64) {
+        self.feed.begin(turns, counts_from);
+    }
+
+    /// What the pacer wakes.
+    pub(crate) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.feed)
+    }
+
+    /// The last event that may be sent: the window, and what the server takes.
+    fn allowed(&self) -> u64 {
+        self.tracker.allowed().min(self.accepted.max(self.tracker.low() - 1).saturating_add(self.max_in_flight))
+    }
+
     /// Runs until everything is answered after the end of sending, or the stream breaks.
     pub(crate) async fn run(mut self) -> Tally {
         self.heard_at = Instant::now();
-        self.feed.allow(self.tracker.allowed());
+        self.feed.allow(self.allowed());
         self.feed.wake();
         if let Err(error) = self.exchange().await {
             self.common.broken.fetch_add(1, Ordering::Relaxed);
@@ -120,6 +169,7 @@ impl<D: Dialect> Lane<D> {
         }
         self.tally.sent = self.feed.sent();
         self.tally.lost = self.tracker.outstanding(self.tally.sent);
+        self.tally.lateness = self.feed.lateness();
         self.tally
     }
 
@@ -133,13 +183,13 @@ impl<D: Dialect> Lane<D> {
         loop {
             if self.common.stop.is_cancelled() && !stopped {
                 stopped = true;
-                self.feed.stop();
+                self.stop();
             }
             if self.feed.everything_sent() && self.tracker.low() > self.feed.sent() {
                 return self.leave(stream).await;
             }
             let resend_at = self.resend.map(|(at, _)| at);
-            let give_up_at = self.heard_at + self.common.drain_timeout;
+            let give_up_at = self.waits_since() + self.common.drain_timeout;
             tokio::select! {
                 ended = next(&mut stream, &mut batch) => {
                     self.judge(&mut batch);
@@ -156,9 +206,39 @@ impl<D: Dialect> Lane<D> {
                     }
                 }
                 () = self.common.stop.cancelled(), if !stopped => {}
-                () = tokio::time::sleep_until(give_up_at) => return Err("no answer for too long".to_owned()),
+                () = tokio::time::sleep_until(give_up_at) => {
+                    if self.tracker.low() > self.feed.sent() {
+                        self.heard_at = Instant::now();
+                    } else if self.waits_since() + self.common.drain_timeout <= Instant::now() {
+                        return Err("no answer for too long".to_owned());
+                    }
+                }
             }
         }
+    }
+
+    /// Since when the next answer has been waited for. If nothing is outstanding, this is too early and looked at again.
+    fn waits_since(&self) -> Instant {
+        let low = self.tracker.low();
+        if low > self.feed.sent() {
+            return self.heard_at;
+        }
+        let sent_at = self.common.base + Duration::from_nanos(self.feed.sent_at(low));
+        self.heard_at.max(sent_at.into())
+    }
+
+    /// Ends the sending. An event of an open loop that is not sent counts with the wait that it has had.
+    fn stop(&mut self) {
+        let now = self.feed.now();
+        let unsent = self.feed.stop(now.min(self.common.measure_until.load(Ordering::Relaxed)));
+        let measure_from = self.common.measure_from.load(Ordering::Relaxed);
+        let mut shard = self.common.meter.shard(self.number);
+        for turn in unsent.into_iter().flatten().filter(|turn| *turn >= measure_from) {
+            self.tally.unsent += 1;
+            shard.latency(now - turn);
+        }
+        drop(shard);
+        self.feed.wake();
     }
 
     /// Closes the sending side; the server must end the stream with OK, and send nothing that was answered before.
@@ -187,10 +267,13 @@ impl<D: Dialect> Lane<D> {
         }
         let now = self.feed.now();
         let measure_from = self.common.measure_from.load(Ordering::Relaxed);
-        let in_time = now >= measure_from && now < self.common.measure_until.load(Ordering::Relaxed);
+        let measure_until = self.common.measure_until.load(Ordering::Relaxed);
+        let in_time = now >= measure_from && now < measure_until;
         let sent = self.feed.sent();
-        let mut answered = 0;
+        let mut counts = Counts::default();
         let mut wakes = false;
+        let allowed_before = self.allowed();
+        let mut shard = self.common.meter.shard(self.number);
         for message in batch.drain(..) {
             match self.dialect.hear(message, self.tracker.low()) {
                 Heard::Answer { seq, right, failed, position } => {
@@ -198,24 +281,24 @@ impl<D: Dialect> Lane<D> {
                     self.unacked += 1;
                     let Verdict::First { in_order } = self.tracker.answer(seq, sent) else {
                         let known = seq > 0 && seq <= sent;
-                        self.tally.duplicates += u64::from(known);
-                        self.tally.wrong += u64::from(!known);
+                        counts.duplicates += u64::from(known);
+                        counts.wrong += u64::from(!known);
                         continue;
                     };
-                    answered += 1;
-                    self.tally.out_of_order += u64::from(!in_order);
-                    self.tally.failed += u64::from(failed);
-                    self.tally.wrong += u64::from(!right && !failed);
-                    if in_time {
-                        self.tally.measured += 1;
-                        let sent_at = self.feed.sent_at(seq);
-                        if sent_at >= measure_from {
-                            self.tally.latency(now.saturating_sub(sent_at));
-                        }
+                    counts.answered += 1;
+                    counts.out_of_order += u64::from(!in_order);
+                    counts.failed += u64::from(failed);
+                    counts.wrong += u64::from(!right && !failed);
+                    counts.measured += u64::from(in_time);
+                    let sent_at = self.feed.sent_at(seq);
+                    // In an open loop an answer after the end counts: the slowest would be missing otherwise.
+                    if sent_at >= measure_from && sent_at < measure_until && (in_time || self.common.open_loop) {
+                        shard.latency(now.saturating_sub(sent_at));
                     }
                 }
+                Heard::Accepted { seq } => self.accepted = self.accepted.max(seq.min(sent)),
                 Heard::Rejected { seq, after } => {
-                    self.tally.rejected += 1;
+                    counts.rejected += 1;
                     self.heard_at = Instant::now() + after;
                     self.resend = Some((self.heard_at, seq));
                 }
@@ -226,16 +309,18 @@ impl<D: Dialect> Lane<D> {
                 Heard::Open { .. } | Heard::Other => {}
             }
         }
+        shard.counts += counts;
+        drop(shard);
         if self.unacked * 4 >= self.receive_window.max(4) && self.position > 0 {
             self.unacked = 0;
             self.feed.ack(self.position);
             wakes = true;
         }
-        if answered > 0 {
+        if counts.answered > 0 {
             self.heard_at = Instant::now();
-            self.tally.answered += answered;
-            self.common.answered.fetch_add(answered, Ordering::Relaxed);
-            self.feed.allow(self.tracker.allowed());
+        }
+        if self.allowed() > allowed_before {
+            self.feed.allow(self.allowed());
             wakes = true;
         }
         if wakes {

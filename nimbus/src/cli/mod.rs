@@ -92,7 +92,22 @@ Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
     #[command(after_help = "Examples:
   nimbus load                                     16 streams with 64 events each outstanding, for 10 seconds
   nimbus load --streams 1 --window 1              what one event takes from end to end
+  nimbus load --rate 20000 --duration 1m          20,000 events a second, whether answers come or not
+  nimbus load --server-pid $(pgrep -xo nimbus)     and what that costs the server: CPU and memory, an event and a stream
   nimbus load --protocol original --json          a client of the original protocol; the report as JSON
+  nimbus load --out a.json --html a.html          the result as a file, and as a page with pictures
+  nimbus load compare a.json b.json               two results beside each other
+  nimbus load merge a.json b.json --out both.json what several load processes found at the same time, as one result
+
+Without --rate it is a closed loop: each answer lets one event follow, which finds out how much a server does. With it, events have
+their turns at fixed times, and latency counts from the turn: what clients feel at that rate. An event whose turn has come while
+--window of its stream are outstanding waits, and its wait counts (held). If this process cannot send an event at its turn,
+that counts as well, and is told (late).
+
+The report always says how much CPU this process used. If that, or all together, was more than 90 % of the machine, it is the machine
+that was measured: run the load elsewhere.
+
+In a pipe the report is one line a number, its name and its value divided by a tab; --json has all of it.
 
 The exit code is 1 if anything was lost, repeated, out of order or wrong. Ctrl-c ends the sending, waits for what is outstanding
 and prints the report so far; the exit code is 130 then. A second one exits at once.")]

@@ -1,7 +1,5 @@
 //! A missed target is told, whichever it is.
 
-use std::collections::BTreeMap;
-
 use nimbus_loadtest::{Latency, Protocol};
 
 use super::{super::Shape, *};
@@ -14,7 +12,6 @@ fn measured(round: usize, kind: Kind, shape: Shape, events_per_second: f64, p50_
             kind,
             report: LoadReport {
                 protocol,
-                interrupted: false,
                 streams: shape.streams,
                 connections: 1,
                 window: shape.window,
@@ -23,13 +20,7 @@ fn measured(round: usize, kind: Kind, shape: Shape, events_per_second: f64, p50_
                 answered: 1,
                 events_per_second,
                 latency: Latency { p50_us, ..Latency::default() },
-                lost: 0,
-                duplicates: 0,
-                out_of_order: 0,
-                wrong: 0,
-                failed: 0,
-                rejected: 0,
-                errors: BTreeMap::new(),
+                ..LoadReport::default()
             },
         })
         .collect()

@@ -1,24 +1,42 @@
-//! `nimbus load`: a closed loop that checks every answer.
+//! `nimbus load`: a closed or an open loop that checks every answer.
 
-use std::{
-    io::{self, IsTerminal, Write},
-    time::Duration,
-};
+mod files;
+mod progress;
+mod table;
+mod units;
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use nimbus_config::ClientConfig;
-use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadProgress, LoadReport};
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
+use self::{
+    files::{Files, Output},
+    progress::Progress,
+};
+use super::text;
+use crate::exit::{Exit, Failure, OrExit};
 
+/// Of a closed loop: enough to keep a server on one machine busy.
+const DEFAULT_WINDOW: usize = 64;
 /// Long enough for connections to open and buffers to grow.
 const DEFAULT_WARMUP: Duration = Duration::from_secs(1);
 
+/// A load, or what is done with results of loads.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LoadArgs {
+    #[command(subcommand)]
+    files: Option<Files>,
+    #[command(flatten)]
+    options: LoadOptions,
+}
+
+#[derive(Debug, Args)]
+struct LoadOptions {
     /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
     #[arg(long)]
     addr: Option<String>,
@@ -28,9 +46,12 @@ pub(crate) struct LoadArgs {
     /// How many streams, each with a client id of its own
     #[arg(long, default_value_t = 16)]
     streams: usize,
-    /// How many events of a stream are outstanding
-    #[arg(long, default_value_t = 64)]
-    window: usize,
+    /// Makes it an open loop: sends so many events a second over all streams together, whether answers come or not
+    #[arg(long, value_name = "EVENTS")]
+    rate: Option<f64>,
+    /// How many events of a stream are outstanding, with --rate at most [default: 64; with --rate 4096]
+    #[arg(long)]
+    window: Option<usize>,
     /// Over how many connections the streams are spread [default: one each]
     #[arg(long)]
     connections: Option<usize>,
@@ -52,9 +73,11 @@ pub(crate) struct LoadArgs {
     /// What the client ids begin with [default: load- and something new each time]
     #[arg(long, alias = "client_id_prefix")]
     client_id_prefix: Option<String>,
-    /// Prints the report as JSON
-    #[arg(long)]
-    json: bool,
+    /// Reports CPU time and memory of this process, which runs on this machine; may be given more than once
+    #[arg(long = "server-pid", value_name = "PID")]
+    server_pids: Vec<u32>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -71,21 +94,33 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs the load to its end, or until `interrupted`: then with what there is by then.
 pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: CancellationToken) -> Result<Exit, Failure> {
-    let config = config(&args, client);
-    let mut progress = Progress::new(&args);
-    let report = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
+    if let Some(files) = args.files {
+        return files::run(files);
+    }
+    let LoadArgs { options, .. } = args;
+    options.output.check()?;
+    let config = config(&options, client);
+    let mut progress = Progress::new(options.output.json);
+    let result = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
     progress.end();
-    let report = report.map_err(failure)?;
-    let text = if args.json { serde_json::to_string(&report).or_exit(Exit::Failed)? } else { report.to_string() };
-    writeln!(io::stdout(), "{text}").or_unread()?;
-    Ok(match report {
+    let result = result.map_err(failure)?;
+    options.output.write(&result)?;
+    show(&result.report, options.output.json)?;
+    Ok(match result.report {
         LoadReport { interrupted: true, .. } => Exit::Interrupted,
         report if report.is_clean() => Exit::Done,
         _ => Exit::Failed,
     })
 }
 
-fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
+fn show(report: &LoadReport, json: bool) -> Result<(), Failure> {
+    if json {
+        return text::write_json([serde_json::to_value(report).or_exit(Exit::Failed)?]);
+    }
+    text::write_rows(["what", "how much"], &table::rows(report))
+}
+
+fn config(args: &LoadOptions, client: ClientConfig) -> LoadConfig {
     let protocol = match args.protocol {
         Protocol::V1 => nimbus_loadtest::Protocol::V1,
         Protocol::Original => nimbus_loadtest::Protocol::Original,
@@ -95,13 +130,15 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
     LoadConfig {
         streams: args.streams,
         connections: args.connections.unwrap_or(args.streams),
-        window: args.window,
+        rate: args.rate,
+        window: args.window.unwrap_or(if args.rate.is_some() { OPEN_WINDOW } else { DEFAULT_WINDOW }),
         limit: args.events.map_or(Limit::Duration(args.duration), Limit::Events),
         // A given number of events would otherwise be over before anything is measured.
         warmup: args.warmup.unwrap_or(if args.events.is_some() { Duration::ZERO } else { DEFAULT_WARMUP }),
         payload_bytes: args.payload_bytes,
         event_name: args.event.clone(),
         token: client.token.map(|token| token.expose().to_owned()),
+        server_pids: args.server_pids.clone(),
         // Results of a load that was cut short wait for its client ids, and would pass for repeats in the next.
         client_id_prefix: args.client_id_prefix.clone().unwrap_or_else(|| format!("load-{}", Ulid::generate())),
         ..LoadConfig::new(address, protocol)
@@ -111,6 +148,8 @@ fn config(args: &LoadArgs, client: ClientConfig) -> LoadConfig {
 fn failure(error: LoadError) -> Failure {
     match &error {
         LoadError::Config(_) => Failure::new(Exit::Usage, error),
+        LoadError::Result(_) => Failure::new(Exit::Data, error),
+        LoadError::System(_) => Failure { exit: Exit::Io, error: error.into() },
         LoadError::Refused { code, .. } => {
             let exit = Exit::of_refusal(*code);
             let advice = match exit {
@@ -123,46 +162,6 @@ fn failure(error: LoadError) -> Failure {
         }
         LoadError::Connect { .. } => {
             Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
-        }
-    }
-}
-
-/// To standard error: a spinner on a terminal, a line every second in a pipe, nothing with `--json`.
-enum Progress {
-    Spinner(ProgressBar),
-    Lines,
-    Silent,
-}
-
-impl Progress {
-    fn new(args: &LoadArgs) -> Self {
-        if args.json {
-            return Self::Silent;
-        }
-        if !io::stderr().is_terminal() {
-            return Self::Lines;
-        }
-        let style = ProgressStyle::with_template("{spinner} {elapsed}  {msg}");
-        Self::Spinner(ProgressBar::new_spinner().with_style(style.expect("a constant that is a valid template")))
-    }
-
-    fn show(&mut self, now: LoadProgress) {
-        let broken =
-            if now.broken_streams == 0 { String::new() } else { format!(", {} streams broken", now.broken_streams) };
-        let text = format!("{} answers, {:.0} a second{broken}", now.answered, now.events_per_second);
-        match self {
-            Self::Spinner(bar) => {
-                bar.set_message(text);
-                bar.tick();
-            }
-            Self::Lines => tell(format_args!("{:.0} s: {text}", now.elapsed.as_secs_f64())),
-            Self::Silent => {}
-        }
-    }
-
-    fn end(&mut self) {
-        if let Self::Spinner(bar) = self {
-            bar.finish_and_clear();
         }
     }
 }

@@ -38,7 +38,7 @@ pub enum Limit {
 }
 
 /// What load to make.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadConfig {
     /// Such as `http://127.0.0.1:50051`.
     pub address: String,

@@ -34,6 +34,6 @@ pub use self::{
     cost::{Cost, Machine, ServerCost},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport, OpenLoop},
-    result::{Compared, LoadResult, SCHEMA, Sample, Unit, compare, merge, page},
+    result::{Compared, Latencies, LoadResult, SCHEMA, Sample, Unit, compare, merge, page},
     run::{run, run_until},
 };

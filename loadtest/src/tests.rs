@@ -173,7 +173,6 @@ async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> Load
         window: 8,
         limit: Limit::Events(300),
         warmup: Duration::ZERO,
-        drain_timeout: Duration::from_millis(500),
         ..LoadConfig::new(server.address.to_string(), Protocol::Original)
     };
     change(&mut config);
@@ -304,6 +303,7 @@ async fn a_stream_with_nothing_to_say_is_not_given_up() {
         config.streams = 1;
         config.limit = Limit::Events(3);
         config.rate = Some(1.8);
+        config.drain_timeout = Duration::from_millis(500);
     })
     .await;
     assert!(report.is_clean() && report.answered == 3, "its turns are further apart than the timeout: {report}");
@@ -360,7 +360,7 @@ async fn what_is_lost_is_counted() {
         Ok(())
     })
     .await;
-    let report = load(&server, |_| {}).await;
+    let report = load(&server, |config| config.drain_timeout = Duration::from_secs(1)).await;
     assert!(!report.is_clean());
     // The window fills up behind the lost one, and then nothing moves.
     assert_eq!((report.lost, report.sent, report.answered), (3, 3 * 57, 3 * 56), "{report}");

@@ -31,7 +31,7 @@ use crate::{
 
 /// How long the thread takes answers before it looks around: for a failed producer, or the end. Not shorter: the library waits in whole
 /// milliseconds, and spends what is left of the last one asking the clock whether it is over (rdkafka 0.39, `BaseProducer::poll`). With 20 ms
-/// that was a twentieth of a processor in each process.
+/// that was up to a twentieth of a processor in each process.
 const TURN: Duration = Duration::from_millis(100);
 /// How long answers to purged records may take; they are made locally.
 const PURGE_LIMIT: Duration = Duration::from_secs(5);

@@ -56,6 +56,9 @@ pub enum RedisError {
     /// It is there, but cannot be trusted with this. Not retryable before somebody has done what it says.
     #[error("redis cannot be used as it is set up: {0}")]
     Unfit(Finding),
+    /// It was reached and did not do what it was asked: too slow, out of memory, failing over. Retryable.
+    #[error("redis does not do what it is asked just now: {0}")]
+    Unavailable(String),
     /// An answer that makes no sense. Not retryable.
     #[error("redis answered what it never should: {0}")]
     Answer(String),
@@ -123,6 +126,15 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<Failure> for RedisError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Full(why) | Failure::Unavailable(why) => Self::Unavailable(why),
+            Failure::Unreadable(why) => Self::Answer(why.to_string()),
+        }
+    }
+}
+
 impl From<Failure> for MailboxError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -148,6 +160,12 @@ impl From<Failure> for NotifierError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_late_at_the_start_is_retryable_as_it_is_later() {
+        let late = Failure::from(Error::new(ErrorKind::Timeout, "Request timed out."));
+        assert!(matches!(RedisError::from(late), RedisError::Unavailable(why) if why.contains("in time")));
+    }
 
     #[test]
     fn every_answer_of_a_redis_in_trouble_is_retryable_and_only_oom_is_full() {

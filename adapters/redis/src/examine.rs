@@ -9,7 +9,7 @@ use nimbus_core::clock::UnixMillis;
 use crate::{
     error::{Failure, RedisError},
     keys,
-    store::{RedisStore, answer},
+    store::RedisStore,
 };
 
 /// Writes nothing, and needs what all others need: that scripts with flags may run.
@@ -19,7 +19,7 @@ impl RedisStore {
     /// One line for each primary: version, memory, persistence.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn summaries(&self) -> Result<Vec<String>, RedisError> {
         Ok(self.nodes().await?.iter().map(crate::checks::NodeInfo::summary).collect())
     }
@@ -27,9 +27,9 @@ impl RedisStore {
     /// Loads every script, and runs one that does nothing. Returns how many there are.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn try_scripts(&self) -> Result<usize, RedisError> {
-        self.load_and_run().await.map_err(answer)
+        self.load_and_run().await.map_err(RedisError::from)
     }
 
     async fn load_and_run(&self) -> Result<usize, Failure> {
@@ -54,11 +54,11 @@ impl RedisStore {
     /// What its clock shows; of a cluster, that of one node.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn time(&self) -> Result<UnixMillis, RedisError> {
         let command = CustomCommand::new_static("TIME", ClusterHash::Random, false);
         let told: Result<Vec<u64>, _> = self.link.quick.custom(command, Vec::<Value>::new()).await;
-        match told.map_err(|error| answer(error.into()))?[..] {
+        match told.map_err(Failure::from)?[..] {
             [seconds, micros] => Ok(UnixMillis(seconds * 1000 + micros / 1000)),
             _ => Err(RedisError::Answer("a time that is none".to_owned())),
         }

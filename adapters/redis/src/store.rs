@@ -76,7 +76,7 @@ impl RedisStore {
     /// fatal.
     ///
     /// # Errors
-    /// [`RedisError::Answer`] when it cannot be asked.
+    /// [`RedisError::Unavailable`] (retryable) when it cannot be asked.
     pub async fn findings(&self) -> Result<Vec<Finding>, RedisError> {
         let nodes = self.nodes().await?;
         let mut found: Vec<Finding> = nodes.iter().flat_map(|node| node.findings(self.link.cluster)).collect();
@@ -85,32 +85,32 @@ impl RedisStore {
     }
 
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeInfo>, RedisError> {
-        checks::nodes(&self.link.quick, self.link.cluster).await.map_err(answer)
+        checks::nodes(&self.link.quick, self.link.cluster).await.map_err(RedisError::from)
     }
 
     /// The log epoch in use; `None` when nobody has put one since Redis was emptied.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn epoch(&self) -> Result<Option<LogEpoch>, RedisError> {
-        epoch::current(&self.link, &self.config.key_prefix).await.map_err(answer)
+        epoch::current(&self.link, &self.config.key_prefix).await.map_err(RedisError::from)
     }
 
     /// The log epoch in use: the one that was put first. Every process offers one; all get the same.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn get_or_put_epoch(&self, candidate: LogEpoch) -> Result<LogEpoch, RedisError> {
-        EpochKey::new(&self.config.key_prefix, candidate).get_or_put(&self.link).await.map_err(answer)
+        EpochKey::new(&self.config.key_prefix, candidate).get_or_put(&self.link).await.map_err(RedisError::from)
     }
 
     /// Puts another epoch in the place of `old`, because the log is another one. Returns the epoch in use then: `new`, or
     /// what somebody else put meanwhile.
     ///
     /// # Errors
-    /// [`RedisError::Answer`].
+    /// [`RedisError::Unavailable`] (retryable) and [`RedisError::Answer`].
     pub async fn replace_epoch(&self, old: LogEpoch, new: LogEpoch) -> Result<LogEpoch, RedisError> {
-        EpochKey::new(&self.config.key_prefix, old).replace(&self.link, new).await.map_err(answer)
+        EpochKey::new(&self.config.key_prefix, old).replace(&self.link, new).await.map_err(RedisError::from)
     }
 
     /// The ports of one log epoch. `beginning` finds a place in the results log when Redis has no memory of it.
@@ -152,9 +152,9 @@ impl RedisStore {
     /// Whether Redis answers, for readiness.
     ///
     /// # Errors
-    /// [`RedisError::Answer`]; retryable.
+    /// [`RedisError::Unavailable`] (retryable).
     pub async fn ping(&self) -> Result<(), RedisError> {
-        self.link.quick.ping::<Value>(None).await.map(drop).map_err(|error| answer(error.into()))
+        self.link.quick.ping::<Value>(None).await.map(drop).map_err(|error| Failure::from(error).into())
     }
 
     /// Ends every subscription and leaves. Calls after it fail.
@@ -162,8 +162,4 @@ impl RedisStore {
         self.bus.close();
         self.link.close().await;
     }
-}
-
-pub(crate) fn answer(failure: Failure) -> RedisError {
-    RedisError::Answer(failure.to_string())
 }

@@ -140,7 +140,7 @@ pub(crate) fn kafka_failure(error: OpenError) -> Failure {
 
 pub(crate) fn redis_failure(error: RedisError) -> Failure {
     let exit = match &error {
-        RedisError::Unreachable { .. } | RedisError::Answer(_) => Exit::Unavailable,
+        RedisError::Unreachable { .. } | RedisError::Unavailable(_) | RedisError::Answer(_) => Exit::Unavailable,
         RedisError::Address { .. }
         | RedisError::Denied { .. }
         | RedisError::Tls { .. }
@@ -149,7 +149,7 @@ pub(crate) fn redis_failure(error: RedisError) -> Failure {
     };
     let advice = match &error {
         RedisError::Authorities { .. } => " (the setting is NIMBUS_REDIS_CA_FILE)",
-        RedisError::Answer(_) | RedisError::Unfit(_) => "",
+        RedisError::Unavailable(_) | RedisError::Answer(_) | RedisError::Unfit(_) => "",
         _ => " (the setting is NIMBUS_REDIS_ADDRESS)",
     };
     Failure::new(exit, format!("{error}{advice}"))

@@ -97,6 +97,8 @@ struct Looking<'a> {
     /// On the load's clock.
     began: Duration,
     looked: Duration,
+    /// Until here everything is in a sample. From zero: measuring may have begun a moment before the first look.
+    sampled: Duration,
     last: Measured,
     found: Found,
 }
@@ -104,7 +106,7 @@ struct Looking<'a> {
 impl<'a> Looking<'a> {
     fn new(common: &'a Common) -> Self {
         let began = common.base.elapsed();
-        Self { common, began, looked: began, last: Measured::new(), found: Found::new() }
+        Self { common, began, looked: began, sampled: Duration::ZERO, last: Measured::new(), found: Found::new() }
     }
 
     fn look(&mut self) -> LoadProgress {
@@ -113,7 +115,7 @@ impl<'a> Looking<'a> {
         let before = std::mem::replace(&mut self.looked, now);
         common.meter.take(last);
         found.total.add(last);
-        if let Some((from, time)) = common.measured_within(before, now) {
+        if let Some((from, time)) = common.measured_within(std::mem::replace(&mut self.sampled, now), now) {
             found.samples.push(Sample::new(common.base_since_1970 + from, time, last));
         }
         #[allow(clippy::cast_precision_loss)]

@@ -86,8 +86,8 @@ impl Held {
         self.0.get(client).is_some_and(|held| held.claim.session == session)
     }
 
-    /// To be claimed again.
-    pub fn all(&self) -> Vec<HeldClaim> {
-        self.0.values().cloned().collect()
+    /// Those of some clients, to be claimed again or looked at. The others are not copied.
+    pub fn of_those(&self, wanted: impl Fn(&ClientId) -> bool) -> Vec<HeldClaim> {
+        self.0.iter().filter(|(client, _)| wanted(client)).map(|(_, held)| held.clone()).collect()
     }
 }

@@ -139,8 +139,7 @@ impl Inner {
     /// Every client of these partitions that a session of this process holds is claimed for that session again. A session
     /// that lost its client to a newer one is told so. Fails when Redis does; then it is to be done again, which does no harm.
     pub(super) async fn claim_again(&self, is_asked: impl Fn(Partition) -> bool) -> Result<(), Failure> {
-        let mut all = self.held().all();
-        all.retain(|held| is_asked(self.partitions.partition_of(&held.claim.client)));
+        let all = self.held().of_those(|client| is_asked(self.partitions.partition_of(client)));
         self.claim_all_again(all).await
     }
 

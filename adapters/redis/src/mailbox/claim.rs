@@ -345,7 +345,7 @@ impl From<Failure> for Lost {
 impl super::RedisMailbox {
     /// Claims all again; `between` happens once it is known whom.
     pub(crate) async fn claim_again_after(&self, between: impl AsyncFnOnce()) -> Result<(), Failure> {
-        let all = self.0.held().all();
+        let all = self.0.held().of_those(|_| true);
         between().await;
         self.0.claim_all_again(all).await
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use nimbus_core::{Partition, mailbox::HeldClaim, ports::notifier::Notification};
 
 use super::Inner;
@@ -41,21 +42,23 @@ impl Inner {
             return;
         }
         let mut held: HashMap<Partition, Vec<HeldClaim>> = HashMap::new();
-        for claim in self.held().all() {
-            let partition = self.partitions.partition_of(&claim.claim.client);
-            if news.contains_key(&partition) {
-                held.entry(partition).or_default().push(claim);
-            }
+        for claim in self.held().of_those(|client| news.contains_key(&self.partitions.partition_of(client))) {
+            held.entry(self.partitions.partition_of(&claim.claim.client)).or_default().push(claim);
         }
-        for (partition, count) in news {
-            match self.tell_of(partition, held.entry(partition).or_default()).await {
-                Ok(true) => self.taken.set(partition, count),
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::debug!(%partition, %error, "who holds the clients of a partition cannot be asked")
+        // All at once: a node that does not answer holds up none of the others.
+        let asking = news.into_iter().map(|(partition, count)| {
+            let held = held.remove(&partition).unwrap_or_default();
+            async move {
+                match self.tell_of(partition, &held).await {
+                    Ok(true) => self.taken.set(partition, count),
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(%partition, %error, "who holds the clients of a partition cannot be asked")
+                    }
                 }
             }
-        }
+        });
+        join_all(asking).await;
     }
 
     /// `false`: what was read may be of another Redis than the claims are in, and says nothing.

@@ -215,7 +215,7 @@ impl SimMailbox {
 
     /// Every client that a session of this process holds is claimed for it again, one after the other.
     async fn claim_again(&self) -> Result<(), MailboxError> {
-        let held = lock(&self.notes).held.all();
+        let held = lock(&self.notes).held.of_those(|_| true);
         for held in held {
             self.ask("again", 0).await?;
             let HeldClaim { claim, token, tenure } = &held;
@@ -247,8 +247,8 @@ impl SimMailbox {
         if lock(&self.notes).taken.get(&partition).copied().unwrap_or(0) == taken {
             return Ok(());
         }
-        let mut held = lock(&self.notes).held.all();
-        held.retain(|held| self.partitions().partition_of(&held.claim.client) == partition);
+        let is_here = |client: &ClientId| self.partitions().partition_of(client) == partition;
+        let held = lock(&self.notes).held.of_those(is_here);
         self.ask("owners", taken).await?;
         let holders = self.with(partition, |shelf| shelf.holders.clone());
         let seen = self.look(partition);

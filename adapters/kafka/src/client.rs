@@ -25,9 +25,8 @@ const FETCH_BYTES: usize = 1 << 20;
 const FETCH_BACKOFF_MS: u64 = 5;
 
 /// How often a member of a group is heard of at least, in milliseconds. It learns with the answer that another one comes or goes, and
-/// until then the partitions that move stand still: a rolling restart waits for this several times (with 250 ms the slowest hundredth of
-/// the events during it took 91 ms, with 100 ms 41 ms). librdkafka's thread wakes up for it
-/// only once a second while nothing else happens; with every commit it does.
+/// until then the partitions that move stand still: a rolling restart waits for this several times (docs/performance.md). librdkafka's
+/// thread wakes up for it only once a second while nothing else happens; with every commit it does.
 const HEARTBEAT_MS: u128 = 100;
 
 /// How long after a failed question its reason may come: the connection's failure is told by another thread.

@@ -49,8 +49,7 @@ const CROWD: Shape = Shape { streams: 16, window: 64 };
 /// For throughput with more outstanding than anything keeps in its caches.
 const MANY: Shape = Shape { streams: 64, window: 256 };
 /// One stream that is busy, and many that are less so.
-const BETWEEN: [Shape; 2] = [Shape { streams: 1, window: 64 }, Shape { streams: 64, window: 16 }];
-const SHAPES: [Shape; 5] = [ALONE, BETWEEN[0], CROWD, BETWEEN[1], MANY];
+const SHAPES: [Shape; 5] = [ALONE, Shape { streams: 1, window: 64 }, CROWD, Shape { streams: 64, window: 16 }, MANY];
 const PROTOCOLS: [Protocol; 2] = [Protocol::V1, Protocol::Original];
 
 /// What every server goes through.

@@ -1,16 +1,10 @@
 //! Numbers of a load as people read them.
 
+use indicatif::HumanCount;
+
 /// A whole number with its thousands apart.
 pub(super) fn count(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(value.round_ties_even() as u64).to_string()
 }
 
 /// A time with three digits, in the unit that fits.

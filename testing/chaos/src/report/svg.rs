@@ -357,15 +357,7 @@ fn named_ms(value: f64) -> String {
 }
 
 fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    indicatif::HumanCount(value.round_ties_even() as u64).to_string()
 }
 
 fn clock(seconds: f64) -> String {

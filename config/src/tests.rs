@@ -35,7 +35,7 @@ fn an_empty_environment_gives_the_defaults() {
     assert_eq!(loaded.config.shutdown.drain_window, Duration::from_secs(5));
     assert_eq!(loaded.config.session.queue_bytes, 1024 * 1024);
     assert_eq!(loaded.config.session.rate_limit, None);
-    assert_eq!(loaded.config.session.fair_rate, NonZeroU32::new(5_000));
+    assert_eq!(loaded.config.session.fair_rate, NonZeroU32::new(2_000));
     assert!(loaded.effective.iter().all(|entry| entry.source == Source::Default));
 }
 

@@ -28,7 +28,7 @@ pub(crate) const STREAMS_PER_CONNECTION: Setting = Setting::new("NIMBUS_SESSION_
 /// Off: what a device may send is the application's to say.
 pub(crate) const RATE_LIMIT: Setting = Setting::new("NIMBUS_SESSION_RATE_LIMIT", "off").example("100");
 /// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it.
-pub(crate) const FAIR_RATE: Setting = Setting::new("NIMBUS_SESSION_FAIR_RATE", "5000");
+pub(crate) const FAIR_RATE: Setting = Setting::new("NIMBUS_SESSION_FAIR_RATE", "2000");
 raw_section!(RawSession, "NIMBUS_SESSION_", {
     handshake_timeout: HANDSHAKE_TIMEOUT,
     ping_interval: PING_INTERVAL,

@@ -97,6 +97,9 @@ bench: libraries ## Measures Nimbus against its baselines, in one run: embedded,
 	$(CARGO) build --release --package nimbus --package nimbus-benches
 	@$(or $(CARGO_TARGET_DIR),target)/release/nimbus-bench run
 
+bench-hot: libraries ## Measures the pieces that every event goes through, one by one
+	$(CARGO) bench --package nimbus-benches --bench hot
+
 build: libraries ## Builds the release binary: target/release/nimbus
 	$(CARGO) build --release --package nimbus
 
@@ -134,4 +137,4 @@ $(VENV)/.installed:
 		touch $@; \
 	fi
 
-.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate chaos scenarios lint fmt fmt-check bench build doc clean tools python
+.PHONY: help libraries demo run run-distributed kill-one services services-stop test crash-loop model simulate chaos scenarios lint fmt fmt-check bench bench-hot build doc clean tools python

@@ -26,9 +26,9 @@ enum Command {
     Run(bench::Plan),
     /// Serves the baseline: raw tonic and one fdatasync per batch.
     Baseline {
-        /// Where its file goes.
+        /// Where its file goes. Without: none is written, and what answers is tonic alone.
         #[arg(long)]
-        directory: PathBuf,
+        directory: Option<PathBuf>,
     },
     /// Serves the baseline over Kafka and Redis: the same parts, and no guarantee.
     Glue {
@@ -66,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(plan) => bench::run(&plan).await,
         Command::Baseline { directory } => {
-            baseline::serve(&directory, |address| say(&format!("baseline {}{address}", bench::LISTENING))).await
+            baseline::serve(directory.as_deref(), |address| say(&format!("baseline {}{address}", bench::LISTENING))).await
         }
         Command::Glue { parts, json } => {
             let ready = |address: SocketAddr| {

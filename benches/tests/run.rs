@@ -107,8 +107,14 @@ fn both_parts_are_measured_and_reported() {
     let measured = json["measured"].as_array().unwrap();
     // A short load on a busy machine may measure nothing, but it is always answered.
     assert!(measured.iter().all(|one| one["report"]["answered"].as_u64().unwrap() > 0), "{json}");
-    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), (40, 40), "{json}");
-    let costs = json["distributed"]["measured"].as_array().unwrap();
+    // Five servers under ten loads each, and two figures of each load for three pairs of them.
+    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), (50, 60), "{json}");
+    let of_roles = |one: &Value| one["cpu"].as_array().unwrap().len();
+    assert!(measured.iter().all(|one| of_roles(one) > 0), "{json}");
+    // Half of the capacity and ten times the clients, of four servers; and three payloads, of the embedded two.
+    assert_eq!(json["measured_beyond"].as_array().unwrap().len(), 14, "{json}");
+    assert!(json["distributed"]["measured"]["kafka"][0]["bytes"].as_u64().unwrap() > 0, "{json}");
+    let costs = json["distributed"]["measured"]["redis"].as_array().unwrap();
     assert_eq!(costs.len(), 2);
     for cost in costs {
         let load = measured.iter().find(|one| {

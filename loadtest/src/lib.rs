@@ -31,7 +31,7 @@ mod tests;
 
 pub use self::{
     config::{Limit, LoadConfig, OPEN_WINDOW, Protocol},
-    cost::{Cost, Machine, ServerCost},
+    cost::{Cost, Machine, ServerCost, cpu_seconds, resident_kib},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport, OpenLoop},
     result::{Compared, Latencies, LoadResult, SCHEMA, Sample, Unit, compare, merge, page},

@@ -47,12 +47,13 @@ impl Gateway for Service {
                 let mut batch = Vec::new();
                 open = gather(&mut frames, &mut batch).await;
                 batch.retain(|frame| matches!(frame.kind, Some(Up::Event(_))));
+                let payloads = batch.iter().map(payload_bytes).collect();
                 if batch.is_empty() {
                     continue;
                 }
                 let (chunks, position, outbox_id) = (chunks.clone(), Arc::clone(&position), hello.outbox_id.clone());
                 let written = Batch {
-                    records: batch.len(),
+                    payloads,
                     // A client that has left gets nothing.
                     written: Box::new(move || drop(chunks.send(answer(batch, &position, &outbox_id)))),
                 };
@@ -72,6 +73,13 @@ impl Gateway for Service {
 
     async fn push(&self, _: Request<v1::PushRequest>) -> Result<Response<v1::PushResponse>, Status> {
         Err(Status::unimplemented("push"))
+    }
+}
+
+fn payload_bytes(frame: &ClientFrame) -> usize {
+    match &frame.kind {
+        Some(Up::Event(event)) => event.payload.len(),
+        _ => 0,
     }
 }
 

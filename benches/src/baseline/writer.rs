@@ -1,4 +1,4 @@
-//! One thread, one file: gather what all streams have, append, sync, answer.
+//! One thread, one file: gather what all streams have, append, sync, answer. Or no file, and an answer at once.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,26 +8,29 @@ use std::{
     thread,
 };
 
-/// What a record takes, about that of an event with its envelope in a real log.
+/// What a record takes, about that of an event with its envelope in a real log; a longer payload comes on top.
 const RECORD_BYTES: usize = 64;
+/// So much of a payload has room in these.
+const WITHIN: usize = 16;
 
 /// What a stream wants written.
 pub(crate) struct Batch {
-    /// One record per event.
-    pub(crate) records: usize,
-    /// Called on the writer's thread once they are on disk.
+    /// How long the payload of each of its events is: one record is written per event.
+    pub(crate) payloads: Vec<usize>,
+    /// Called on the writer's thread once they are on disk; without one, at once.
     pub(crate) written: Box<dyn FnOnce() + Send>,
 }
 
 /// Hands batches to the thread. The thread ends with the last handle.
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
-    batches: Sender<Batch>,
+    /// Nothing: nothing is written.
+    batches: Option<Sender<Batch>>,
 }
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("records", &self.records).finish_non_exhaustive()
+        f.debug_struct("Batch").field("records", &self.payloads.len()).finish_non_exhaustive()
     }
 }
 
@@ -42,12 +45,23 @@ impl Writer {
                 std::process::exit(74);
             }
         })?;
-        Ok(Self { batches: batches_tx })
+        Ok(Self { batches: Some(batches_tx) })
+    }
+
+    /// One that writes nothing: what is left is tonic.
+    pub(crate) const fn none() -> Self {
+        Self { batches: None }
     }
 
     /// Queues a batch. `false` when the thread is gone.
     pub(crate) fn write(&self, batch: Batch) -> bool {
-        self.batches.send(batch).is_ok()
+        match &self.batches {
+            Some(batches) => batches.send(batch).is_ok(),
+            None => {
+                (batch.written)();
+                true
+            }
+        }
     }
 }
 
@@ -59,11 +73,10 @@ fn write(mut file: File, batches: &Receiver<Batch>) -> io::Result<()> {
         group.push(first);
         group.extend(batches.try_iter());
         buffer.clear();
-        for _ in 0..group.iter().map(|batch| batch.records).sum() {
+        for payload in group.iter().flat_map(|batch| &batch.payloads) {
             number += 1;
-            let mut record = [0x5a; RECORD_BYTES];
-            record[..8].copy_from_slice(&number.to_le_bytes());
-            buffer.extend_from_slice(&record);
+            buffer.extend_from_slice(&number.to_le_bytes());
+            buffer.resize(buffer.len() + RECORD_BYTES - size_of_val(&number) + payload.saturating_sub(WITHIN), 0x5a);
         }
         file.write_all(&buffer)?;
         file.sync_data()?;

@@ -6,12 +6,13 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use nimbus_loadtest::{Limit, LoadConfig};
-use serde::Deserialize;
+use nimbus_loadtest::{Limit, LoadConfig, Protocol};
+use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
 use super::{
-    CROWD, PROTOCOLS, Plan,
+    CROWD, PROTOCOLS, Plan, beyond,
+    kafka::{self, KafkaBytes},
     kind::{Kind, Setting},
     loads, measure,
     process::Process,
@@ -27,23 +28,33 @@ const FIRST_EVENTS: u64 = 256;
 /// How long the first of them may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(60);
 
+/// What Kafka and Redis have spent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Costs {
+    pub(super) redis: Vec<RedisCost>,
+    pub(super) kafka: Vec<KafkaBytes>,
+}
+
 /// Measures both in every round.
 pub(super) async fn measure_rounds(
     plan: &Plan,
     directory: &Path,
     measured: &mut Vec<Measured>,
-) -> anyhow::Result<Vec<RedisCost>> {
+    beyond: &mut Vec<beyond::Measured>,
+) -> anyhow::Result<Costs> {
     let services = Services::start(plan.directory.as_deref()).await?;
     warm_up(&services, plan, directory).await?;
-    let mut costs = Vec::new();
+    let mut costs = Costs::default();
     for round in 0..plan.rounds {
         for kind in Setting::Distributed.order(round) {
             let names = Names::new();
-            let server = match kind {
+            let mut server = match kind {
                 Kind::Glue => start_glue(&services, &names, directory).await?,
                 _ => start_nimbus(&services, &names, &plan.nimbus, directory).await?,
             };
+            server.uses = services.processes()?;
             answer_all(&server, Limit::Events(FIRST_EVENTS)).await?;
+            let mut capacity = 0.0;
             for (protocol, shape) in loads() {
                 let router = server.router_admin.filter(|_| shape == CROWD);
                 let before = match router {
@@ -59,9 +70,17 @@ pub(super) async fn measure_rounds(
                         cost.us_per_result(),
                         cost.results_per_batch()
                     );
-                    costs.push(cost);
+                    costs.redis.push(cost);
+                }
+                if (protocol, shape) == (Protocol::V1, CROWD) {
+                    capacity = one.report.events_per_second;
                 }
                 measured.push(one);
+            }
+            beyond::measure(plan, (Setting::Distributed, round), &server, capacity, beyond).await?;
+            if kind == Kind::Distributed {
+                let topics = (services.kafka.data(), names.of(""));
+                costs.kafka.push(kafka::measure(plan, round, &server, (&topics.0, &topics.1)).await?);
             }
             stop(&services, &names, server).await?;
         }

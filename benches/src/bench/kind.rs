@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) enum Kind {
     /// One fdatasync per batch.
     Baseline,
+    /// Raw tonic, and nothing behind it.
+    Echo,
     /// Nimbus on its embedded log.
     Nimbus,
     /// Kafka and Redis, joined without a guarantee.
@@ -24,6 +26,8 @@ pub(super) enum Kind {
 pub(super) enum Setting {
     Embedded,
     Distributed,
+    /// Embedded Nimbus, and a server that keeps nothing.
+    Echo,
 }
 
 impl Setting {
@@ -31,12 +35,13 @@ impl Setting {
         match self {
             Self::Embedded => Kind::Baseline,
             Self::Distributed => Kind::Glue,
+            Self::Echo => Kind::Echo,
         }
     }
 
     pub(super) const fn nimbus(self) -> Kind {
         match self {
-            Self::Embedded => Kind::Nimbus,
+            Self::Embedded | Self::Echo => Kind::Nimbus,
             Self::Distributed => Kind::Distributed,
         }
     }
@@ -51,6 +56,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Baseline => "baseline",
+            Self::Echo => "raw echo",
             Self::Nimbus => "Nimbus",
             Self::Glue => "glue",
             Self::Distributed => "Nimbus, distributed",

@@ -4,7 +4,10 @@
 //! Each round starts both servers afresh, one at a time, and swaps their order; each ratio is made of two measurements of
 //! the same round. A load with anything lost, repeated, reordered or wrong ends the benchmark.
 
+mod beyond;
+mod cpu;
 mod distributed;
+mod kafka;
 mod kind;
 mod memory;
 mod metrics;
@@ -72,9 +75,12 @@ pub(crate) struct Plan {
     /// Seconds of warm-up before each measurement.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
-    /// How many idle streams are opened for the memory of one. 0 leaves that out.
-    #[arg(long, default_value_t = 2000)]
+    /// How many idle streams are opened for the memory of one and the CPU time of all. 0 leaves that out.
+    #[arg(long, default_value_t = 10_000)]
     idle: usize,
+    /// Seconds for which they are looked at. Less than the 25 between two pings says little.
+    #[arg(long, default_value_t = 30.0)]
+    idle_seconds: f64,
     /// Ends with an error when there is no Kafka or Redis to start. Default: they are started if they can be, and the
     /// distributed part is left out aloud if they cannot.
     #[arg(long, conflicts_with = "embedded_only")]
@@ -106,12 +112,12 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     }
     let directory = plan.directory.clone().unwrap_or_else(std::env::temp_dir);
     let sync = fdatasync_micros(&directory)?;
-    let mut measured = Vec::new();
-    measure_embedded(plan, &directory, &mut measured).await?;
+    let (mut measured, mut beyond) = (Vec::new(), Vec::new());
+    measure_embedded(plan, &directory, &mut measured, &mut beyond).await?;
     let idle = measure_idle(plan, &directory).await?;
     let mut failure = None;
     let distributed = match wanted {
-        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured).await {
+        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured, &mut beyond).await {
             Ok(costs) => Distributed::Measured(costs),
             // What was measured before it is told first.
             Err(error) => Distributed::NotMeasured(format!("{:#}", failure.insert(error))),
@@ -119,7 +125,7 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
         Wanted::No => Distributed::NotWanted,
         Wanted::Missing(why) => Distributed::NotMeasured(why),
     };
-    let report = Report::new(plan.seconds, sync, measured, idle, distributed);
+    let report = Report::new(plan.seconds, sync, measured, beyond, idle, distributed);
     println!("{report}");
     std::fs::create_dir_all(&plan.results)?;
     for (name, text) in [("latest.json", serde_json::to_string_pretty(&report)?), ("latest.md", report.to_string())] {
@@ -134,12 +140,25 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn measure_embedded(plan: &Plan, directory: &Path, measured: &mut Vec<Measured>) -> anyhow::Result<()> {
+async fn measure_embedded(
+    plan: &Plan,
+    directory: &Path,
+    measured: &mut Vec<Measured>,
+    beyond: &mut Vec<beyond::Measured>,
+) -> anyhow::Result<()> {
     for round in 0..plan.rounds {
-        for kind in Setting::Embedded.order(round) {
+        for kind in Setting::Embedded.order(round).into_iter().chain([Kind::Echo]) {
             let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
+            let mut capacity = 0.0;
             for (protocol, shape) in loads() {
-                measured.push(measure(plan, round, &server, protocol, shape).await?);
+                let one = measure(plan, round, &server, protocol, shape).await?;
+                if (protocol, shape) == (Protocol::V1, CROWD) {
+                    capacity = one.report.events_per_second;
+                }
+                measured.push(one);
+            }
+            if kind != Kind::Echo {
+                beyond::measure(plan, (Setting::Embedded, round), &server, capacity, beyond).await?;
             }
             server.stop().await?;
         }
@@ -153,7 +172,10 @@ async fn measure_idle(plan: &Plan, directory: &Path) -> anyhow::Result<Vec<IdleS
         for kind in [Kind::Baseline, Kind::Nimbus] {
             for protocol in PROTOCOLS {
                 let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
-                let stream = memory::per_idle_stream(&server, protocol, plan.idle).await?;
+                // What a limit spends on doing nothing is nobody's question.
+                let looking = if kind == Kind::Nimbus { plan.idle_seconds } else { 0.0 };
+                let looking = Duration::from_secs_f64(looking);
+                let stream = memory::per_idle_stream(&server, protocol, plan.idle, looking).await?;
                 eprintln!("idle: {kind}, {protocol:?}: {:.1} KiB a stream", stream.kib_per_stream);
                 idle.push(stream);
                 server.stop().await?;
@@ -171,14 +193,10 @@ async fn measure(
     protocol: Protocol,
     shape: Shape,
 ) -> anyhow::Result<Measured> {
+    let roles = server.roles()?;
     let config = LoadConfig {
-        streams: shape.streams,
-        connections: shape.streams,
-        window: shape.window,
-        limit: Limit::Duration(Duration::from_secs_f64(plan.seconds)),
-        warmup: Duration::from_secs_f64(plan.warmup),
-        client_id_prefix: "bench".to_owned(),
-        ..LoadConfig::new(server.address(), protocol)
+        server_pids: roles.iter().map(|(_, pid)| *pid).collect(),
+        ..load(plan, server, protocol, shape)
     };
     let report = nimbus_loadtest::run(&config, |_| {}).await?;
     anyhow::ensure!(report.is_clean(), "a load was not clean: {report}");
@@ -192,7 +210,21 @@ async fn measure(
         report.events_per_second,
         report.latency.p50_us
     );
-    Ok(Measured { round, kind: server.kind, report })
+    let cpu = cpu::by_role(&roles, &report);
+    Ok(Measured { round, kind: server.kind, cpu, report })
+}
+
+/// What is the same in all loads.
+fn load(plan: &Plan, server: &Server, protocol: Protocol, shape: Shape) -> LoadConfig {
+    LoadConfig {
+        streams: shape.streams,
+        connections: shape.streams,
+        window: shape.window,
+        limit: Limit::Duration(Duration::from_secs_f64(plan.seconds)),
+        warmup: Duration::from_secs_f64(plan.warmup),
+        client_id_prefix: "bench".to_owned(),
+        ..LoadConfig::new(server.address(), protocol)
+    }
 }
 
 /// What one small durable write costs on this disk, in microseconds: the floor under every latency here.

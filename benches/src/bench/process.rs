@@ -15,7 +15,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running process. Killed when dropped.
 #[derive(Debug)]
 pub(super) struct Process {
-    name: String,
+    pub(super) name: String,
     child: Child,
 }
 
@@ -45,13 +45,18 @@ impl Process {
         Ok((Self { name, child }, said))
     }
 
+    pub(super) fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
+    }
+
     /// Its resident memory, in KiB.
-    pub(super) fn resident_kib(&self) -> anyhow::Result<u64> {
-        let pid = self.child.id().context("the process has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("no VmRSS")?;
-        let number = line.split_whitespace().nth(1).context("VmRSS has no number")?;
-        Ok(number.parse()?)
+    pub(super) fn resident_kib(&self) -> anyhow::Result<f64> {
+        nimbus_loadtest::resident_kib(self.pid()?).with_context(|| format!("no memory of {} is told", self.name))
+    }
+
+    /// CPU time that it has used, in seconds.
+    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        nimbus_loadtest::cpu_seconds(self.pid()?).with_context(|| format!("no CPU time of {} is told", self.name))
     }
 
     /// Ends it. It must not have ended before.

@@ -12,6 +12,8 @@ use super::{LISTENING, kind::Kind, process::Process};
 pub(super) struct Server {
     pub(super) kind: Kind,
     processes: Vec<Process>,
+    /// What it uses that runs without it: names and process ids.
+    pub(super) uses: Vec<(&'static str, u32)>,
     /// Of gRPC, host:port.
     address: String,
     /// Where the process that routes tells its metrics.
@@ -21,20 +23,26 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(kind: Kind, processes: Vec<Process>, address: String, files: TempDir) -> Self {
-        Self { kind, processes, address, router_admin: None, _files: files }
+        Self { kind, processes, uses: Vec::new(), address, router_admin: None, _files: files }
     }
 
     /// One that needs nothing but a directory.
     pub(super) async fn start_embedded(kind: Kind, nimbus: &Path, directory: &Path) -> anyhow::Result<Self> {
         let files = files_in(directory)?;
-        let command = if kind == Kind::Baseline {
-            let mut command = Command::new(std::env::current_exe()?);
-            command.arg("baseline").arg("--directory").arg(files.path());
-            command
-        } else {
-            let mut command = nimbus_command(nimbus, "standalone", files.path())?;
-            command.env("NIMBUS_ADMIN_ADDR", "off").env("NIMBUS_DATA_DIR", files.path().join("data"));
-            command
+        let command = match kind {
+            Kind::Baseline | Kind::Echo => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("baseline");
+                if kind == Kind::Baseline {
+                    command.arg("--directory").arg(files.path());
+                }
+                command
+            }
+            _ => {
+                let mut command = nimbus_command(nimbus, "standalone", files.path())?;
+                command.env("NIMBUS_ADMIN_ADDR", "off").env("NIMBUS_DATA_DIR", files.path().join("data"));
+                command
+            }
         };
         let (process, address) = Process::start(kind.to_string(), command, address_in).await?;
         Ok(Self::new(kind, vec![process], address, files))
@@ -45,8 +53,19 @@ impl Server {
     }
 
     /// Resident memory of its processes, in KiB.
-    pub(super) fn resident_kib(&self) -> anyhow::Result<u64> {
+    pub(super) fn resident_kib(&self) -> anyhow::Result<f64> {
         self.processes.iter().map(Process::resident_kib).sum()
+    }
+
+    /// CPU time that its processes have used, in seconds.
+    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.processes.iter().map(Process::cpu_seconds).sum()
+    }
+
+    /// Names and process ids of everything that works for it.
+    pub(super) fn roles(&self) -> anyhow::Result<Vec<(String, u32)>> {
+        let own = self.processes.iter().map(|process| Ok((process.name.clone(), process.pid()?)));
+        own.chain(self.uses.iter().map(|(name, pid)| Ok(((*name).to_owned(), *pid)))).collect()
     }
 
     /// Ends it. None of its processes may have ended before.

@@ -47,6 +47,13 @@ pub(super) struct Services {
 }
 
 impl Services {
+    /// Names and process ids.
+    pub(super) fn processes(&self) -> anyhow::Result<Vec<(&'static str, u32)>> {
+        let kafka = self.kafka.pid().context("Kafka has ended")?;
+        let redis = self.redis.pid().context("Redis has ended")?;
+        Ok(vec![("Kafka", kafka), ("Redis", redis)])
+    }
+
     /// Starts both. Blocks for some seconds. Their files are in `directory`, or where the system keeps temporary ones.
     pub(super) async fn start(directory: Option<&Path>) -> anyhow::Result<Self> {
         let files = directory.map(files_in).transpose()?;

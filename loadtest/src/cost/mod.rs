@@ -10,6 +10,7 @@ use std::{collections::BTreeSet, fmt, thread, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use self::proc::MachineTime;
+pub use self::proc::{cpu_seconds, resident_kib};
 use crate::LoadError;
 
 /// From here on a machine or a process counts as having no CPU left. Beyond it, queues for the CPU are what is measured.

@@ -5,13 +5,14 @@ use std::fs;
 /// Ticks a second in `/proc`: Linux shows user space 100 on every architecture that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// User and system time that a process has used, its ended threads included, in seconds.
-pub(super) fn cpu_seconds(pid: u32) -> Option<f64> {
+/// User and system time that a process has used, its ended threads included, in seconds. Nothing: there is no such process, or no
+/// `/proc`.
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
     cpu_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Resident memory of a process, in KiB.
-pub(super) fn resident_kib(pid: u32) -> Option<f64> {
+/// Resident memory of a process, in KiB. Nothing: as above.
+pub fn resident_kib(pid: u32) -> Option<f64> {
     resident_of(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
 }
 

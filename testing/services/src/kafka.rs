@@ -148,6 +148,11 @@ impl Kafka {
         self.process.as_ref().map(Process::pid)
     }
 
+    /// Where the broker keeps its topics, a directory for each partition.
+    pub fn data(&self) -> PathBuf {
+        settings::data(self.home.path())
+    }
+
     /// What the broker writes.
     pub fn log(&self) -> PathBuf {
         log(&self.home)

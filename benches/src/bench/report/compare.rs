@@ -20,6 +20,16 @@ pub(super) enum Target {
     RatioAtMost(f64),
 }
 
+impl Target {
+    /// Without a measurement a ratio is no number, and no number meets nothing.
+    pub(super) fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Self::RatioAtLeast(least) => ratio >= least,
+            Self::RatioAtMost(most) => ratio <= most,
+        }
+    }
+}
+
 /// Both at one thing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Comparison {
@@ -60,21 +70,9 @@ pub(super) fn compare(
             .collect()
     };
     let (baseline, nimbus) = (of(setting.limit()), of(setting.nimbus()));
-    let ratios: Vec<f64> = nimbus
-        .iter()
-        .filter_map(|(round, ours)| {
-            let theirs = baseline.iter().find(|(other, _)| other == round)?.1;
-            Some(ours / theirs)
-        })
-        .collect();
-    let values = |pairs: &[(usize, f64)]| Spread::of(&pairs.iter().map(|(_, value)| *value).collect::<Vec<_>>());
-    let (baseline, nimbus, ratio) = (values(&baseline), values(&nimbus), Spread::of(&ratios));
-    // Without a measurement the median is no number, and no number meets nothing.
-    let met = match target {
-        None => true,
-        Some(Target::RatioAtLeast(least)) => ratio.median >= least,
-        Some(Target::RatioAtMost(most)) => ratio.median <= most,
-    };
+    let ratio = Spread::of(&ratios(&nimbus, &baseline));
+    let (baseline, nimbus) = (spread(&baseline), spread(&nimbus));
+    let met = target.is_none_or(|target| target.is_met(ratio.median));
     Comparison {
         setting,
         protocol,
@@ -87,4 +85,18 @@ pub(super) fn compare(
         target,
         met,
     }
+}
+
+/// Of values by their round: each of ours divided by theirs of the same round, where there is one.
+pub(super) fn ratios(ours: &[(usize, f64)], theirs: &[(usize, f64)]) -> Vec<f64> {
+    let of = |(round, ours): &(usize, f64)| {
+        let (_, theirs) = theirs.iter().find(|(other, _)| other == round)?;
+        Some(ours / theirs)
+    };
+    ours.iter().filter_map(of).collect()
+}
+
+/// Over all rounds.
+pub(super) fn spread(by_round: &[(usize, f64)]) -> Spread {
+    Spread::of(&by_round.iter().map(|(_, value)| *value).collect::<Vec<_>>())
 }

@@ -1,6 +1,9 @@
 //! What came out: ratios of the same round, their median and their spread.
 
+mod beyond;
 mod compare;
+mod cpu;
+mod kafka;
 mod redis;
 mod text;
 
@@ -11,14 +14,19 @@ use nimbus_loadtest::LoadReport;
 use serde::{Deserialize, Serialize};
 
 use self::{
+    beyond::BeyondRow,
     compare::{Comparison, Target, compare},
+    cpu::CpuRow,
+    kafka::KafkaRow,
     redis::RedisRow,
 };
 use super::{
     ALONE, CROWD, MANY, PROTOCOLS, SHAPES, Shape,
+    beyond as beyond_loads,
+    cpu::RoleCpu,
+    distributed::Costs,
     kind::{Kind, Setting},
     memory::IdleStream,
-    redis::RedisCost,
 };
 
 /// Throughput of the crowds on the embedded log, as a part of the baseline's.
@@ -31,12 +39,16 @@ const EMBEDDED_LATENCY: Target = Target::RatioAtMost(1.30);
 const DISTRIBUTED_LATENCY: Target = Target::RatioAtMost(1.25);
 /// Memory of an idle stream, in KiB.
 const IDLE_AT_MOST_KIB: f64 = 25.0;
+/// How much of a core the idle streams of one run may keep busy.
+const IDLE_AT_MOST_CORES: f64 = 0.01;
 
 /// One measurement.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Measured {
     pub(super) round: usize,
     pub(super) kind: Kind,
+    /// Of each of its processes, and of what they use.
+    pub(super) cpu: Vec<RoleCpu>,
     pub(super) report: LoadReport,
 }
 
@@ -44,7 +56,7 @@ pub(super) struct Measured {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Distributed {
-    Measured(Vec<RedisCost>),
+    Measured(Costs),
     /// Left out, as asked for.
     NotWanted,
     /// Left out or failed, for this reason.
@@ -70,8 +82,12 @@ pub(super) struct Report {
     idle_target_kib: f64,
     distributed: Distributed,
     redis: Vec<RedisRow>,
+    kafka: Vec<KafkaRow>,
+    beyond: Vec<BeyondRow>,
+    cpu: Vec<CpuRow>,
     /// Everything that was measured.
     measured: Vec<Measured>,
+    measured_beyond: Vec<beyond_loads::Measured>,
 }
 
 pub(super) fn median(values: &[f64]) -> f64 {
@@ -100,15 +116,20 @@ impl Report {
         seconds: f64,
         fdatasync: f64,
         measured: Vec<Measured>,
+        measured_beyond: Vec<beyond_loads::Measured>,
         idle: Vec<IdleStream>,
         distributed: Distributed,
     ) -> Self {
         let mut comparisons = compare_all(&measured, Setting::Embedded);
-        let mut redis = Vec::new();
+        let mut beyond = beyond::rows(&measured_beyond, Setting::Embedded);
+        let (mut redis, mut kafka) = (Vec::new(), Vec::new());
         if let Distributed::Measured(costs) = &distributed {
             comparisons.extend(compare_all(&measured, Setting::Distributed));
-            redis.extend(PROTOCOLS.map(|protocol| RedisRow::of(costs, protocol)));
+            redis.extend(PROTOCOLS.map(|protocol| RedisRow::of(&costs.redis, protocol)));
+            kafka.push(KafkaRow::of(&costs.kafka));
+            beyond.extend(beyond::rows(&measured_beyond, Setting::Distributed));
         }
+        comparisons.extend(compare_all(&measured, Setting::Echo));
         Self {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             seconds_per_measurement: seconds,
@@ -118,7 +139,11 @@ impl Report {
             idle_target_kib: IDLE_AT_MOST_KIB,
             distributed,
             redis,
+            kafka,
+            beyond,
+            cpu: cpu::rows(&measured),
             measured,
+            measured_beyond,
         }
     }
 
@@ -126,16 +151,24 @@ impl Report {
     pub(super) fn meets_every_target(&self) -> bool {
         let mut idle = self.idle.iter().filter(|idle| idle.kind == Kind::Nimbus);
         self.comparisons.iter().all(|comparison| comparison.met)
-            && idle.all(|idle| idle.kib_per_stream <= IDLE_AT_MOST_KIB)
+            && self.beyond.iter().all(|row| row.met)
+            && idle.all(|idle| idle.kib_per_stream <= IDLE_AT_MOST_KIB && cores_met(idle))
+            && self.kafka.iter().all(|row| row.met)
             && self.redis.iter().all(|row| row.verdict.is_fine())
             && !matches!(self.distributed, Distributed::NotMeasured(_))
     }
 }
 
+/// What was not looked at is not judged.
+fn cores_met(idle: &IdleStream) -> bool {
+    idle.cores.is_none_or(|cores| cores <= IDLE_AT_MOST_CORES)
+}
+
 fn compare_all(measured: &[Measured], setting: Setting) -> Vec<Comparison> {
     let (throughput, latency) = match setting {
-        Setting::Embedded => (EMBEDDED_THROUGHPUT, EMBEDDED_LATENCY),
-        Setting::Distributed => (DISTRIBUTED_THROUGHPUT, DISTRIBUTED_LATENCY),
+        Setting::Embedded => (Some(EMBEDDED_THROUGHPUT), Some(EMBEDDED_LATENCY)),
+        Setting::Distributed => (Some(DISTRIBUTED_THROUGHPUT), Some(DISTRIBUTED_LATENCY)),
+        Setting::Echo => (None, None),
     };
     let of_shape = |protocol, shape: Shape| {
         let what = (setting, protocol, shape);
@@ -145,9 +178,9 @@ fn compare_all(measured: &[Measured], setting: Setting) -> Vec<Comparison> {
                 what,
                 "throughput",
                 |report| report.events_per_second,
-                [CROWD, MANY].contains(&shape).then_some(throughput),
+                throughput.filter(|_| [CROWD, MANY].contains(&shape)),
             ),
-            compare(measured, what, "p50", |report| report.latency.p50_us, (shape == ALONE).then_some(latency)),
+            compare(measured, what, "p50", |report| report.latency.p50_us, latency.filter(|_| shape == ALONE)),
         ]
     };
     PROTOCOLS

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use super::{
-    super::kind::{Kind, Setting},
-    Distributed, IDLE_AT_MOST_KIB, Report, Spread,
+    super::{
+        kind::{Kind, Setting},
+        memory::IdleStream,
+    },
+    Distributed, IDLE_AT_MOST_CORES, IDLE_AT_MOST_KIB, Report, Spread, cores_met,
     compare::{Comparison, Target},
     redis::{AT_MOST_US, IN_BATCHES_OF, Verdict},
 };
@@ -18,6 +21,9 @@ impl fmt::Display for Report {
         )?;
         writeln!(f, "Median (min to max) over the rounds; ratios are of the same round.\n")?;
         self.comparisons_of(Setting::Embedded, f)?;
+        self.beyond(Setting::Embedded, f)?;
+        writeln!(f, "\nBeside a server that keeps nothing and only answers:\n")?;
+        self.comparisons_of(Setting::Echo, f)?;
         self.idle(f)?;
         match &self.distributed {
             Distributed::NotWanted => Ok(()),
@@ -25,9 +31,12 @@ impl fmt::Display for Report {
             Distributed::Measured(_) => {
                 writeln!(f, "\nOne Kafka and one Redis run on the same cores.\n")?;
                 self.comparisons_of(Setting::Distributed, f)?;
-                self.redis(f)
+                self.beyond(Setting::Distributed, f)?;
+                self.redis(f)?;
+                self.kafka(f)
             }
-        }
+        }?;
+        self.cpu(f)
     }
 }
 
@@ -43,9 +52,9 @@ impl Report {
         if !self.idle.is_empty() {
             writeln!(
                 f,
-                "\n| server | protocol | idle streams, each on its own connection | KiB a stream | target | |"
+                "\n| server | protocol | idle streams, each on its own connection | KiB a stream | target | | of a core, all together | target | |"
             )?;
-            writeln!(f, "|---|---|---|---|---|---|")?;
+            writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         }
         for idle in &self.idle {
             let (target, verdict) = if idle.kind == Kind::Nimbus {
@@ -56,9 +65,57 @@ impl Report {
             };
             writeln!(
                 f,
-                "| {} | {:?} | {} | {:.1} | {target} | {verdict} |",
-                idle.kind, idle.protocol, idle.streams, idle.kib_per_stream
+                "| {} | {:?} | {} | {:.1} | {target} | {verdict} | {} |",
+                idle.kind,
+                idle.protocol,
+                idle.streams,
+                idle.kib_per_stream,
+                cores(idle)
             )?;
+        }
+        Ok(())
+    }
+
+    fn beyond(&self, setting: Setting, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (limit, nimbus) = (setting.limit(), setting.nimbus());
+        writeln!(f, "\n| v1, 16 streams | {limit} | {nimbus} | ratio | of | target | |")?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
+        for row in self.beyond.iter().filter(|row| row.setting == setting) {
+            let (target, verdict) = judged(row.target, row.met);
+            let Spread { median, min, max } = row.ratio;
+            let unit = format!(" {}", row.unit);
+            writeln!(
+                f,
+                "| {} | {} | {} | {median:.2} ({min:.2} to {max:.2}) | {} | {target} | {verdict} |",
+                row.load,
+                spread(&row.limit, &unit),
+                spread(&row.nimbus, &unit),
+                row.ratio_of,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn kafka(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n| payload of an event | bytes in Kafka, its result included | target | |")?;
+        writeln!(f, "|---|---|---|---|")?;
+        for row in &self.kafka {
+            let (bytes, verdict) = (spread(&row.bytes_per_event, ""), if row.met { "met" } else { "MISSED" });
+            writeln!(f, "| {} | {bytes} | at most {:.0} | {verdict} |", row.payload_bytes, row.at_most)?;
+        }
+        Ok(())
+    }
+
+    fn cpu(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n| server, v1 | streams x window | CPU time of an event, us, by process |")?;
+        writeln!(f, "|---|---|---|")?;
+        for row in &self.cpu {
+            let roles: Vec<_> = row
+                .roles
+                .iter()
+                .map(|(role, us)| format!("{role} {:.1} ({:.1} to {:.1})", us.median, us.min, us.max))
+                .collect();
+            writeln!(f, "| {} | {} x {} | {} |", row.kind, row.streams, row.window, roles.join(", "))?;
         }
         Ok(())
     }
@@ -87,24 +144,39 @@ impl Report {
 
 fn row(comparison: &Comparison, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let unit = if comparison.what == "p50" { " us" } else { " events/s" };
-    let target = match comparison.target {
-        None => "none".to_owned(),
-        Some(Target::RatioAtLeast(least)) => format!("at least {least:.2}"),
-        Some(Target::RatioAtMost(most)) => format!("at most {most:.2}"),
-    };
-    let verdict = if comparison.met { "met" } else { "MISSED" };
+    let (target, verdict) = judged(comparison.target, comparison.met);
     let Spread { median, min, max } = comparison.ratio;
     writeln!(
         f,
-        "| {:?} | {} x {} | {} | {} | {} | {median:.2} ({min:.2} to {max:.2}) | {target} | {} |",
+        "| {:?} | {} x {} | {} | {} | {} | {median:.2} ({min:.2} to {max:.2}) | {target} | {verdict} |",
         comparison.protocol,
         comparison.streams,
         comparison.window,
         comparison.what,
         spread(&comparison.baseline, unit),
         spread(&comparison.nimbus, unit),
-        if comparison.target.is_some() { verdict } else { "" },
     )
+}
+
+/// A target, and what became of it.
+fn judged(target: Option<Target>, met: bool) -> (String, &'static str) {
+    let said = match target {
+        None => return ("none".to_owned(), ""),
+        Some(Target::RatioAtLeast(least)) => format!("at least {least:.2}"),
+        Some(Target::RatioAtMost(most)) => format!("at most {most:.2}"),
+    };
+    (said, if met { "met" } else { "MISSED" })
+}
+
+/// How much of a core idle streams take, the target, and what became of it.
+fn cores(idle: &IdleStream) -> String {
+    match idle.cores {
+        None => "not looked at | none | ".to_owned(),
+        Some(cores) => {
+            let verdict = if cores_met(idle) { "met" } else { "MISSED" };
+            format!("{cores:.4} | at most {IDLE_AT_MOST_CORES} | {verdict}")
+        }
+    }
 }
 
 fn spread(spread: &Spread, unit: &str) -> String {

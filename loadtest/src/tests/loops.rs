@@ -40,8 +40,9 @@ async fn a_time_limit_ends_the_load() {
     })
     .await;
     let report = load(&server, |config| config.limit = Limit::Duration(Duration::from_millis(100))).await;
-    assert!(report.is_clean(), "{report}");
-    assert!(report.sent > 0 && report.sent == report.answered && report.events_per_second > 0.0);
+    assert!(report.is_clean() && report.sent == report.answered, "{report}");
+    assert!((report.seconds - 0.1).abs() < 1e-9, "{report}");
+    assert!((report.events_per_second * report.seconds - report.measured as f64).abs() < 1e-6, "{report}");
 }
 
 #[tokio::test]
@@ -101,27 +102,36 @@ async fn an_open_loop_counts_the_wait_of_those_behind_a_stall() {
 
 #[tokio::test]
 async fn an_open_loop_counts_what_a_shut_window_never_let_go() {
-    let server = serve(|request, out| {
-        if request.client_sequence <= 10 {
-            out.push(right(&request));
+    let interrupted = CancellationToken::new();
+    let server = serve({
+        let interrupted = interrupted.clone();
+        move |request, out| {
+            match request.client_sequence {
+                ..=10 => out.push(right(&request)),
+                // The last that the window lets go. Those after it had their turns long ago.
+                14 => interrupted.cancel(),
+                _ => {}
+            }
+            Ok(())
         }
-        Ok(())
     })
     .await;
-    let report = load(&server, |config| {
-        config.streams = 1;
-        config.window = 4;
-        config.limit = Limit::Duration(Duration::from_millis(100));
-        config.rate = Some(1000.0);
-        config.drain_timeout = Duration::from_secs(2);
-    })
-    .await;
+    let config = LoadConfig {
+        window: 4,
+        limit: Limit::Duration(Duration::from_secs(3600)),
+        warmup: Duration::ZERO,
+        rate: Some(1e6),
+        drain_timeout: Duration::from_secs(2),
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    let result = run_until(&config, interrupted, |_| {}).await.unwrap();
+    let report = result.report;
     assert_eq!((report.sent, report.answered, report.lost), (14, 10, 4), "{report}");
-    let open_loop = report.open_loop.unwrap();
-    assert_eq!(open_loop.unsent, 86, "{report}");
-    // The first of them had its turn after 14 ms and waited for the rest of the time.
-    assert!(report.latency.max_us >= 86_000.0, "{report}");
-    assert!(report.to_string().contains("never sent 86"), "{report}");
+    let unsent = report.open_loop.unwrap().unsent;
+    assert!(unsent > 0 && report.to_string().contains(&format!("never sent {unsent}")), "{report}");
+    assert_eq!(result.latencies.histogram().unwrap().len(), 10 + unsent, "each counts: {report}");
+    // A turn each microsecond: so long the first of them has waited.
+    assert!(report.latency.max_us >= (unsent - 1) as f64, "{report}");
 }
 
 #[tokio::test]

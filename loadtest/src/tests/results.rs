@@ -8,7 +8,7 @@ use super::{
     load,
     servers::{right, serve},
 };
-use crate::{Cost, Limit, LoadConfig, LoadResult, Protocol, run_until};
+use crate::{Cost, Limit, LoadConfig, Protocol, run_until};
 
 #[tokio::test]
 async fn what_it_costs_is_in_the_report() {
@@ -46,16 +46,13 @@ async fn a_result_has_every_latency_and_every_second() {
         warmup: Duration::ZERO,
         ..LoadConfig::new(server.address.to_string(), Protocol::Original)
     };
-    let mut looks = 0;
-    let result = run_until(&config, CancellationToken::new(), |_| looks += 1).await.unwrap();
-    assert!(result.report.is_clean() && looks >= 1, "{}", result.report);
+    let result = run_until(&config, CancellationToken::new(), |_| {}).await.unwrap();
+    assert!(result.report.is_clean(), "{}", result.report);
     assert_eq!(result.latencies.histogram().unwrap().len(), result.report.measured);
-    assert!((2..=3).contains(&result.samples.len()), "1.5 seconds touch two or three: {:?}", result.samples);
     assert_eq!(result.samples.iter().map(|sample| sample.answered).sum::<u64>(), result.report.measured);
     assert!(result.samples.windows(2).all(|pair| pair[0].unix_second < pair[1].unix_second), "{:?}", result.samples);
     let seconds = result.samples.iter().map(|sample| sample.seconds).sum::<f64>();
     assert!((seconds - 1.5).abs() < 1e-6, "{seconds}");
-    assert_eq!(LoadResult::from_json(&result.to_json()).unwrap().samples, result.samples);
 }
 
 #[test]

@@ -18,7 +18,10 @@ use nimbus_core::{
         mailbox::Claimed,
     },
     registry::Registry,
-    session::{Action, ClientFrame, Dialect, Hello, Input, Limits, NewEvent, Now, Opened, ServerFrame, Session, Start, Unlimited},
+    session::{
+        Action, ClientFrame, Dialect, Hello, Input, Limits, NewEvent, Now, Opened, ServerFrame, Session, Start,
+        Unlimited,
+    },
 };
 use nimbus_envelope::Envelope;
 use tokio::time::Instant;
@@ -144,8 +147,7 @@ fn open(origin: &Arc<Origin>) -> (Session, Now) {
         previous: None,
         applied: Position(0),
     };
-    let opened =
-        Opened { claimed, range: Range { start: Position(0), end: Position(0) }, floor: Position(0) };
+    let opened = Opened { claimed, range: Range { start: Position(0), end: Position(0) }, floor: Position(0) };
     let start = Start {
         dialect: Dialect::V1,
         limits: Limits::default(),
@@ -164,7 +166,13 @@ fn open(origin: &Arc<Origin>) -> (Session, Now) {
 }
 
 /// What the driver makes of so many events that came at once: they are taken, appended, accepted, answered and acknowledged.
-fn pass(session: &mut Session, now: Now, seqs: std::ops::Range<u64>, origin: &Arc<Origin>, actions: &mut Vec<Action>) -> u64 {
+fn pass(
+    session: &mut Session,
+    now: Now,
+    seqs: std::ops::Range<u64>,
+    origin: &Arc<Origin>,
+    actions: &mut Vec<Action>,
+) -> u64 {
     let frame = |seq| {
         ClientFrame::Event(NewEvent {
             seq,

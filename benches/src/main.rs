@@ -66,7 +66,8 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(plan) => bench::run(&plan).await,
         Command::Baseline { directory } => {
-            baseline::serve(directory.as_deref(), |address| say(&format!("baseline {}{address}", bench::LISTENING))).await
+            baseline::serve(directory.as_deref(), |address| say(&format!("baseline {}{address}", bench::LISTENING)))
+                .await
         }
         Command::Glue { parts, json } => {
             let ready = |address: SocketAddr| {

@@ -15,6 +15,8 @@ pub const OPEN_WINDOW: usize = 4096;
 /// An event in a quarter of an hour is no load; more than a hundred million a second no machine makes.
 const MIN_RATE: f64 = 0.001;
 const MAX_RATE: f64 = 1e8;
+/// More than any number of streams could follow.
+const MAX_CHURN: f64 = 10_000.0;
 
 /// Which protocol to speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,6 +37,15 @@ pub enum Limit {
     Duration(Duration),
     /// After so many events of all streams together, those of the warm-up included.
     Events(u64),
+}
+
+/// One kind of events of a mix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weighted {
+    /// The name of the event.
+    pub name: String,
+    /// How many of them there are for so many of the others. At least 1.
+    pub weight: u32,
 }
 
 /// What load to make.
@@ -61,6 +72,25 @@ pub struct LoadConfig {
     pub payload_bytes: usize,
     /// `sq`: answers must be the square; `echo` (v1): the payload itself; anything else: only errors count as wrong.
     pub event_name: String,
+    /// Several kinds of events, in place of `event_name`.
+    #[serde(default)]
+    pub mix: Vec<Weighted>,
+    /// Closed loop: how long a stream pauses between an answer and the event that follows it.
+    #[serde(default)]
+    pub think: Duration,
+    /// v1: how many streams a second close and open anew, one after the other; 0: none.
+    #[serde(default)]
+    pub churn: f64,
+    /// How many of the streams read slowly: one answer, then `slow_pause`. Their answers are checked, their latencies not
+    /// measured, which would be those of the pauses.
+    #[serde(default)]
+    pub slow_readers: usize,
+    /// How long these pause. Less than `drain_timeout`.
+    #[serde(default)]
+    pub slow_pause: Duration,
+    /// How many streams are open beside those of the load and say nothing, each on a connection of its own.
+    #[serde(default)]
+    pub idle: usize,
     /// Bearer token, if the server wants one.
     #[serde(skip_serializing)]
     #[serde(default)]
@@ -89,6 +119,12 @@ impl LoadConfig {
             warmup: Duration::from_secs(1),
             payload_bytes: 0,
             event_name: "sq".to_owned(),
+            mix: Vec::new(),
+            think: Duration::ZERO,
+            churn: 0.0,
+            slow_readers: 0,
+            slow_pause: Duration::from_millis(100),
+            idle: 0,
             token: None,
             server_pids: Vec::new(),
             client_id_prefix: "load".to_owned(),
@@ -109,12 +145,29 @@ impl LoadConfig {
             "payload must be at most 1048576 bytes"
         } else if self.event_name.is_empty() || self.client_id_prefix.is_empty() {
             "event name and client id prefix must not be empty"
+        } else if self.mix.iter().any(|kind| kind.name.is_empty() || kind.weight == 0) {
+            "each event of a mix must have a name and a weight of 1 or more"
+        } else if self.churn != 0.0 && !(MIN_RATE..=MAX_CHURN).contains(&self.churn) {
+            "churn must be 0, or 0.001 to 10000 reconnects a second"
+        } else if self.churn > 0.0 && self.protocol == Protocol::Original {
+            "the original protocol knows no session that could be opened anew; churn needs v1"
+        } else if self.rate.is_some() && !self.think.is_zero() {
+            "in an open loop events have their turns; pauses are for the closed one"
+        } else if self.slow_readers > self.streams {
+            "there are fewer streams than slow readers"
+        } else if self.slow_pause >= self.drain_timeout {
+            "slow readers would pause for longer than a stream is waited for"
         } else if matches!(self.limit, Limit::Events(0)) {
             "the number of events is 0; give 1 or more"
         } else {
             return Ok(());
         };
         Err(LoadError::Config(problem.to_owned()))
+    }
+
+    /// What events there are.
+    pub(crate) fn kinds(&self) -> Vec<Weighted> {
+        if self.mix.is_empty() { vec![Weighted { name: self.event_name.clone(), weight: 1 }] } else { self.mix.clone() }
     }
 
     /// How many events there are altogether, if that is known.

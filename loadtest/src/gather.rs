@@ -29,6 +29,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Moments {
     pub(crate) measure_at: Moment,
     pub(crate) stop_at: Option<Moment>,
+    /// How often a session is opened anew.
+    pub(crate) reconnect_interval: Option<Duration>,
 }
 
 /// Returns when all streams have ended, with what they counted and measured.
@@ -44,6 +46,7 @@ pub(crate) async fn gather(
     let mut looking = Looking::new(common);
     let (mut ticks, mut looks) = (every_second(common), every(LOOK_INTERVAL));
     let mut measures = false;
+    let mut churn = Churn::new(moments.reconnect_interval);
     loop {
         tokio::select! {
             // In this order: measuring that takes no time ends after it has begun.
@@ -73,7 +76,36 @@ pub(crate) async fn gather(
             }
             _ = looks.tick() => watch.look(),
             _ = ticks.tick() => on_progress(looking.look()),
+            // The last, since much of it would leave no time for the rest.
+            () = churn.next(), if !common.stop.is_cancelled() => churn.knock(common),
         }
+    }
+}
+
+/// Tells one stream after the other to open its session anew.
+#[derive(Debug)]
+struct Churn {
+    ticks: Option<Interval>,
+    next: usize,
+}
+
+impl Churn {
+    fn new(interval: Option<Duration>) -> Self {
+        Self { ticks: interval.map(every), next: 0 }
+    }
+
+    /// Cancel safe.
+    async fn next(&mut self) {
+        match &mut self.ticks {
+            Some(ticks) => drop(ticks.tick().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// A stream that has not got to it yet is told once.
+    fn knock(&mut self, common: &Common) {
+        common.reconnects[self.next].notify_one();
+        self.next = (self.next + 1) % common.reconnects.len();
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! - [`run`]: the load itself, [`LoadConfig`] → [`LoadReport`]; [`run_until`] for all that it found out, a [`LoadResult`];
 //! - [`merge`], [`compare`], [`page`]: what can be done with results;
-//! - [`idle`]: many streams that say nothing, for the memory that they cost;
+//! - [`idle`]: many streams that say nothing, for what they cost a server;
 //! - [`wire`]: the lean messages, also of use to a server that is to be as lean.
 
 mod answers;
@@ -30,7 +30,7 @@ pub mod wire;
 mod tests;
 
 pub use self::{
-    config::{Limit, LoadConfig, OPEN_WINDOW, Protocol},
+    config::{Limit, LoadConfig, OPEN_WINDOW, Protocol, Weighted},
     cost::{Cost, Machine, ServerCost, cpu_seconds, resident_kib},
     error::LoadError,
     report::{Latency, LoadProgress, LoadReport, OpenLoop},

@@ -105,6 +105,18 @@ pub struct LoadReport {
     pub failed: u64,
     /// Refused for a while and sent again.
     pub rejected: u64,
+    /// Streams beside these that said nothing.
+    #[serde(default)]
+    pub idle: usize,
+    /// How many of the streams read slowly; their latencies are not measured.
+    #[serde(default)]
+    pub slow_readers: usize,
+    /// Sessions that were closed and opened anew.
+    #[serde(default)]
+    pub reconnects: u64,
+    /// The longest time from the closing of one to the welcome of the next, in microseconds.
+    #[serde(default)]
+    pub longest_reconnect_us: f64,
     /// What went wrong with streams, and how often.
     pub errors: BTreeMap<String, u64>,
     /// What it cost.
@@ -161,6 +173,12 @@ impl fmt::Display for LoadReport {
             "lost {}, duplicates {}, out of order {}, wrong {}, failed {}, rejected {}",
             self.lost, self.duplicates, self.out_of_order, self.wrong, self.failed, self.rejected
         )?;
+        if self.idle > 0 || self.slow_readers > 0 {
+            write!(f, "\nidle streams {}, slow readers {}", self.idle, self.slow_readers)?;
+        }
+        if self.reconnects > 0 {
+            write!(f, "\nreconnects {}, the longest took {:.0} us", self.reconnects, self.longest_reconnect_us)?;
+        }
         for (error, count) in &self.errors {
             write!(f, "\n{count} x {error}")?;
         }

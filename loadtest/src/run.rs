@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nimbus_proto::v1;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -20,6 +20,7 @@ use crate::{
     answers::Inputs,
     cost::Watch,
     gather::{Found, Moments, gather},
+    idle::IdleStreams,
     meter::{Measured, Meter},
     pacer::Pacer,
     result::Latencies,
@@ -32,6 +33,8 @@ use crate::{
     transport,
 };
 
+/// What a slow reader takes before it says so: a server has to keep the rest.
+const SLOW_RECEIVE_WINDOW: u32 = 16;
 /// How many streams are opened at the same time.
 const OPENING_AT_ONCE: usize = 64;
 
@@ -58,17 +61,20 @@ pub async fn run_until(
     on_progress: impl FnMut(LoadProgress),
 ) -> Result<LoadResult, LoadError> {
     config.check()?;
-    let inputs = Arc::new(Inputs::new(&config.event_name, config.payload_bytes));
-    let name = Bytes::copy_from_slice(config.event_name.as_bytes());
+    let inputs = Arc::new(Inputs::new(&config.kinds(), config.payload_bytes));
     match config.protocol {
         Protocol::Original => {
-            let make = |_: &str| Original { name: name.clone(), inputs: Arc::clone(&inputs) };
+            let make = |_: &str, number| Original { stream: number as u64, inputs: Arc::clone(&inputs) };
             run_dialect(config, make, interrupted, on_progress).await
         }
         Protocol::V1 => {
-            let make = |client_id: &str| V1 {
-                hello: hello(client_id, config.window),
-                name: name.clone(),
+            let make = |client_id: &str, number| V1 {
+                hello: if number < config.slow_readers {
+                    v1::Hello { receive_window: SLOW_RECEIVE_WINDOW, ..hello(client_id, config.window) }
+                } else {
+                    hello(client_id, config.window)
+                },
+                stream: number as u64,
                 inputs: Arc::clone(&inputs),
             };
             run_dialect(config, make, interrupted, on_progress).await
@@ -91,12 +97,22 @@ pub(crate) fn hello(client_id: &str, window: usize) -> v1::Hello {
 
 async fn run_dialect<D: Dialect>(
     config: &LoadConfig,
-    make: impl Fn(&str) -> D,
+    make: impl Fn(&str, usize) -> D,
     interrupted: CancellationToken,
     mut on_progress: impl FnMut(LoadProgress),
 ) -> Result<LoadResult, LoadError> {
     let common = Arc::new(Common {
         window: config.window,
+        address: config.address.clone(),
+        own_connections: config.connections >= config.streams,
+        think: config.think,
+        slow_readers: config.slow_readers,
+        slow_pause: config.slow_pause,
+        reconnects: if config.churn > 0.0 {
+            (0..config.streams).map(|_| Notify::new()).collect()
+        } else {
+            Box::default()
+        },
         token: config.token.clone(),
         drain_timeout: config.drain_timeout,
         stop: CancellationToken::new(),
@@ -109,8 +125,12 @@ async fn run_dialect<D: Dialect>(
         broken: AtomicU64::new(0),
     });
     let mut watch = Watch::new(&config.server_pids)?;
-    let opened = tokio::select! {
-        opened = open(config, make, &common) => opened?,
+    let (mut idle, opened) = tokio::select! {
+        opened = async {
+            // Beside the load there is nothing that a server would have to do at once.
+            let idle = open_idle(config).await?;
+            Ok::<_, LoadError>((idle, open(config, make, &common).await?))
+        } => opened?,
         () = interrupted.cancelled() => {
             let nothing = Tally { interrupted: true, ..Tally::default() };
             let report = nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default());
@@ -120,7 +140,11 @@ async fn run_dialect<D: Dialect>(
 
     let from = common.base.elapsed() + config.warmup;
     common.measure_from.store(nanos(from), Ordering::Relaxed);
-    let mut moments = Moments { measure_at: tokio::time::Instant::now() + config.warmup, stop_at: None };
+    let mut moments = Moments {
+        measure_at: tokio::time::Instant::now() + config.warmup,
+        stop_at: None,
+        reconnect_interval: (config.churn > 0.0).then(|| Duration::from_secs_f64(1.0 / config.churn)),
+    };
     if let Limit::Duration(time) = config.limit {
         common.measure_until.store(nanos(from + time), Ordering::Relaxed);
         moments.stop_at = Some(moments.measure_at + time);
@@ -131,13 +155,14 @@ async fn run_dialect<D: Dialect>(
     for lane in opened {
         streams.spawn(lane.run());
     }
-    let (tally, found) = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
+    let (mut tally, found) = gather(&mut streams, &common, moments, &mut watch, &interrupted, &mut on_progress).await;
     let until = Duration::from_nanos(common.measure_until.load(Ordering::Relaxed));
     let measured = match config.limit {
         Limit::Duration(time) if !tally.interrupted => time,
         Limit::Duration(_) | Limit::Events(_) => common.base.elapsed().min(until).saturating_sub(from),
     };
-    let cost = watch.cost(found.total.counts.measured, config.streams);
+    idle.ended().into_iter().for_each(|why| tally.error(format!("an idle stream: {why}")));
+    let cost = watch.cost(found.total.counts.measured, config.streams + config.idle);
     let report = tally.report(config, &found.total, measured, cost);
     Ok(result(config, &common, from, report, found))
 }
@@ -171,10 +196,15 @@ fn pace<D: Dialect>(
     Ok(Some(Pacer::spawn(feeds, Turns::of_all(rate, begins), last, base)?))
 }
 
+async fn open_idle(config: &LoadConfig) -> Result<IdleStreams, LoadError> {
+    let prefix = format!("{}-idle", config.client_id_prefix);
+    IdleStreams::open(&config.address, config.protocol, config.idle, &prefix, config.token.as_deref()).await
+}
+
 /// Opens all connections and streams.
 async fn open<D: Dialect>(
     config: &LoadConfig,
-    make: impl Fn(&str) -> D,
+    make: impl Fn(&str, usize) -> D,
     common: &Arc<Common>,
 ) -> Result<Vec<Lane<D>>, LoadError> {
     let connections = config.connections.min(config.streams);
@@ -188,7 +218,7 @@ async fn open<D: Dialect>(
         let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
         let last = share(config.events(), config.streams as u64, number as u64);
         let channel = channels[number % connections].clone();
-        let mut lane = Lane::new(Arc::clone(common), (number, last), make(&client_id), channel, client_id);
+        let mut lane = Lane::new(Arc::clone(common), (number, last), make(&client_id, number), channel, client_id);
         async move { lane.open().await.map(|()| lane) }
     });
     let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;

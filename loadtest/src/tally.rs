@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     /// Events of an open loop that never left.
     pub(crate) unsent: u64,
     pub(crate) lateness: Lateness,
+    pub(crate) reconnects: u64,
+    pub(crate) longest_reconnect: Duration,
     pub(crate) interrupted: bool,
     pub(crate) errors: BTreeMap<String, u64>,
 }
@@ -35,6 +37,8 @@ impl Tally {
         self.lost += other.lost;
         self.unsent += other.unsent;
         self.lateness += other.lateness;
+        self.reconnects += other.reconnects;
+        self.longest_reconnect = self.longest_reconnect.max(other.longest_reconnect);
         self.interrupted |= other.interrupted;
         for (error, count) in other.errors {
             self.errors(error, count);
@@ -65,6 +69,10 @@ impl Tally {
             wrong: counts.wrong,
             failed: counts.failed,
             rejected: counts.rejected,
+            idle: config.idle,
+            slow_readers: config.slow_readers,
+            reconnects: self.reconnects,
+            longest_reconnect_us: self.longest_reconnect.as_secs_f64() * 1e6,
             errors: self.errors,
             cost,
         }

@@ -131,6 +131,9 @@ pub struct ResultOf {
     /// The event's name.
     #[prost(bytes = "bytes", tag = "6")]
     pub event_name: Bytes,
+    /// Whether answers come in the order of their events.
+    #[prost(enumeration = "v1::Lane", tag = "7")]
+    pub lane: i32,
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Client(args) => client(args, &environment),
         Command::Load(args) => {
             let config = part(nimbus_config::load_client(&environment))?;
-            block_on(async { cli::load::run(args, config, interrupted()?).await })
+            block_on(async { cli::load::run(*args, config, interrupted()?).await })
         }
         Command::Data(args) => {
             let storage = part(nimbus_config::load_storage(&environment))?;

@@ -71,9 +71,12 @@ mod tests {
     #[test]
     fn only_segments_of_these_topics_are_counted() {
         let data = tempfile::tempdir().unwrap();
-        for (partition, file, bytes) in
-            [("a-events-0", "0.log", 5), ("a-events-1", "0.log", 7), ("a-events-1", "0.index", 100), ("b-0", "0.log", 100)]
-        {
+        for (partition, file, bytes) in [
+            ("a-events-0", "0.log", 5),
+            ("a-events-1", "0.log", 7),
+            ("a-events-1", "0.index", 100),
+            ("b-0", "0.log", 100),
+        ] {
             fs::create_dir_all(data.path().join(partition)).unwrap();
             fs::write(data.path().join(partition).join(file), vec![0; bytes]).unwrap();
         }

@@ -194,10 +194,8 @@ async fn measure(
     shape: Shape,
 ) -> anyhow::Result<Measured> {
     let roles = server.roles()?;
-    let config = LoadConfig {
-        server_pids: roles.iter().map(|(_, pid)| *pid).collect(),
-        ..load(plan, server, protocol, shape)
-    };
+    let config =
+        LoadConfig { server_pids: roles.iter().map(|(_, pid)| *pid).collect(), ..load(plan, server, protocol, shape) };
     let report = nimbus_loadtest::run(&config, |_| {}).await?;
     anyhow::ensure!(report.is_clean(), "a load was not clean: {report}");
     eprintln!(

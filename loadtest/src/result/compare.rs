@@ -37,7 +37,7 @@ impl Compared {
     }
 }
 
-/// Throughput, percentiles, what came out wrong, and what it cost; the cost of servers where both results have it.
+/// Throughput, percentiles, what came out wrong, and what it cost; what only some loads have, where both results have it.
 pub fn compare(a: &LoadResult, b: &LoadResult) -> Vec<Compared> {
     let mut all = Vec::new();
     let mut add = |what, unit, of: &dyn Fn(&LoadResult) -> f64| all.push(Compared { what, unit, a: of(a), b: of(b) });
@@ -54,6 +54,10 @@ pub fn compare(a: &LoadResult, b: &LoadResult) -> Vec<Compared> {
         let late = |result: &LoadResult| result.report.open_loop.map_or(0, |open_loop| open_loop.late);
         add("held by the server", Unit::Count, &|result| whole(waited(result)));
         add("late by the load process", Unit::Count, &|result| whole(late(result)));
+    }
+    if [a, b].iter().all(|result| result.report.reconnects > 0) {
+        add("reconnects", Unit::Count, &|result| whole(result.report.reconnects));
+        add("longest reconnect", Unit::Micros, &|result| result.report.longest_reconnect_us);
     }
     if [a, b].iter().all(|result| !result.report.cost.servers.is_empty()) {
         add("CPU of servers an event", Unit::Micros, &|result| {

@@ -32,7 +32,7 @@ pub fn merge(results: &[LoadResult]) -> Result<LoadResult, LoadError> {
         report.events_per_second = report.measured as f64 / report.seconds;
     }
     report.latency = meter::latency(&latencies).unwrap_or_default();
-    report.cost = cost(results, report.measured, report.streams);
+    report.cost = cost(results, report.measured, report.streams + report.idle);
     Ok(LoadResult {
         schema: first.schema.clone(),
         measured_from_unix_ms: from,
@@ -63,6 +63,10 @@ fn add(mut merged: LoadReport, more: &LoadReport) -> LoadReport {
     merged.wrong += more.wrong;
     merged.failed += more.failed;
     merged.rejected += more.rejected;
+    merged.idle += more.idle;
+    merged.slow_readers += more.slow_readers;
+    merged.reconnects += more.reconnects;
+    merged.longest_reconnect_us = merged.longest_reconnect_us.max(more.longest_reconnect_us);
     for (error, count) in &more.errors {
         *merged.errors.entry(error.clone()).or_default() += count;
     }

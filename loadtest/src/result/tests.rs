@@ -42,6 +42,10 @@ fn result(from_second: u64, answers: u64, micros: u64) -> LoadResult {
             events_per_second: answers as f64,
             latency: meter::latency(&all.latencies).unwrap(),
             open_loop: Some(OpenLoop { rate: 7.0, free: 10, mean_lateness_us: micros as f64, ..OpenLoop::default() }),
+            idle: 4,
+            slow_readers: 1,
+            reconnects: 3,
+            longest_reconnect_us: micros as f64,
             errors: [("gone".to_owned(), 1)].into(),
             cost: Cost { machines: vec![machine], servers: vec![server] },
             ..LoadReport::default()
@@ -82,6 +86,9 @@ fn results_of_one_run_become_one() {
     let open_loop = report.open_loop.unwrap();
     assert_eq!((open_loop.rate, open_loop.mean_lateness_us), (14.0, 2_000.0));
 
+    assert_eq!((report.idle, report.slow_readers), (8, 2));
+    assert_eq!((report.reconnects, report.longest_reconnect_us), (6, 3_000.0));
+
     let rates: Vec<_> = merged.samples.iter().map(|sample| (sample.unix_second, sample.events_per_second)).collect();
     assert_eq!(rates.len(), 15);
     assert_eq!((rates[0], rates[7], rates[14]), ((100, 50.0), (107, 200.0), (114, 150.0)));
@@ -92,7 +99,7 @@ fn results_of_one_run_become_one() {
     let Cost { machines, servers } = &report.cost;
     assert_eq!((machines.len(), servers.len()), (1, 1));
     assert_eq!((machines[0].load_cores, servers[0].cpu_seconds), (1.0, 8.0));
-    assert_eq!((servers[0].cpu_us_per_event, servers[0].rss_kib_per_stream), (4_000.0, 256.0));
+    assert_eq!((servers[0].cpu_us_per_event, servers[0].rss_kib_per_stream), (4_000.0, 128.0));
 }
 
 #[test]
@@ -113,9 +120,12 @@ fn two_results_are_compared_by_their_ratios() {
     assert_eq!(ratio("throughput"), Some(2.0));
     assert!(ratio("latency p99").is_some_and(|ratio| (ratio - 0.5).abs() < 0.01), "{compared:?}");
     assert_eq!((ratio("CPU of servers an event"), ratio("CPU of the load")), (Some(0.5), Some(1.0)));
+    assert_eq!((ratio("reconnects"), ratio("longest reconnect")), (Some(1.0), Some(0.5)));
     assert_eq!(ratio("lost, repeated, reordered, wrong, failed"), None, "0 of 0");
     b.report.cost.servers.clear();
-    assert!(compare(&a, &b).iter().all(|one| !one.what.contains("servers")), "nothing to compare with");
+    b.report.reconnects = 0;
+    let left = compare(&a, &b);
+    assert!(left.iter().all(|one| !one.what.contains("servers") && !one.what.contains("reconnect")), "{left:?}");
 }
 
 #[test]

@@ -15,9 +15,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// An answer. `seq` 0: the server does not say to which event, so it is the next one.
-    Answer { seq: u64, right: bool, failed: bool, position: u64 },
-    /// The session is open; deliveries that may be unacknowledged, events that may be unaccepted.
-    Open { receive_window: u32, max_in_flight: u64 },
+    /// `ordered`: those like it come in the order of their events.
+    Answer { seq: u64, right: bool, failed: bool, ordered: bool, position: u64 },
+    /// The session is open.
+    Open(Opened),
     /// Every event up to this one is accepted.
     Accepted { seq: u64 },
     /// Send from this event again, after a while.
@@ -28,6 +29,31 @@ pub(crate) enum Heard {
     Other,
 }
 
+/// What a server says of a session that it opens.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    /// Deliveries that may be unacknowledged.
+    pub(crate) receive_window: u32,
+    /// Events that may be unaccepted.
+    pub(crate) max_in_flight: u64,
+    /// Every event up to this one is accepted.
+    pub(crate) accepted: u64,
+    /// Deliveries follow from here.
+    pub(crate) position: u64,
+    /// Deliveries are missing before that.
+    pub(crate) has_gap: bool,
+    /// To be given back at the next one.
+    pub(crate) token: Bytes,
+}
+
+/// Where a session ended: everything before is done.
+#[derive(Debug, Clone)]
+pub(crate) struct Left {
+    pub(crate) token: Bytes,
+    pub(crate) position: u64,
+    pub(crate) answered: u64,
+}
+
 /// One protocol.
 pub(crate) trait Dialect: Debug + Send + Sync + Sized + 'static {
     type Up: Message + 'static;
@@ -36,6 +62,8 @@ pub(crate) trait Dialect: Debug + Send + Sync + Sized + 'static {
     /// Whether events must wait for [`Heard::Open`].
     const OPENS: bool;
 
+    /// The next session after one that was left; nothing where there are no sessions.
+    fn next(&self, left: Left) -> Option<Self>;
     fn opening(&self) -> Option<Self::Up>;
     fn event(&self, seq: u64) -> Self::Up;
     fn ack(&self, position: u64) -> Option<Self::Up>;
@@ -48,7 +76,7 @@ pub(crate) trait Dialect: Debug + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub(crate) struct V1 {
     pub(crate) hello: v1::Hello,
-    pub(crate) name: Bytes,
+    pub(crate) stream: u64,
     pub(crate) inputs: std::sync::Arc<Inputs>,
 }
 
@@ -60,12 +88,28 @@ impl Dialect for V1 {
     const PATH: &'static str = "/nimbus.v1.Gateway/Session";
     const OPENS: bool = true;
 
+    fn next(&self, left: Left) -> Option<Self> {
+        let Left { token, position, answered } = left;
+        let hello = v1::Hello {
+            session_no: self.hello.session_no + 1,
+            first_unaccepted: answered + 1,
+            resume: Some(v1::Resume { token, position, answered, answered_beyond: Vec::new() }),
+            ..self.hello.clone()
+        };
+        Some(Self { hello, stream: self.stream, inputs: std::sync::Arc::clone(&self.inputs) })
+    }
+
     fn opening(&self) -> Option<Self::Up> {
         Some(wire::ClientFrame { hello: Some(Box::new(self.hello.clone())), ..wire::ClientFrame::default() })
     }
 
     fn event(&self, seq: u64) -> Self::Up {
-        let event = wire::Event { seq, name: self.name.clone(), payload: self.inputs.payload(seq), content_type: JSON };
+        let event = wire::Event {
+            seq,
+            name: self.inputs.name(self.stream, seq),
+            payload: self.inputs.payload(seq),
+            content_type: JSON,
+        };
         wire::ClientFrame { event: Some(event), ..wire::ClientFrame::default() }
     }
 
@@ -84,9 +128,10 @@ impl Dialect for V1 {
                 Ok(PartKind::Error) => true,
                 _ => return Heard::Other,
             };
+            let ordered = delivery.result.as_ref().is_none_or(|result| result.lane != v1::Lane::Jobs as i32);
             let seq = delivery.result.map_or(0, |result| result.seq);
-            let right = !failed && self.inputs.is_right(seq, &delivery.payload);
-            return Heard::Answer { seq, right, failed, position: delivery.position };
+            let right = !failed && self.inputs.is_right(self.stream, seq, &delivery.payload);
+            return Heard::Answer { seq, right, failed, ordered, position: delivery.position };
         }
         if let Some(accepted) = message.accepted {
             return Heard::Accepted { seq: accepted.up_to_seq };
@@ -102,7 +147,14 @@ impl Dialect for V1 {
             let limits = welcome.limits.unwrap_or_default();
             // 0: a server that says nothing of it.
             let max_in_flight = if limits.max_in_flight == 0 { u64::MAX } else { limits.max_in_flight.into() };
-            return Heard::Open { receive_window: limits.receive_window, max_in_flight };
+            return Heard::Open(Opened {
+                receive_window: limits.receive_window,
+                max_in_flight,
+                accepted: welcome.accepted_seq,
+                position: welcome.position,
+                has_gap: welcome.resume_outcome == v1::ResumeOutcome::Gap as i32,
+                token: welcome.resume_token,
+            });
         }
         Heard::Other
     }
@@ -111,7 +163,7 @@ impl Dialect for V1 {
 /// `nimbus.NimbusService/ProcessEvent`.
 #[derive(Debug)]
 pub(crate) struct Original {
-    pub(crate) name: Bytes,
+    pub(crate) stream: u64,
     pub(crate) inputs: std::sync::Arc<Inputs>,
 }
 
@@ -121,12 +173,20 @@ impl Dialect for Original {
     const PATH: &'static str = "/nimbus.NimbusService/ProcessEvent";
     const OPENS: bool = false;
 
+    fn next(&self, _: Left) -> Option<Self> {
+        None
+    }
+
     fn opening(&self) -> Option<Self::Up> {
         None
     }
 
     fn event(&self, seq: u64) -> Self::Up {
-        wire::OriginalRequest { event_name: self.name.clone(), number: answers::number(seq), client_sequence: seq }
+        wire::OriginalRequest {
+            event_name: self.inputs.name(self.stream, seq),
+            number: answers::number(seq),
+            client_sequence: seq,
+        }
     }
 
     fn ack(&self, _: u64) -> Option<Self::Up> {
@@ -140,7 +200,7 @@ impl Dialect for Original {
     fn hear(&self, message: Self::Down, expected: u64) -> Heard {
         let seq = if message.client_sequence == 0 { expected } else { message.client_sequence };
         let failed = message.error.is_some();
-        let right = !failed && self.inputs.is_right_number(seq, message.number, message.result);
-        Heard::Answer { seq, right, failed, position: 0 }
+        let right = !failed && self.inputs.is_right_number(self.stream, seq, message.number, message.result);
+        Heard::Answer { seq, right, failed, ordered: true, position: 0 }
     }
 }

@@ -2,6 +2,7 @@
 //! by a few atomics. Frames that may be sent at the same time leave in one piece.
 
 use std::{
+    convert::Infallible,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use futures_util::{Stream, task::AtomicWaker};
+use tokio::sync::oneshot;
 
 use super::{
     dialect::Dialect,
@@ -33,6 +35,8 @@ pub(crate) struct Feed {
     ack: AtomicU64,
     pongs: AtomicU64,
     ends: AtomicBool,
+    /// During a pause, the last event that may leave; `u64::MAX` without one.
+    pauses_after: AtomicU64,
     /// When the event with this number modulo the window was sent, or in an open loop was to be sent, in nanoseconds since
     /// `base`.
     stamps: Box<[AtomicU64]>,
@@ -52,6 +56,7 @@ impl Feed {
             ack: AtomicU64::new(0),
             pongs: AtomicU64::new(0),
             ends: AtomicBool::new(false),
+            pauses_after: AtomicU64::new(u64::MAX),
             stamps: (0..window).map(|_| AtomicU64::new(0)).collect(),
             schedule: OnceLock::new(),
             base,
@@ -122,6 +127,34 @@ impl Feed {
         self.ends.store(true, Ordering::Release);
     }
 
+    /// From now on, until [`renew`](Self::renew), only those events leave that could have left by now: the window is open, and
+    /// in an open loop their turns have come. So a session has its share of events however soon it is to end.
+    pub(crate) fn pause(&self) {
+        let due = self.schedule.get().map_or(u64::MAX, |schedule| schedule.due(self.now()));
+        let last = due.min(self.allowed.load(Ordering::Acquire)).min(self.last.load(Ordering::Acquire));
+        self.pauses_after.store(last, Ordering::Release);
+    }
+
+    pub(crate) fn pauses(&self) -> bool {
+        self.pauses_after.load(Ordering::Acquire) < u64::MAX
+    }
+
+    /// Everything that may leave during the pause has left.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.sent() >= self.pauses_after.load(Ordering::Acquire)
+    }
+
+    /// For the request stream of a new session: what the last one was to say is forgotten, and no event leaves before the next
+    /// [`allow`](Self::allow).
+    pub(crate) fn renew(&self) {
+        self.allowed.store(0, Ordering::Release);
+        self.ends.store(false, Ordering::Release);
+        self.rewind.store(0, Ordering::Release);
+        self.ack.store(0, Ordering::Release);
+        self.pongs.store(0, Ordering::Release);
+        self.pauses_after.store(u64::MAX, Ordering::Release);
+    }
+
     /// The stamp of a new event, if it may leave now.
     fn stamp(&self, seq: u64, allowed: u64, now: u64) -> Option<u64> {
         match self.schedule.get() {
@@ -136,9 +169,10 @@ impl Feed {
     }
 }
 
-/// The request stream.
+/// The request stream. Whoever has the other end of `_there` sees when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Requests<D> {
+    _there: oneshot::Sender<Infallible>,
     feed: Arc<Feed>,
     dialect: Arc<D>,
     opening_sent: bool,
@@ -147,8 +181,10 @@ pub(crate) struct Requests<D> {
 }
 
 impl<D: Dialect> Requests<D> {
-    pub(crate) const fn new(feed: Arc<Feed>, dialect: Arc<D>) -> Self {
-        Self { feed, dialect, opening_sent: false, next: 1, acked: 0 }
+    /// Begins with this event.
+    pub(crate) fn new(feed: Arc<Feed>, dialect: Arc<D>, next: u64) -> (Self, oneshot::Receiver<Infallible>) {
+        let (there, gone) = oneshot::channel();
+        (Self { _there: there, feed, dialect, opening_sent: false, next, acked: 0 }, gone)
     }
 
     fn frame(&mut self, now: impl Fn(&Feed) -> u64) -> Poll<Option<D::Up>> {
@@ -173,7 +209,9 @@ impl<D: Dialect> Requests<D> {
         let sent = feed.sent.load(Ordering::Acquire);
         // What was sent once may be sent again after the end.
         let last = feed.last.load(Ordering::Acquire).max(sent);
-        let allowed = feed.allowed.load(Ordering::Acquire);
+        // An event that left while the pause began may be sent again.
+        let pauses_after = feed.pauses_after.load(Ordering::Acquire).max(sent);
+        let allowed = feed.allowed.load(Ordering::Acquire).min(pauses_after);
         let seq = self.next;
         if seq <= sent.min(allowed) {
             // It keeps its first stamp: the wait is part of its latency.

@@ -1,5 +1,6 @@
 //! One stream of the load: keeps its window full or its turns, judges every answer.
 
+mod churn;
 pub(crate) mod dialect;
 pub(crate) mod feed;
 pub(crate) mod schedule;
@@ -7,6 +8,8 @@ pub(crate) mod tracker;
 pub(crate) mod turns;
 
 use std::{
+    collections::VecDeque,
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,13 +17,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming, transport::Channel};
 
 use self::{
-    dialect::{Dialect, Heard},
+    dialect::{Dialect, Heard, Opened},
     feed::{Feed, Requests},
     tracker::{Tracker, Verdict},
     turns::Turns,
@@ -38,6 +45,15 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) window: usize,
+    pub(crate) address: String,
+    /// Each stream has a connection of its own, and a new one with each session.
+    pub(crate) own_connections: bool,
+    pub(crate) think: Duration,
+    /// The first of the streams read slowly.
+    pub(crate) slow_readers: usize,
+    pub(crate) slow_pause: Duration,
+    /// For each stream: whether it is to open its session anew. None without churn.
+    pub(crate) reconnects: Box<[Notify]>,
     pub(crate) token: Option<String>,
     pub(crate) drain_timeout: Duration,
     /// Sending ends.
@@ -78,6 +94,9 @@ pub(crate) struct Lane<D: Dialect> {
     /// How many events the server takes beyond those that it has accepted, and the last of these.
     max_in_flight: u64,
     accepted: u64,
+    resume_token: Bytes,
+    /// Resolves when the request stream is gone.
+    requests_gone: Option<oneshot::Receiver<Infallible>>,
     tracker: Tracker,
     tally: Tally,
     unacked: u32,
@@ -86,6 +105,10 @@ pub(crate) struct Lane<D: Dialect> {
     heard_at: Instant,
     /// Send again from this event at that time.
     resend: Option<(Instant, u64)>,
+    /// Until when to think before events up to this one may be sent.
+    thoughts: VecDeque<(Instant, u64)>,
+    /// A slow reader reads on at that time.
+    read_at: Option<Instant>,
 }
 
 impl<D: Dialect> Lane<D> {
@@ -110,11 +133,15 @@ impl<D: Dialect> Lane<D> {
             receive_window: 0,
             max_in_flight: u64::MAX,
             accepted: 0,
+            resume_token: Bytes::new(),
+            requests_gone: None,
             tally: Tally::default(),
             unacked: 0,
             position: 0,
             heard_at: Instant::now(),
             resend: None,
+            thoughts: VecDeque::new(),
+            read_at: None,
         }
     }
 
@@ -123,23 +150,39 @@ impl<D: Dialect> Lane<D> {
         if !D::OPENS {
             return Ok(());
         }
-        let mut stream = self.call().await?;
-        let opening = tokio::time::timeout(self.common.drain_timeout, stream.message()).await;
-        let first = opening.map_err(|_| Status::deadline_exceeded("no welcome in time"))??;
+        let timeout = self.common.drain_timeout;
+        let opening = async {
+            let mut stream = self.call().await?;
+            let first = stream.message().await?;
+            Ok::<_, Status>((stream, first))
+        };
+        let opening = tokio::time::timeout(timeout, opening).await;
+        let (stream, first) = opening.map_err(|_| Status::deadline_exceeded("no welcome in time"))??;
         match first.map(|message| self.dialect.hear(message, 0)) {
-            Some(Heard::Open { receive_window, max_in_flight }) => {
-                self.receive_window = receive_window;
-                self.max_in_flight = max_in_flight;
-            }
+            Some(Heard::Open(opened)) => self.opened(opened),
             _ => return Err(Status::internal("the session did not begin with a welcome")),
         }
         self.stream = Some(stream);
         Ok(())
     }
 
-    async fn call(&self) -> Result<Streaming<D::Down>, Status> {
+    fn opened(&mut self, opened: Opened) {
+        self.receive_window = opened.receive_window;
+        self.max_in_flight = opened.max_in_flight;
+        self.accepted = self.accepted.max(opened.accepted.min(self.feed.sent()));
+        self.position = self.position.max(opened.position);
+        self.unacked = 0;
+        self.resume_token = opened.token;
+        if opened.has_gap {
+            self.tally.error("a session was resumed with a gap: answers may be missing".to_owned());
+        }
+    }
+
+    async fn call(&mut self) -> Result<Streaming<D::Down>, Status> {
+        let next = self.tracker.low();
+        let (requests, gone) = Requests::new(Arc::clone(&self.feed), Arc::clone(&self.dialect), next);
+        self.requests_gone = Some(gone);
         let caller = Caller { client_id: &self.client_id, token: self.common.token.as_deref() };
-        let requests = Requests::new(Arc::clone(&self.feed), Arc::clone(&self.dialect));
         transport::open(self.channel.clone(), D::PATH, caller, requests).await
     }
 
@@ -180,6 +223,7 @@ impl<D: Dialect> Lane<D> {
         };
         let mut batch = Vec::with_capacity(BATCH.min(self.common.window));
         let mut stopped = false;
+        let common = Arc::clone(&self.common);
         loop {
             if self.common.stop.is_cancelled() && !stopped {
                 stopped = true;
@@ -188,11 +232,16 @@ impl<D: Dialect> Lane<D> {
             if self.feed.everything_sent() && self.tracker.low() > self.feed.sent() {
                 return self.leave(stream).await;
             }
+            if self.feed.is_at_rest() && self.tracker.low() > self.feed.sent() {
+                stream = self.reconnect(stream).await.map_err(|why| format!("reconnect: {why}"))?;
+                continue;
+            }
             let resend_at = self.resend.map(|(at, _)| at);
             let give_up_at = self.waits_since() + self.common.drain_timeout;
             tokio::select! {
-                ended = next(&mut stream, &mut batch) => {
-                    self.judge(&mut batch);
+                ended = next(&mut stream, &mut batch, self.batch()), if self.read_at.is_none() => {
+                    let is_answered = self.judge(&mut batch);
+                    self.read_at = (is_answered && self.is_slow() && !stopped).then(|| Instant::now() + common.slow_pause);
                     match ended {
                         Some(Ok(())) => return Err("the server ended the stream".to_owned()),
                         Some(Err(status)) => return Err(describe(&status)),
@@ -205,7 +254,10 @@ impl<D: Dialect> Lane<D> {
                         self.feed.wake();
                     }
                 }
-                () = self.common.stop.cancelled(), if !stopped => {}
+                () = at(self.read_at) => self.read_at = None,
+                () = at(self.thoughts.front().map(|(at, _)| *at)) => self.go_on(),
+                () = knock(&common.reconnects, self.number), if !stopped && !self.feed.pauses() => self.feed.pause(),
+                () = common.stop.cancelled(), if !stopped => self.read_at = None,
                 () = tokio::time::sleep_until(give_up_at) => {
                     if self.tracker.low() > self.feed.sent() {
                         self.heard_at = Instant::now();
@@ -215,6 +267,27 @@ impl<D: Dialect> Lane<D> {
                 }
             }
         }
+    }
+
+    fn is_slow(&self) -> bool {
+        self.number < self.common.slow_readers
+    }
+
+    /// How many answers are read in one go.
+    fn batch(&self) -> usize {
+        if self.is_slow() { 1 } else { BATCH }
+    }
+
+    /// What was to be thought about has been.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        while let Some((at, allowed)) = self.thoughts.front().copied()
+            && at <= now
+        {
+            self.thoughts.pop_front();
+            self.feed.allow(allowed);
+        }
+        self.feed.wake();
     }
 
     /// Since when the next answer has been waited for. If nothing is outstanding, this is too early and looked at again.
@@ -235,7 +308,9 @@ impl<D: Dialect> Lane<D> {
         let mut shard = self.common.meter.shard(self.number);
         for turn in unsent.into_iter().flatten().filter(|turn| *turn >= measure_from) {
             self.tally.unsent += 1;
-            shard.latency(now - turn);
+            if !self.is_slow() {
+                shard.latency(now - turn);
+            }
         }
         drop(shard);
         self.feed.wake();
@@ -249,7 +324,7 @@ impl<D: Dialect> Lane<D> {
         let mut batch = Vec::new();
         let ending = async {
             loop {
-                let ended = next(&mut stream, &mut batch).await;
+                let ended = next(&mut stream, &mut batch, BATCH).await;
                 self.judge(&mut batch);
                 if let Some(ended) = ended {
                     return ended.map_err(|status| describe(&status));
@@ -260,10 +335,10 @@ impl<D: Dialect> Lane<D> {
         ended.unwrap_or_else(|_| Err("the server did not end the stream after the half-close".to_owned()))
     }
 
-    /// Judges a batch of messages and lets as many events follow.
-    fn judge(&mut self, batch: &mut Vec<D::Down>) {
+    /// Judges a batch of messages and lets as many events follow. Returns whether an event was answered.
+    fn judge(&mut self, batch: &mut Vec<D::Down>) -> bool {
         if batch.is_empty() {
-            return;
+            return false;
         }
         let now = self.feed.now();
         let measure_from = self.common.measure_from.load(Ordering::Relaxed);
@@ -273,13 +348,14 @@ impl<D: Dialect> Lane<D> {
         let mut counts = Counts::default();
         let mut wakes = false;
         let allowed_before = self.allowed();
+        let is_slow = self.is_slow();
         let mut shard = self.common.meter.shard(self.number);
         for message in batch.drain(..) {
             match self.dialect.hear(message, self.tracker.low()) {
-                Heard::Answer { seq, right, failed, position } => {
+                Heard::Answer { seq, right, failed, ordered, position } => {
                     self.position = self.position.max(position);
                     self.unacked += 1;
-                    let Verdict::First { in_order } = self.tracker.answer(seq, sent) else {
+                    let Verdict::First { in_order } = self.tracker.answer(seq, sent, ordered) else {
                         let known = seq > 0 && seq <= sent;
                         counts.duplicates += u64::from(known);
                         counts.wrong += u64::from(!known);
@@ -292,7 +368,8 @@ impl<D: Dialect> Lane<D> {
                     counts.measured += u64::from(in_time);
                     let sent_at = self.feed.sent_at(seq);
                     // In an open loop an answer after the end counts: the slowest would be missing otherwise.
-                    if sent_at >= measure_from && sent_at < measure_until && (in_time || self.common.open_loop) {
+                    let counts_late = self.common.open_loop;
+                    if sent_at >= measure_from && sent_at < measure_until && (in_time || counts_late) && !is_slow {
                         shard.latency(now.saturating_sub(sent_at));
                     }
                 }
@@ -306,7 +383,7 @@ impl<D: Dialect> Lane<D> {
                     self.feed.pong();
                     wakes = true;
                 }
-                Heard::Open { .. } | Heard::Other => {}
+                Heard::Open(_) | Heard::Other => {}
             }
         }
         shard.counts += counts;
@@ -320,12 +397,17 @@ impl<D: Dialect> Lane<D> {
             self.heard_at = Instant::now();
         }
         if self.allowed() > allowed_before {
-            self.feed.allow(self.allowed());
-            wakes = true;
+            if self.common.think.is_zero() {
+                self.feed.allow(self.allowed());
+                wakes = true;
+            } else {
+                self.thoughts.push_back((Instant::now() + self.common.think, self.allowed()));
+            }
         }
         if wakes {
             self.feed.wake();
         }
+        counts.answered > 0
     }
 }
 
@@ -336,8 +418,16 @@ async fn at(time: Option<Instant>) {
     }
 }
 
+/// Waits until this stream is to open its session anew.
+async fn knock(reconnects: &[Notify], number: usize) {
+    match reconnects.get(number) {
+        Some(reconnect) => reconnect.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Gathers what is there, at least one message. `Some` when the stream has ended. Cancel safe.
-async fn next<M>(stream: &mut Streaming<M>, batch: &mut Vec<M>) -> Option<Result<(), Status>> {
+async fn next<M>(stream: &mut Streaming<M>, batch: &mut Vec<M>, most: usize) -> Option<Result<(), Status>> {
     let mut more = stream.message().await;
     loop {
         match more {
@@ -345,7 +435,7 @@ async fn next<M>(stream: &mut Streaming<M>, batch: &mut Vec<M>) -> Option<Result
             Ok(None) => return Some(Ok(())),
             Err(status) => return Some(Err(status)),
         }
-        if batch.len() >= BATCH {
+        if batch.len() >= most {
             return None;
         }
         match stream.message().now_or_never() {

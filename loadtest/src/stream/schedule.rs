@@ -90,9 +90,14 @@ impl Schedule {
         counters.largest.fetch_max(lateness, Ordering::Relaxed);
     }
 
+    /// The last event whose turn has come.
+    pub(crate) fn due(&self, now: u64) -> u64 {
+        self.turns.come(now)
+    }
+
     /// The events up to `last` whose turns have come and for which the window is not open.
     pub(crate) fn end(&self, now: u64, last: u64, allowed: u64) -> Unsent {
-        let due = self.turns.come(now).min(last);
+        let due = self.due(now).min(last);
         Unsent { turns: self.turns, next: due.min(allowed) + 1, last: due }
     }
 

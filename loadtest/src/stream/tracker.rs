@@ -5,7 +5,7 @@
 pub(crate) enum Verdict {
     /// The first answer to an event that was sent.
     First {
-        /// No event sent later was answered before.
+        /// No event sent later was answered before, as far as there is an order.
         in_order: bool,
     },
     /// Not the first.
@@ -45,7 +45,8 @@ impl Tracker {
         (sent + 1).saturating_sub(self.low + beyond)
     }
 
-    pub(crate) fn answer(&mut self, seq: u64, sent: u64) -> Verdict {
+    /// `ordered`: answers like this come in the order of their events.
+    pub(crate) fn answer(&mut self, seq: u64, sent: u64, ordered: bool) -> Verdict {
         if seq == 0 || seq > sent {
             return Verdict::Unknown;
         }
@@ -57,8 +58,10 @@ impl Tracker {
             return Verdict::Duplicate;
         }
         self.answered[slot] = true;
-        let in_order = seq > self.highest;
-        self.highest = self.highest.max(seq);
+        let in_order = !ordered || seq > self.highest;
+        if ordered {
+            self.highest = self.highest.max(seq);
+        }
         loop {
             let slot = self.slot(self.low);
             if !self.answered[slot] {
@@ -84,19 +87,29 @@ mod tests {
     fn it_tells_first_from_second_and_early_from_late() {
         let mut tracker = Tracker::new(4);
         assert_eq!(tracker.allowed(), 4);
-        assert_eq!(tracker.answer(5, 4), Verdict::Unknown);
-        assert_eq!(tracker.answer(0, 4), Verdict::Unknown);
-        assert_eq!(tracker.answer(1, 4), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(5, 4, true), Verdict::Unknown);
+        assert_eq!(tracker.answer(0, 4, true), Verdict::Unknown);
+        assert_eq!(tracker.answer(1, 4, true), Verdict::First { in_order: true });
         assert_eq!(tracker.allowed(), 5);
-        assert_eq!(tracker.answer(1, 5), Verdict::Duplicate);
-        assert_eq!(tracker.answer(3, 5), Verdict::First { in_order: true });
-        assert_eq!(tracker.answer(3, 5), Verdict::Duplicate);
+        assert_eq!(tracker.answer(1, 5, true), Verdict::Duplicate);
+        assert_eq!(tracker.answer(3, 5, true), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(3, 5, true), Verdict::Duplicate);
         assert_eq!((tracker.allowed(), tracker.outstanding(5)), (5, 3));
-        assert_eq!(tracker.answer(2, 5), Verdict::First { in_order: false });
+        assert_eq!(tracker.answer(2, 5, true), Verdict::First { in_order: false });
         assert_eq!((tracker.allowed(), tracker.low(), tracker.outstanding(5)), (7, 4, 2));
-        assert_eq!(tracker.answer(4, 7), Verdict::First { in_order: true });
-        assert_eq!(tracker.answer(5, 7), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(4, 7, true), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(5, 7, true), Verdict::First { in_order: true });
         assert_eq!(tracker.outstanding(5), 0);
+    }
+
+    #[test]
+    fn what_has_no_order_overtakes() {
+        let mut tracker = Tracker::new(4);
+        assert_eq!(tracker.answer(3, 4, false), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(1, 4, true), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(4, 4, true), Verdict::First { in_order: true });
+        assert_eq!(tracker.answer(2, 4, true), Verdict::First { in_order: false });
+        assert_eq!(tracker.answer(2, 4, false), Verdict::Duplicate);
     }
 
     #[test]
@@ -104,7 +117,7 @@ mod tests {
         let mut tracker = Tracker::new(1);
         for seq in 1..100 {
             assert_eq!(tracker.allowed(), seq);
-            assert_eq!(tracker.answer(seq, seq), Verdict::First { in_order: true });
+            assert_eq!(tracker.answer(seq, seq, true), Verdict::First { in_order: true });
         }
     }
 }

@@ -95,6 +95,10 @@ Where the server asks for a token, put it into NIMBUS_CLIENT_TOKEN.")]
   nimbus load --rate 20000 --duration 1m          20,000 events a second, whether answers come or not
   nimbus load --server-pid $(pgrep -xo nimbus)     and what that costs the server: CPU and memory, an event and a stream
   nimbus load --protocol original --json          a client of the original protocol; the report as JSON
+  nimbus load --streams 200 --window 1 --think 50ms --mix sq=9,echo=1
+                                                  clients that pause between two events of different kinds
+  nimbus load --rate 5000 --churn 20 --slow-readers 2 --idle 500
+                                                  20 reconnects a second, two streams that read slowly, 500 that are only there
   nimbus load --out a.json --html a.html          the result as a file, and as a page with pictures
   nimbus load compare a.json b.json               two results beside each other
   nimbus load merge a.json b.json --out both.json what several load processes found at the same time, as one result
@@ -104,6 +108,10 @@ their turns at fixed times, and latency counts from the turn: what clients feel 
 --window of its stream are outstanding waits, and its wait counts (held). If this process cannot send an event at its turn,
 that counts as well, and is told (late).
 
+--churn ends sessions by turns in good order and as if the connection broke, once what was sent is answered, and resumes them: what is
+lost or repeated across that is found. Streams that are idle and readers that are slow are there to cost the server something; their
+latencies are not measured.
+
 The report always says how much CPU this process used. If that, or all together, was more than 90 % of the machine, it is the machine
 that was measured: run the load elsewhere.
 
@@ -111,7 +119,7 @@ In a pipe the report is one line a number, its name and its value divided by a t
 
 The exit code is 1 if anything was lost, repeated, out of order or wrong. Ctrl-c ends the sending, waits for what is outstanding
 and prints the report so far; the exit code is 130 then. A second one exits at once.")]
-    Load(load::LoadArgs),
+    Load(Box<load::LoadArgs>),
     /// Shows every setting, its value, and where that came from
     #[command(after_help = "Examples:
   nimbus config

@@ -21,8 +21,7 @@ use self::{
     redis::RedisRow,
 };
 use super::{
-    ALONE, CROWD, MANY, PROTOCOLS, SHAPES, Shape,
-    beyond as beyond_loads,
+    ALONE, CROWD, MANY, PROTOCOLS, SHAPES, Shape, beyond as beyond_loads,
     cpu::RoleCpu,
     distributed::Costs,
     kind::{Kind, Setting},

@@ -52,7 +52,11 @@ fn rounds(setting: Setting, alone_us: f64, crowd: f64, alone: f64) -> Vec<Measur
 /// rate ten times the clients reach.
 fn beyond(setting: Setting, tail: f64, ten_times: f64) -> Vec<beyond_loads::Measured> {
     let of = move |round, kind, what| {
-        let latency = Latency { p50_us: 100.0, p999_us: if kind == setting.nimbus() { tail } else { 150.0 }, ..Latency::default() };
+        let latency = Latency {
+            p50_us: 100.0,
+            p999_us: if kind == setting.nimbus() { tail } else { 150.0 },
+            ..Latency::default()
+        };
         let part = if what == Beyond::TenTimesTheClients { ten_times } else { 1.0 };
         let report = LoadReport { events_per_second: 1000.0 * part, latency, ..LoadReport::default() };
         beyond_loads::Measured { round, setting, kind, what, report }
@@ -114,7 +118,8 @@ fn a_missed_target_is_told() {
 #[test]
 fn a_heavy_idle_stream_is_told() {
     let mut report = report(1.0, 1.0);
-    let idle = |kind, kib_per_stream| IdleStream { kind, protocol: Protocol::V1, streams: 1, kib_per_stream, cores: None };
+    let idle =
+        |kind, kib_per_stream| IdleStream { kind, protocol: Protocol::V1, streams: 1, kib_per_stream, cores: None };
     report.idle = vec![idle(Kind::Baseline, 99.0), idle(Kind::Nimbus, 24.9)];
     assert!(report.meets_every_target());
     report.idle.push(idle(Kind::Nimbus, 25.1));

@@ -7,8 +7,9 @@ use super::{
         kind::{Kind, Setting},
         memory::IdleStream,
     },
-    Distributed, IDLE_AT_MOST_CORES, IDLE_AT_MOST_KIB, Report, Spread, cores_met,
+    Distributed, IDLE_AT_MOST_CORES, IDLE_AT_MOST_KIB, Report, Spread,
     compare::{Comparison, Target},
+    cores_met,
     redis::{AT_MOST_US, IN_BATCHES_OF, Verdict},
 };
 

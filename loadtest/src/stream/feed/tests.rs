@@ -1,9 +1,7 @@
 //! What leaves when: the request stream at given moments.
 
-use bytes::Bytes;
-
 use super::*;
-use crate::{answers::Inputs, stream::dialect::Original};
+use crate::{Weighted, answers::Inputs, stream::dialect::Original};
 
 /// What leaves at this moment, by its number.
 fn leaving(requests: &mut Requests<Original>, now: u64) -> Vec<u64> {
@@ -15,8 +13,9 @@ fn leaving(requests: &mut Requests<Original>, now: u64) -> Vec<u64> {
 }
 
 fn requests(feed: &Arc<Feed>) -> Requests<Original> {
-    let dialect = Original { name: Bytes::from_static(b"sq"), inputs: Arc::new(Inputs::new("sq", 0)) };
-    Requests::new(Arc::clone(feed), Arc::new(dialect))
+    let kinds = [Weighted { name: "sq".to_owned(), weight: 1 }];
+    let dialect = Original { stream: 0, inputs: Arc::new(Inputs::new(&kinds, 0)) };
+    Requests::new(Arc::clone(feed), Arc::new(dialect), 1).0
 }
 
 #[test]
@@ -56,4 +55,38 @@ fn an_open_loop_sends_at_its_turns_and_stamps_with_them() {
     feed.allow(9);
     assert_eq!(leaving(&mut requests, 2000), [5]);
     assert!(feed.everything_sent());
+}
+
+#[test]
+fn a_pause_lets_go_what_could_have_left_before_it() {
+    let feed = Arc::new(Feed::new(4, 100, Instant::now()));
+    let mut requests = requests(&feed);
+    assert!(!feed.pauses() && !feed.is_at_rest());
+    feed.allow(2);
+    feed.pause();
+    feed.allow(4);
+    assert!(feed.pauses() && !feed.is_at_rest());
+    assert_eq!(leaving(&mut requests, 1), [1, 2]);
+    assert!(feed.is_at_rest());
+    feed.rewind(2);
+    assert_eq!(leaving(&mut requests, 2), [2], "it may be sent again");
+    feed.end();
+    assert!(matches!(requests.frame(|_| 3), Poll::Ready(None)));
+    feed.renew();
+    feed.rewind(2);
+    assert!(requests.frame(|_| 4).is_pending(), "not before the new session is open");
+    feed.allow(4);
+    assert_eq!(leaving(&mut requests, 5), [2, 3, 4]);
+}
+
+#[test]
+fn a_pause_of_an_open_loop_lets_go_what_is_due() {
+    let feed = Arc::new(Feed::new(4, 100, Instant::now()));
+    let mut requests = requests(&feed);
+    // The first turn has come, the second does not before a day is over.
+    feed.begin(Turns::new(1.0 / 86_400.0, 1, 0, 0), 0);
+    feed.allow(4);
+    feed.pause();
+    assert_eq!(leaving(&mut requests, u64::MAX), [1]);
+    assert!(feed.is_at_rest());
 }

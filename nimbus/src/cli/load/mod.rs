@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nimbus_config::ClientConfig;
-use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW};
+use nimbus_loadtest::{Limit, LoadConfig, LoadError, LoadReport, OPEN_WINDOW, Weighted};
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
@@ -67,6 +67,24 @@ struct LoadOptions {
     /// Which event: answers of `sq` and `echo` are checked for what they say
     #[arg(long, default_value = "sq")]
     event: String,
+    /// Several kinds of events with their weights, in place of --event: such as sq=9,echo=1
+    #[arg(long, value_name = "NAME=WEIGHT", value_delimiter = ',', value_parser = weighted, conflicts_with = "event")]
+    mix: Vec<Weighted>,
+    /// How long each stream pauses between an answer and the event that follows it, such as 50ms
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, conflicts_with = "rate")]
+    think: Duration,
+    /// v1: how many streams a second are closed or cut, one after the other, and resumed by a new session
+    #[arg(long, value_name = "PER_SECOND", default_value_t = 0.0)]
+    churn: f64,
+    /// How many of the streams read slowly; their latencies are not measured
+    #[arg(long, value_name = "STREAMS", default_value_t = 0)]
+    slow_readers: usize,
+    /// How long a slow reader pauses after each answer
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration)]
+    slow_pause: Duration,
+    /// How many more streams are open and say nothing, each on a connection of its own
+    #[arg(long, value_name = "STREAMS", default_value_t = 0)]
+    idle: usize,
     /// v1: pads each payload to this many bytes
     #[arg(long, default_value_t = 0)]
     payload_bytes: usize,
@@ -90,6 +108,13 @@ enum Protocol {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write for example 10s"))
+}
+
+fn weighted(text: &str) -> Result<Weighted, String> {
+    let (name, weight) = text.split_once('=').unwrap_or((text, "1"));
+    let weight =
+        weight.parse().map_err(|error| format!("weight of `{name}`: {error}; write for example sq=9,echo=1"))?;
+    Ok(Weighted { name: name.to_owned(), weight })
 }
 
 /// Runs the load to its end, or until `interrupted`: then with what there is by then.
@@ -137,6 +162,12 @@ fn config(args: &LoadOptions, client: ClientConfig) -> LoadConfig {
         warmup: args.warmup.unwrap_or(if args.events.is_some() { Duration::ZERO } else { DEFAULT_WARMUP }),
         payload_bytes: args.payload_bytes,
         event_name: args.event.clone(),
+        mix: args.mix.clone(),
+        think: args.think,
+        churn: args.churn,
+        slow_readers: args.slow_readers,
+        slow_pause: args.slow_pause,
+        idle: args.idle,
         token: client.token.map(|token| token.expose().to_owned()),
         server_pids: args.server_pids.clone(),
         // Results of a load that was cut short wait for its client ids, and would pass for repeats in the next.
@@ -163,5 +194,42 @@ fn failure(error: LoadError) -> Failure {
         LoadError::Connect { .. } => {
             Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parsed(args: &[&str]) -> Result<LoadArgs, String> {
+        let args = ["nimbus", "load"].iter().chain(args);
+        match Cli::try_parse_from(args).map_err(|error| error.to_string())?.command {
+            Command::Load(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_load_and_what_is_done_with_results_are_told_apart() {
+        assert!(parsed(&["--rate", "5", "--out", "a.json"]).is_ok_and(|args| args.files.is_none()));
+        assert!(parsed(&[]).is_ok_and(|args| args.files.is_none()));
+        let compared = parsed(&["compare", "a.json", "b.json"]).unwrap();
+        assert!(matches!(compared.files, Some(Files::Compare { json: false, .. })), "{compared:?}");
+        let merged = parsed(&["merge", "a.json", "b.json", "--out", "c.json"]).unwrap();
+        assert!(matches!(merged.files, Some(Files::Merge { results, .. }) if results.len() == 2));
+        assert!(parsed(&["--rate", "5", "compare", "a.json", "b.json"]).is_err(), "one or the other");
+        assert!(parsed(&["merge"]).is_err());
+    }
+
+    #[test]
+    fn a_mix_is_names_and_weights() {
+        let mix = |text: &str| parsed(&["--mix", text]).map(|args| args.options.mix);
+        let weighted = |name: &str, weight| Weighted { name: name.to_owned(), weight };
+        assert_eq!(mix("sq=9,echo"), Ok(vec![weighted("sq", 9), weighted("echo", 1)]));
+        assert!(mix("sq=x").unwrap_err().contains("sq=9,echo=1"));
+        assert!(parsed(&["--mix", "sq", "--event", "echo"]).is_err());
     }
 }

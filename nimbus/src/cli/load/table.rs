@@ -31,10 +31,11 @@ pub(super) fn rows(report: &LoadReport) -> Vec<[String; 2]> {
     }
     if let Some(open_loop) = &report.open_loop {
         row("rate", format!("{} events/s", count(open_loop.rate)));
+        let what = if report.reconnects > 0 { "the server or a reconnect" } else { "the server" };
         row(
             "held",
             format!(
-                "{} waited for the server, {} of them to the end",
+                "{} waited for {what}, {} of them to the end",
                 count((open_loop.held + open_loop.unsent) as f64),
                 count(open_loop.unsent as f64)
             ),
@@ -55,6 +56,16 @@ pub(super) fn rows(report: &LoadReport) -> Vec<[String; 2]> {
         ("rejected", report.rejected),
     ] {
         row(what, count(number as f64));
+    }
+    if report.idle > 0 {
+        row("idle", format!("{} streams beside these", count(report.idle as f64)));
+    }
+    if report.slow_readers > 0 {
+        row("slow readers", format!("{} of the streams, not measured", count(report.slow_readers as f64)));
+    }
+    if report.reconnects > 0 {
+        let longest = micros(report.longest_reconnect_us);
+        row("reconnects", format!("{}, the longest took {longest}", count(report.reconnects as f64)));
     }
     for (error, times) in &report.errors {
         row("error", format!("{times} x {error}"));
@@ -86,13 +97,19 @@ mod tests {
         assert_eq!(value(&plain, "load"), "2 streams x 8 over 1 connections, v1");
         assert_eq!((value(&plain, "latency p99"), value(&plain, "lost")), ("1.50 ms", "1,234"));
         assert_eq!((value(&plain, "held"), value(&plain, "machine")), ("", ""));
+        assert_eq!(["idle", "slow readers", "reconnects"].map(|what| value(&plain, what)), [""; 3]);
 
         report.open_loop = Some(OpenLoop { held: 3, unsent: 2, ..OpenLoop::default() });
+        (report.idle, report.slow_readers, report.reconnects) = (1_000, 2, 3);
+        report.longest_reconnect_us = 1_500.0;
         report.errors.insert("Unavailable: gone".to_owned(), 2);
         let machine = Machine { host: "a".to_owned(), cores: 2, load_cores: 1.9, load_cpu_seconds: 19.0, busy: 1.0 };
         report.cost = Cost { machines: vec![machine], servers: Vec::new() };
         let open = rows(&report);
-        assert_eq!(value(&open, "held"), "5 waited for the server, 2 of them to the end");
+        assert_eq!(value(&open, "held"), "5 waited for the server or a reconnect, 2 of them to the end");
+        assert_eq!(value(&open, "idle"), "1,000 streams beside these");
+        assert_eq!(value(&open, "slow readers"), "2 of the streams, not measured");
+        assert_eq!(value(&open, "reconnects"), "3, the longest took 1.50 ms");
         assert_eq!(value(&open, "error"), "2 x Unavailable: gone");
         assert!(value(&open, "machine").starts_with("this machine is the limit"), "{open:?}");
     }

@@ -1,0 +1,27 @@
+//! The harness against servers that do wrong in known ways: what it reports is what they did.
+
+mod clients;
+mod loops;
+mod refusals;
+mod results;
+mod servers;
+mod verdicts;
+
+use std::time::Duration;
+
+use self::servers::TestServer;
+use crate::{Limit, LoadConfig, LoadReport, Protocol, run};
+
+/// 300 events over three streams of the original protocol, unless they are changed.
+async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> LoadReport {
+    let mut config = LoadConfig {
+        streams: 3,
+        connections: 2,
+        window: 8,
+        limit: Limit::Events(300),
+        warmup: Duration::ZERO,
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    change(&mut config);
+    run(&config, |_| {}).await.unwrap()
+}

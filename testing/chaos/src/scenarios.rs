@@ -33,8 +33,8 @@ pub(crate) struct Wanted {
     /// Clients under the open load, whose latency is measured; isolation replaces four of them
     #[arg(long, default_value_t = DEFAULT_OTHERS, value_parser = more_than_four)]
     clients: usize,
-    /// Events a second, of these clients together; they are sent at this rate whatever comes back [default: 1000, and 300 beside a
-    /// storm or clients that behave badly over Kafka and Redis]
+    /// Events a second, of these clients together; they are sent at this rate whatever comes back [default: 1000, and 300 beside the
+    /// distributed storm]
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
     /// Clients that are cut at once in the storm

@@ -4,10 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark: what is not there is a failure")]
 
-use std::{hint::black_box, num::NonZeroU32, sync::Arc};
+use std::{hint::black_box, num::NonZeroU32, ops, sync::Arc};
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nimbus_core::{
     ClientId, ContentType, Event, EventName, Lane, Offset, Origin, OutboxId, PartKind, PartitionCount, Position,
     PrincipalId, ResultRecord, SessionId,
@@ -165,14 +165,14 @@ fn open(origin: &Arc<Origin>) -> (Session, Now) {
     (session, now)
 }
 
-/// What the driver makes of so many events that came at once: they are taken, appended, accepted, answered and acknowledged.
-fn pass(
-    session: &mut Session,
-    now: Now,
-    seqs: std::ops::Range<u64>,
-    origin: &Arc<Origin>,
-    actions: &mut Vec<Action>,
-) -> u64 {
+/// Some events that come at once, and their answers.
+struct Given {
+    frames: Vec<ClientFrame>,
+    results: Arc<[Stored<ResultRecord>]>,
+    end: Position,
+}
+
+fn given(origin: &Arc<Origin>, seqs: ops::Range<u64>) -> Given {
     let frame = |seq| {
         ClientFrame::Event(NewEvent {
             seq,
@@ -185,20 +185,27 @@ fn pass(
             edge_context: Bytes::new(),
         })
     };
+    Given {
+        end: Offset(seqs.end - 1).position_after(),
+        frames: seqs.clone().map(frame).collect(),
+        results: seqs.map(|seq| answer(origin, seq)).collect(),
+    }
+}
+
+/// What the driver makes of them: they are taken, appended, accepted, answered and acknowledged.
+fn pass(session: &mut Session, now: Now, given: Given, actions: &mut Vec<Action>) -> usize {
     actions.clear();
-    let end = Offset(seqs.end - 1).position_after();
-    for seq in seqs.clone() {
-        session.handle(Input::Frame(frame(seq)), &mut Unlimited, now, actions);
+    for frame in given.frames {
+        session.handle(Input::Frame(frame), &mut Unlimited, now, actions);
     }
     session.settle(actions);
     for _ in 0..actions.iter().filter(|action| matches!(action, Action::Append(_))).count() {
         session.handle(Input::Appended(Ok(())), &mut Unlimited, now, actions);
     }
-    let results = seqs.map(|seq| answer(origin, seq)).collect();
-    session.handle(Input::Notified(results), &mut Unlimited, now, actions);
-    session.handle(Input::Frame(ClientFrame::Ack(end)), &mut Unlimited, now, actions);
+    session.handle(Input::Notified(given.results), &mut Unlimited, now, actions);
+    session.handle(Input::Frame(ClientFrame::Ack(given.end)), &mut Unlimited, now, actions);
     session.settle(actions);
-    actions.iter().filter(|action| matches!(action, Action::Send(ServerFrame::Delivery(_)))).count() as u64
+    actions.iter().filter(|action| matches!(action, Action::Send(ServerFrame::Delivery(_)))).count()
 }
 
 fn sessions(criterion: &mut Criterion) {
@@ -208,11 +215,15 @@ fn sessions(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(batch));
         let ((mut session, now), mut seq, mut actions) = (open(&origin), 1, Vec::new());
         group.bench_function(format!("{batch} at a time"), |bencher| {
-            bencher.iter(|| {
-                let delivered = pass(&mut session, now, seq..seq + batch, &origin, &mut actions);
-                assert_eq!(delivered, batch);
+            let next = || {
                 seq += batch;
-            });
+                given(&origin, seq - batch..seq)
+            };
+            bencher.iter_batched(
+                next,
+                |given| assert_eq!(pass(&mut session, now, given, &mut actions) as u64, batch),
+                BatchSize::SmallInput,
+            );
         });
     }
     group.finish();

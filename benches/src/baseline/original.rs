@@ -38,8 +38,9 @@ impl NimbusService for Service {
                 }
                 let chunks = chunks.clone();
                 let written = Batch {
+                    records: batch.len(),
                     // A number each.
-                    payloads: vec![0; batch.len()],
+                    beyond: 0,
                     written: Box::new(move || {
                         // A client that has left gets nothing.
                         drop(chunks.send(batch.into_iter().map(answer).collect()));

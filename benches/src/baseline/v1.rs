@@ -9,7 +9,7 @@ use bytes::Bytes;
 use nimbus_proto::v1::{self, ClientFrame, ServerFrame, client_frame::Kind as Up, gateway_server::Gateway};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::writer::{Batch, Writer};
+use super::writer::{Batch, WITHIN, Writer};
 use crate::edge::{
     Replies,
     frames::{self, Answer},
@@ -47,13 +47,13 @@ impl Gateway for Service {
                 let mut batch = Vec::new();
                 open = gather(&mut frames, &mut batch).await;
                 batch.retain(|frame| matches!(frame.kind, Some(Up::Event(_))));
-                let payloads = batch.iter().map(payload_bytes).collect();
                 if batch.is_empty() {
                     continue;
                 }
                 let (chunks, position, outbox_id) = (chunks.clone(), Arc::clone(&position), hello.outbox_id.clone());
                 let written = Batch {
-                    payloads,
+                    records: batch.len(),
+                    beyond: batch.iter().map(beyond).sum(),
                     // A client that has left gets nothing.
                     written: Box::new(move || drop(chunks.send(answer(batch, &position, &outbox_id)))),
                 };
@@ -76,9 +76,10 @@ impl Gateway for Service {
     }
 }
 
-fn payload_bytes(frame: &ClientFrame) -> usize {
+/// What of its payload a record has no room for.
+fn beyond(frame: &ClientFrame) -> usize {
     match &frame.kind {
-        Some(Up::Event(event)) => event.payload.len(),
+        Some(Up::Event(event)) => event.payload.len().saturating_sub(WITHIN),
         _ => 0,
     }
 }

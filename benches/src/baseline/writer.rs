@@ -11,12 +11,14 @@ use std::{
 /// What a record takes, about that of an event with its envelope in a real log; a longer payload comes on top.
 const RECORD_BYTES: usize = 64;
 /// So much of a payload has room in these.
-const WITHIN: usize = 16;
+pub(crate) const WITHIN: usize = 16;
 
 /// What a stream wants written.
 pub(crate) struct Batch {
-    /// How long the payload of each of its events is: one record is written per event.
-    pub(crate) payloads: Vec<usize>,
+    /// One record per event.
+    pub(crate) records: usize,
+    /// What their payloads take beyond [`WITHIN`] each, in bytes.
+    pub(crate) beyond: usize,
     /// Called on the writer's thread once they are on disk; without one, at once.
     pub(crate) written: Box<dyn FnOnce() + Send>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Writer {
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("records", &self.payloads.len()).finish_non_exhaustive()
+        f.debug_struct("Batch").field("records", &self.records).finish_non_exhaustive()
     }
 }
 
@@ -73,10 +75,14 @@ fn write(mut file: File, batches: &Receiver<Batch>) -> io::Result<()> {
         group.push(first);
         group.extend(batches.try_iter());
         buffer.clear();
-        for payload in group.iter().flat_map(|batch| &batch.payloads) {
-            number += 1;
-            buffer.extend_from_slice(&number.to_le_bytes());
-            buffer.resize(buffer.len() + RECORD_BYTES - size_of_val(&number) + payload.saturating_sub(WITHIN), 0x5a);
+        for batch in &group {
+            for _ in 0..batch.records {
+                number += 1;
+                let mut record = [0x5a; RECORD_BYTES];
+                record[..8].copy_from_slice(&number.to_le_bytes());
+                buffer.extend_from_slice(&record);
+            }
+            buffer.resize(buffer.len() + batch.beyond, 0x5a);
         }
         file.write_all(&buffer)?;
         file.sync_data()?;

@@ -1,12 +1,13 @@
 //! Loads beyond the shapes, all of v1: longer payloads, half of the capacity in an open loop, and ten times the clients at that rate.
 
+use anyhow::Context;
 use nimbus_loadtest::{LoadConfig, LoadReport, OPEN_WINDOW, Protocol};
 use serde::{Deserialize, Serialize};
 
 use super::{
     CROWD, Plan,
     kind::{Kind, Setting},
-    load,
+    load, report,
     server::Server,
 };
 
@@ -63,14 +64,17 @@ impl Beyond {
     }
 }
 
-/// Measures all of them on a server that reached `capacity` with the crowd.
+/// Measures all of them on a server that has `reached` something with the crowd in this round.
 pub(super) async fn measure(
     plan: &Plan,
     (setting, round): (Setting, usize),
     server: &Server,
-    capacity: f64,
+    reached: &[report::Measured],
     measured: &mut Vec<Measured>,
 ) -> anyhow::Result<()> {
+    let of_crowd = |one: &&report::Measured| one.round == round && one.is_of(server.kind, Protocol::V1, CROWD);
+    let crowd = reached.iter().find(of_crowd).context("the crowd was not measured in this round")?;
+    let capacity = crowd.report.events_per_second;
     for what in Beyond::all(setting) {
         let report = nimbus_loadtest::run(&what.config(plan, server, capacity), |_| {}).await?;
         anyhow::ensure!(report.is_clean(), "a load was not clean: {what:?}: {report}");

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context;
-use nimbus_loadtest::{Limit, LoadConfig, Protocol};
+use nimbus_loadtest::{Limit, LoadConfig};
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
@@ -54,7 +54,6 @@ pub(super) async fn measure_rounds(
             };
             server.uses = services.processes()?;
             answer_all(&server, Limit::Events(FIRST_EVENTS)).await?;
-            let mut capacity = 0.0;
             for (protocol, shape) in loads() {
                 let router = server.router_admin.filter(|_| shape == CROWD);
                 let before = match router {
@@ -72,12 +71,9 @@ pub(super) async fn measure_rounds(
                     );
                     costs.redis.push(cost);
                 }
-                if (protocol, shape) == (Protocol::V1, CROWD) {
-                    capacity = one.report.events_per_second;
-                }
                 measured.push(one);
             }
-            beyond::measure(plan, (Setting::Distributed, round), &server, capacity, beyond).await?;
+            beyond::measure(plan, (Setting::Distributed, round), &server, measured, beyond).await?;
             if kind == Kind::Distributed {
                 let topics = (services.kafka.data(), names.of(""));
                 costs.kafka.push(kafka::measure(plan, round, &server, (&topics.0, &topics.1)).await?);

@@ -149,16 +149,11 @@ async fn measure_embedded(
     for round in 0..plan.rounds {
         for kind in Setting::Embedded.order(round).into_iter().chain([Kind::Echo]) {
             let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
-            let mut capacity = 0.0;
             for (protocol, shape) in loads() {
-                let one = measure(plan, round, &server, protocol, shape).await?;
-                if (protocol, shape) == (Protocol::V1, CROWD) {
-                    capacity = one.report.events_per_second;
-                }
-                measured.push(one);
+                measured.push(measure(plan, round, &server, protocol, shape).await?);
             }
             if kind != Kind::Echo {
-                beyond::measure(plan, (Setting::Embedded, round), &server, capacity, beyond).await?;
+                beyond::measure(plan, (Setting::Embedded, round), &server, measured, beyond).await?;
             }
             server.stop().await?;
         }

@@ -58,16 +58,8 @@ pub(super) fn compare(
     target: Option<Target>,
 ) -> Comparison {
     let of = |kind: Kind| -> Vec<(usize, f64)> {
-        measured
-            .iter()
-            .filter(|one| {
-                let report = &one.report;
-                one.kind == kind
-                    && report.protocol == protocol
-                    && (report.streams, report.window) == (shape.streams, shape.window)
-            })
-            .map(|one| (one.round, value(&one.report)))
-            .collect()
+        let these = measured.iter().filter(|one| one.is_of(kind, protocol, shape));
+        these.map(|one| (one.round, value(&one.report))).collect()
     };
     let (baseline, nimbus) = (of(setting.limit()), of(setting.nimbus()));
     let ratio = Spread::of(&ratios(&nimbus, &baseline));

@@ -25,12 +25,7 @@ pub(super) fn rows(measured: &[Measured]) -> Vec<CpuRow> {
 }
 
 fn row(measured: &[Measured], kind: Kind, shape: Shape) -> CpuRow {
-    let these = measured.iter().filter(|one| {
-        let report = &one.report;
-        one.kind == kind
-            && report.protocol == Protocol::V1
-            && (report.streams, report.window) == (shape.streams, shape.window)
-    });
+    let these = measured.iter().filter(|one| one.is_of(kind, Protocol::V1, shape));
     let mut by_role: Vec<(String, Vec<f64>)> = Vec::new();
     for spent in these.flat_map(|one| &one.cpu) {
         match by_role.iter_mut().find(|(role, _)| *role == spent.role) {

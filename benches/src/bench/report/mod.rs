@@ -10,7 +10,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use nimbus_loadtest::LoadReport;
+use nimbus_loadtest::{LoadReport, Protocol};
 use serde::{Deserialize, Serialize};
 
 use self::{
@@ -49,6 +49,14 @@ pub(super) struct Measured {
     /// Of each of its processes, and of what they use.
     pub(super) cpu: Vec<RoleCpu>,
     pub(super) report: LoadReport,
+}
+
+impl Measured {
+    /// Whether it is this server under this load.
+    pub(super) fn is_of(&self, kind: Kind, protocol: Protocol, shape: Shape) -> bool {
+        let report = &self.report;
+        (self.kind, report.protocol, report.streams, report.window) == (kind, protocol, shape.streams, shape.window)
+    }
 }
 
 /// What became of the part over Kafka and Redis.

@@ -60,7 +60,7 @@ impl Report {
         for idle in &self.idle {
             let (target, verdict) = if idle.kind == Kind::Nimbus {
                 let met = idle.kib_per_stream <= IDLE_AT_MOST_KIB;
-                (format!("at most {IDLE_AT_MOST_KIB:.0}"), if met { "met" } else { "MISSED" })
+                (format!("at most {IDLE_AT_MOST_KIB:.0}"), verdict(met))
             } else {
                 ("none".to_owned(), "")
             };
@@ -83,14 +83,14 @@ impl Report {
         writeln!(f, "|---|---|---|---|---|---|---|")?;
         for row in self.beyond.iter().filter(|row| row.setting == setting) {
             let (target, verdict) = judged(row.target, row.met);
-            let Spread { median, min, max } = row.ratio;
             let unit = format!(" {}", row.unit);
             writeln!(
                 f,
-                "| {} | {} | {} | {median:.2} ({min:.2} to {max:.2}) | {} | {target} | {verdict} |",
+                "| {} | {} | {} | {} | {} | {target} | {verdict} |",
                 row.load,
                 spread(&row.limit, &unit),
                 spread(&row.nimbus, &unit),
+                exactly(&row.ratio, 2, ""),
                 row.ratio_of,
             )?;
         }
@@ -101,7 +101,7 @@ impl Report {
         writeln!(f, "\n| payload of an event | bytes in Kafka, its result included | target | |")?;
         writeln!(f, "|---|---|---|---|")?;
         for row in &self.kafka {
-            let (bytes, verdict) = (spread(&row.bytes_per_event, ""), if row.met { "met" } else { "MISSED" });
+            let (bytes, verdict) = (spread(&row.bytes_per_event, ""), verdict(row.met));
             writeln!(f, "| {} | {bytes} | at most {:.0} | {verdict} |", row.payload_bytes, row.at_most)?;
         }
         Ok(())
@@ -111,11 +111,7 @@ impl Report {
         writeln!(f, "\n| server, v1 | streams x window | CPU time of an event, us, by process |")?;
         writeln!(f, "|---|---|---|")?;
         for row in &self.cpu {
-            let roles: Vec<_> = row
-                .roles
-                .iter()
-                .map(|(role, us)| format!("{role} {:.1} ({:.1} to {:.1})", us.median, us.min, us.max))
-                .collect();
+            let roles: Vec<_> = row.roles.iter().map(|(role, us)| format!("{role} {}", exactly(us, 1, ""))).collect();
             writeln!(f, "| {} | {} x {} | {} |", row.kind, row.streams, row.window, roles.join(", "))?;
         }
         Ok(())
@@ -125,17 +121,17 @@ impl Report {
         writeln!(f, "\n| protocol | Redis CPU a result | results a batch | target | |")?;
         writeln!(f, "|---|---|---|---|---|")?;
         for row in &self.redis {
-            let Spread { median, min, max } = row.us_per_result;
             let verdict = match row.verdict {
-                Verdict::Met => "met",
-                Verdict::Missed => "MISSED",
+                Verdict::Met => verdict(true),
+                Verdict::Missed => verdict(false),
                 Verdict::NotJudged => "not judged: smaller batches",
             };
             writeln!(
                 f,
-                "| {:?} | {median:.2} us ({min:.2} to {max:.2}) | {} | at most {AT_MOST_US:.0} us in batches of {IN_BATCHES_OF:.0} \
+                "| {:?} | {} | {} | at most {AT_MOST_US:.0} us in batches of {IN_BATCHES_OF:.0} \
                  or more | {verdict} |",
                 row.protocol,
+                exactly(&row.us_per_result, 2, " us"),
                 spread(&row.results_per_batch, ""),
             )?;
         }
@@ -146,16 +142,16 @@ impl Report {
 fn row(comparison: &Comparison, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let unit = if comparison.what == "p50" { " us" } else { " events/s" };
     let (target, verdict) = judged(comparison.target, comparison.met);
-    let Spread { median, min, max } = comparison.ratio;
     writeln!(
         f,
-        "| {:?} | {} x {} | {} | {} | {} | {median:.2} ({min:.2} to {max:.2}) | {target} | {verdict} |",
+        "| {:?} | {} x {} | {} | {} | {} | {} | {target} | {verdict} |",
         comparison.protocol,
         comparison.streams,
         comparison.window,
         comparison.what,
         spread(&comparison.baseline, unit),
         spread(&comparison.nimbus, unit),
+        exactly(&comparison.ratio, 2, ""),
     )
 }
 
@@ -166,7 +162,11 @@ fn judged(target: Option<Target>, met: bool) -> (String, &'static str) {
         Some(Target::RatioAtLeast(least)) => format!("at least {least:.2}"),
         Some(Target::RatioAtMost(most)) => format!("at most {most:.2}"),
     };
-    (said, if met { "met" } else { "MISSED" })
+    (said, verdict(met))
+}
+
+const fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
 }
 
 /// How much of a core idle streams take, the target, and what became of it.
@@ -174,14 +174,19 @@ fn cores(idle: &IdleStream) -> String {
     match idle.cores {
         None => "not looked at | none | ".to_owned(),
         Some(cores) => {
-            let verdict = if cores_met(idle) { "met" } else { "MISSED" };
-            format!("{cores:.4} | at most {IDLE_AT_MOST_CORES} | {verdict}")
+            format!("{cores:.4} | at most {IDLE_AT_MOST_CORES} | {}", verdict(cores_met(idle)))
         }
     }
 }
 
 fn spread(spread: &Spread, unit: &str) -> String {
     format!("{}{unit} ({} to {})", thousands(spread.median), thousands(spread.min), thousands(spread.max))
+}
+
+/// With so many decimals.
+fn exactly(spread: &Spread, decimals: usize, unit: &str) -> String {
+    let Spread { median, min, max } = spread;
+    format!("{median:.decimals$}{unit} ({min:.decimals$} to {max:.decimals$})")
 }
 
 fn thousands(value: f64) -> String {

@@ -6,6 +6,7 @@ use tonic::{Status, Streaming};
 
 use crate::{
     LoadError, Protocol, run,
+    stream::describe,
     transport::{self, Caller},
     wire,
 };
@@ -121,6 +122,6 @@ async fn open_one(
 fn described(ended: Result<(), Status>) -> String {
     match ended {
         Ok(()) => "the server ended it".to_owned(),
-        Err(status) => format!("{:?}: {}", status.code(), status.message()),
+        Err(status) => describe(&status),
     }
 }

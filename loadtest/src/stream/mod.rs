@@ -368,8 +368,8 @@ impl<D: Dialect> Lane<D> {
                     counts.measured += u64::from(in_time);
                     let sent_at = self.feed.sent_at(seq);
                     // In an open loop an answer after the end counts: the slowest would be missing otherwise.
-                    let counts_late = self.common.open_loop;
-                    if sent_at >= measure_from && sent_at < measure_until && (in_time || counts_late) && !is_slow {
+                    let is_measured = sent_at >= measure_from && sent_at < measure_until && !is_slow;
+                    if is_measured && (in_time || self.common.open_loop) {
                         shard.latency(now.saturating_sub(sent_at));
                     }
                 }
@@ -445,6 +445,6 @@ async fn next<M>(stream: &mut Streaming<M>, batch: &mut Vec<M>, most: usize) -> 
     }
 }
 
-fn describe(status: &Status) -> String {
+pub(crate) fn describe(status: &Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }

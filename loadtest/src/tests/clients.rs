@@ -3,14 +3,14 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{
-    load,
-    servers::{right, serve},
+    load, over_v1,
+    servers::{honest, right, serve},
 };
 use crate::{Latency, Limit, LoadConfig, Protocol, Weighted, idle::IdleStreams};
 
 #[tokio::test]
 async fn idle_streams_stay_open_until_dropped() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     for protocol in [Protocol::V1, Protocol::Original] {
         let mut idle = IdleStreams::open(&server.address.to_string(), protocol, 5, "idle", None).await.unwrap();
         assert_eq!(idle.ended(), [] as [String; 0]);
@@ -20,10 +20,9 @@ async fn idle_streams_stay_open_until_dropped() {
 
 #[tokio::test]
 async fn idle_streams_are_beside_the_load() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     let report = load(&server, |config| {
-        config.protocol = Protocol::V1;
-        config.event_name = "echo".to_owned();
+        over_v1(config);
         config.idle = 4;
     })
     .await;
@@ -33,8 +32,7 @@ async fn idle_streams_are_beside_the_load() {
 
 /// A load of `echo` over v1 that lasts long enough for some reconnects.
 fn churning(config: &mut LoadConfig) {
-    config.protocol = Protocol::V1;
-    config.event_name = "echo".to_owned();
+    over_v1(config);
     config.rate = Some(1000.0);
     config.churn = 100.0;
     config.drain_timeout = Duration::from_secs(5);
@@ -42,7 +40,7 @@ fn churning(config: &mut LoadConfig) {
 
 #[tokio::test]
 async fn streams_reconnect_and_nothing_is_lost_or_repeated() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     for connections in [1, 3] {
         let report = load(&server, |config| {
             churning(config);
@@ -56,7 +54,7 @@ async fn streams_reconnect_and_nothing_is_lost_or_repeated() {
 
 #[tokio::test]
 async fn a_stream_that_is_told_faster_than_it_can_reconnect_still_sends() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     for rate in [None, Some(1000.0)] {
         let report = load(&server, |config| {
             churning(config);
@@ -70,7 +68,7 @@ async fn a_stream_that_is_told_faster_than_it_can_reconnect_still_sends() {
 
 #[tokio::test]
 async fn what_comes_twice_across_a_reconnect_is_counted() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     let report = load(&server, |config| {
         churning(config);
         config.client_id_prefix = "forgetful".to_owned();
@@ -81,10 +79,9 @@ async fn what_comes_twice_across_a_reconnect_is_counted() {
 
 #[tokio::test]
 async fn slow_readers_get_every_answer_and_are_not_measured() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     let report = load(&server, |config| {
-        config.protocol = Protocol::V1;
-        config.event_name = "echo".to_owned();
+        over_v1(config);
         config.slow_readers = 3;
         config.slow_pause = Duration::from_millis(1);
         config.limit = Limit::Events(60);
@@ -96,11 +93,7 @@ async fn slow_readers_get_every_answer_and_are_not_measured() {
 
 #[tokio::test]
 async fn a_stream_thinks_between_an_answer_and_the_next_event() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |config| {
         config.window = 1;
         config.streams = 1;

@@ -6,18 +6,14 @@ use nimbus_proto::original::EventResponse;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    load,
-    servers::{right, serve},
+    load, over_v1,
+    servers::{honest, right, serve},
 };
 use crate::{Limit, LoadConfig, OPEN_WINDOW, Protocol, run_until};
 
 #[tokio::test]
 async fn a_right_server_gets_a_clean_report() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |_| {}).await;
     assert!(report.is_clean(), "{report}");
     assert_eq!((report.sent, report.answered), (300, 300));
@@ -34,11 +30,7 @@ async fn a_right_server_gets_a_clean_report() {
 
 #[tokio::test]
 async fn a_time_limit_ends_the_load() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |config| config.limit = Limit::Duration(Duration::from_millis(100))).await;
     assert!(report.is_clean() && report.sent == report.answered, "{report}");
     assert!((report.seconds - 0.1).abs() < 1e-9, "{report}");
@@ -47,11 +39,7 @@ async fn a_time_limit_ends_the_load() {
 
 #[tokio::test]
 async fn an_open_loop_sends_every_event_that_has_its_turn() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |config| {
         config.limit = Limit::Duration(Duration::from_millis(100));
         config.warmup = Duration::from_millis(50);
@@ -68,8 +56,7 @@ async fn an_open_loop_sends_every_event_that_has_its_turn() {
 
     // Over the session, whose server grants no credit of its own here.
     let report = load(&server, |config| {
-        config.protocol = Protocol::V1;
-        config.event_name = "echo".to_owned();
+        over_v1(config);
         config.rate = Some(10_000.0);
     })
     .await;
@@ -136,11 +123,7 @@ async fn an_open_loop_counts_what_a_shut_window_never_let_go() {
 
 #[tokio::test]
 async fn a_stream_with_nothing_to_say_is_not_given_up() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |config| {
         config.streams = 1;
         config.limit = Limit::Events(3);
@@ -153,10 +136,9 @@ async fn a_stream_with_nothing_to_say_is_not_given_up() {
 
 #[tokio::test]
 async fn the_v1_session_is_spoken_in_full() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     let report = load(&server, |config| {
-        config.protocol = Protocol::V1;
-        config.event_name = "echo".to_owned();
+        over_v1(config);
         config.payload_bytes = 64;
     })
     .await;

@@ -25,3 +25,9 @@ async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> Load
     change(&mut config);
     run(&config, |_| {}).await.unwrap()
 }
+
+/// The same over v1.
+fn over_v1(config: &mut LoadConfig) {
+    config.protocol = Protocol::V1;
+    config.event_name = "echo".to_owned();
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::servers::serve;
+use super::servers::honest;
 use crate::{Limit, LoadConfig, LoadError, Protocol, Weighted, run};
 
 #[tokio::test]
@@ -33,7 +33,7 @@ async fn what_cannot_be_run_is_refused() {
 
 #[tokio::test]
 async fn a_refusal_is_told_from_a_server_that_is_not_there() {
-    let server = serve(|_, _| Ok(())).await;
+    let server = honest().await;
     let token = Some("0123456789abcdef".to_owned());
     let config = LoadConfig { token, ..LoadConfig::new(server.address.to_string(), Protocol::V1) };
     match run(&config, |_| {}).await {

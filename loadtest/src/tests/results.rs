@@ -4,19 +4,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    load,
-    servers::{right, serve},
-};
+use super::{load, servers::honest};
 use crate::{Cost, Limit, LoadConfig, Protocol, run_until};
 
 #[tokio::test]
 async fn what_it_costs_is_in_the_report() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let report = load(&server, |config| {
         // Enough to take some ticks of the clock that counts CPU time.
         config.limit = Limit::Events(20_000);
@@ -35,11 +28,7 @@ async fn what_it_costs_is_in_the_report() {
 
 #[tokio::test]
 async fn a_result_has_every_latency_and_every_second() {
-    let server = serve(|request, out| {
-        out.push(right(&request));
-        Ok(())
-    })
-    .await;
+    let server = honest().await;
     let config = LoadConfig {
         streams: 2,
         limit: Limit::Duration(Duration::from_millis(1500)),

@@ -186,6 +186,15 @@ pub(super) async fn serve(
     TestServer { address, task }
 }
 
+/// One that does right, over the original protocol and as [`Refusing`] over v1.
+pub(super) async fn honest() -> TestServer {
+    serve(|request, out| {
+        out.push(right(&request));
+        Ok(())
+    })
+    .await
+}
+
 pub(super) fn right(request: &EventRequest) -> EventResponse {
     EventResponse {
         event_name: request.event_name.clone(),

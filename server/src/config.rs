@@ -9,8 +9,7 @@ pub const DEFAULT_MAX_STREAMS: usize = 100_000;
 /// Streams that one connection may have open at once. Enough for a backend that multiplexes; a bound on what one
 /// connection can cost.
 pub const DEFAULT_STREAMS_PER_CONNECTION: u32 = 1_024;
-/// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it. With 5,000 the others waited
-/// 1.8 times as long where two cores had everything to do (docs/chaos/README.md).
+/// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it.
 pub const DEFAULT_FAIR_RATE: Option<NonZeroU32> = NonZeroU32::new(2_000);
 /// How often HTTP/2 asks a silent connection whether it is there.
 pub const DEFAULT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);

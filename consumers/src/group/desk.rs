@@ -111,6 +111,12 @@ impl<R> Desk<R> {
         lock(&self.slot).finished = Some(committed);
     }
 
+    /// Gives up what was handed over and not taken. No batch comes any more, and the partition stays paused.
+    pub(crate) fn read_no_more(&mut self) {
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+    }
+
     /// The next batch; `None` when the group is gone.
     pub(crate) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Batch<R>>> {
         let batch = std::task::ready!(self.inbox.poll_recv(cx));
@@ -157,6 +163,15 @@ mod tests {
         bell.notified().await;
         assert_eq!(counter.take_wants(), Wants { seek: None, resume: true });
         assert_eq!(counter.take_wants(), Wants::default());
+    }
+
+    #[tokio::test]
+    async fn after_the_last_batch_that_is_wanted_none_is_taken() {
+        let (counter, mut desk) = desk(&Arc::new(Notify::new()));
+        assert_eq!(counter.hand(batch(0)), Handed::Taken);
+        desk.read_no_more();
+        assert_eq!(counter.hand(batch(1)), Handed::Refused);
+        assert!(desk.batch().await.is_none());
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Everything happens in one task, so that nothing here needs a lock between two steps. The order of preference when
 //! several things can be done: end what runs, append what came out, note what is durable, and only then take more.
 
+mod passing;
 mod taking;
 
 use std::{
@@ -123,6 +124,9 @@ impl<S: Schedule> Worker<S> {
         }
         // Also with nothing done: a successor is to know today's names.
         self.note();
+        if self.has_nothing_to_read() {
+            return self.pass_over().await;
+        }
         self.desk.read_from(self.schedule.read());
         let mut steps = 0;
         loop {
@@ -142,6 +146,10 @@ impl<S: Schedule> Worker<S> {
                         return ended(error);
                     }
                 }
+            }
+            // The last event that concerned the names of before is answered.
+            if self.has_nothing_to_read() {
+                return self.pass_over().await;
             }
             self.start_runs();
             self.gauges.set(self.schedule.in_hand(), self.schedule.parked());

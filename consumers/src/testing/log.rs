@@ -43,6 +43,8 @@ struct GroupState {
     committed: HashMap<Partition, Committed>,
     owners: HashMap<Partition, u64>,
     members: Vec<u64>,
+    /// How many records its members were handed.
+    handed: usize,
 }
 
 #[derive(Debug)]
@@ -230,6 +232,11 @@ impl<R: LogRecord> Shared<R> {
     pub(crate) fn committed_by(&self, group: &str, partition: Partition) -> Committed {
         let inner = self.lock();
         inner.groups.get(group).and_then(|group| group.committed.get(&partition)).cloned().unwrap_or_default()
+    }
+
+    /// How many records a group was handed.
+    pub(crate) fn handed_to(&self, group: &str) -> usize {
+        self.lock().groups.get(group).map_or(0, |group| group.handed)
     }
 
     pub(crate) async fn until_committed(&self, group: &str, partition: Partition, position: Position) {
@@ -444,6 +451,7 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
                             let (records, next) = log.read(seat.next, batch);
                             if !records.is_empty() {
                                 let from = std::mem::replace(&mut seat.next, next);
+                                state.handed += records.len();
                                 return Some(Ok(ConsumerEvent::Records(Batch { partition, from, records, next })));
                             }
                         }

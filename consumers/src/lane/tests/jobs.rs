@@ -1,5 +1,7 @@
 //! The jobs lane.
 
+use std::collections::BTreeSet;
+
 use super::{probe::Probe, *};
 
 fn seqs(answers: &[ResultRecord]) -> Vec<u64> {
@@ -142,6 +144,50 @@ async fn an_event_is_answered_although_its_executor_came_or_went() {
     gone.sort();
     assert_eq!(gone, ["c/1 Final 1", "c/2 Error UNKNOWN_EVENT", "c/3 Final 4"]);
     assert_eq!(change_lanes(Some(&Probe::new("x")), None).await, gone);
+}
+
+/// Fetched and decoded for nothing, every event would cost Kafka and the executors nearly as much again.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_no_executor_is_in_is_finished_and_not_read() {
+    let bench = Bench::new(1);
+    let mut client = Client::new("c");
+    bench.events.put(client.event("sq", "1"));
+    let running = bench.start();
+    bench.settled().await;
+    bench.events.put(client.event("sq", "2"));
+    bench.events.put(client.event("nobody", ""));
+    bench.settled().await;
+    assert_eq!(bench.answers(3).await.len(), 3);
+    assert_eq!(bench.events.handed_to(JOBS_GROUP), 0);
+    assert_eq!(bench.events.handed_to(ORDERED_GROUP), 3);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_the_names_of_before_do_not_count_their_lane_is_not_read_any_more() {
+    let mut bench = Bench::new(1);
+    let builtin = bench.executors.clone();
+    bench = bench.with(Probe::jobs("x"));
+    let mut client = Client::new("c");
+    bench.events.put(client.event("sq", "1"));
+    let running = bench.start();
+    bench.settled().await;
+    running.stop().await;
+    bench.executors = builtin;
+    bench.events.put(client.event("x", "gone meanwhile"));
+    let before = bench.events.handed_to(JOBS_GROUP);
+    let running = bench.start();
+    bench.settled().await;
+    assert_eq!(bench.events.handed_to(JOBS_GROUP), before + 1, "it could have been a job");
+    for number in 2..5 {
+        bench.events.put(client.event("sq", &number.to_string()));
+        bench.settled().await;
+    }
+    assert_eq!(bench.events.handed_to(JOBS_GROUP), before + 2, "the next one is refused, and then it is paused");
+    // Both lanes answer what may have been either's; the first answer stands.
+    let answers = bench.briefs(6).await.into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    assert_eq!(answers, ["c/1 Final 1", "c/2 Error UNKNOWN_EVENT", "c/3 Final 4", "c/4 Final 9", "c/5 Final 16"]);
+    running.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

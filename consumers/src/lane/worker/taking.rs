@@ -8,9 +8,9 @@ use nimbus_core::{
 };
 use tracing::{info, warn};
 
-use super::Worker;
+use super::{Worker, passing::end_of_log};
 use crate::lane::{
-    run::{Halt, sleep},
+    run::Halt,
     schedule::{Schedule, Taken},
     work::Route,
 };
@@ -25,23 +25,10 @@ impl<S: Schedule> Worker<S> {
     /// When names changed lanes: up to where the old notes count.
     pub(super) async fn look_at_change(&mut self) -> Result<(), Halt> {
         let Some(noted) = self.changed.take() else { return Ok(()) };
-        let runtime = Arc::clone(&self.cx.runtime);
-        let mut failures = 0;
-        loop {
-            match runtime.ports.events.range(self.cx.partition).await {
-                Ok(range) => {
-                    info!(end = %range.end, "executors changed lanes, came or went; events up to here are looked at by both lanes");
-                    self.lanes.changed_at(noted, range.end);
-                    return Ok(());
-                }
-                Err(error @ (LogError::Damaged(_) | LogError::Closed)) => return Err(Halt::Broken(error)),
-                Err(error) => {
-                    failures += 1;
-                    warn!(%error, failures, "the log cannot be asked for its end just now");
-                    sleep(&self.cx, runtime.config.log_backoff.jittered(failures)).await?;
-                }
-            }
-        }
+        let end = end_of_log(&self.cx).await?;
+        info!(%end, "executors changed lanes, came or went; events up to here are looked at by both lanes");
+        self.lanes.changed_at(noted, end);
+        Ok(())
     }
 
     pub(super) fn may_take(&self) -> bool {
@@ -60,10 +47,6 @@ impl<S: Schedule> Worker<S> {
         let catalogue = &self.cx.runtime.catalogue;
         let records = &cursor.batch.records;
         let end = records.len().min(cursor.index + ROUND);
-        // A lane without executors has nothing to look at (and what nobody knows is the ordered lane's).
-        if self.lanes.is_settled() && !self.cx.runtime.has_work(self.cx.lane) {
-            cursor.index = records.len();
-        }
         while cursor.index < end && self.has_room() {
             let stored = &records[cursor.index];
             if let Some(route) = Route::of(stored, self.cx.lane, catalogue, &self.lanes) {

@@ -29,6 +29,12 @@ const FETCH_BACKOFF_MS: u64 = 5;
 /// thread wakes up for it only once a second while nothing else happens; with every commit it does.
 const HEARTBEAT_MS: u128 = 100;
 
+/// Requests of the producer on their way to one broker. It answers those of a connection one after the other and reads the next one only
+/// then (Kafka protocol guide, "Network"), so one at work and one behind it keep it as busy as five. With five, librdkafka's default, the
+/// records of one append leave in up to five requests of a few each, because it begins to send while they are still handed to it; a
+/// request costs everybody far more than a record (docs/performance.md).
+const IN_FLIGHT: &str = "2";
+
 /// How long after a failed question its reason may come: the connection's failure is told by another thread.
 const HEAR_LIMIT: Duration = Duration::from_millis(200);
 
@@ -135,6 +141,7 @@ impl KafkaConfig {
         // A batch may be no larger than its topic's largest record, or the broker refuses it.
         config.set("batch.size", events.min(results).min(dead_letters).min(1 << 20).to_string());
         config.set("acks", "all").set("enable.idempotence", "true");
+        config.set("max.in.flight.requests.per.connection", IN_FLIGHT);
         // After a record that cannot be stored nothing behind it is.
         config.set("enable.gapless.guarantee", "true");
         // A record that timed out may still land; only the broker knows, so it is asked for as long as it takes.

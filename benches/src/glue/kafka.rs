@@ -19,6 +19,8 @@ use super::{give_up, record::Record};
 const PARTITIONS: PartitionCount = PartitionCount(NonZeroU32::new(8).expect("8 is not 0"));
 /// What Nimbus waits for company. In milliseconds, as librdkafka wants it.
 const LINGER: &str = "0";
+/// How many requests of Nimbus' producer are on their way to a broker.
+const IN_FLIGHT: &str = "2";
 /// How long topics may take until each of their partitions has a leader.
 const MAKE_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -113,6 +115,7 @@ impl std::fmt::Debug for Producer {
 pub(crate) fn producer(brokers: &str, topic: &str) -> anyhow::Result<Producer> {
     let mut config = client(brokers);
     config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", LINGER);
+    config.set("max.in.flight.requests.per.connection", IN_FLIGHT);
     // What is outstanding is the load's to bound.
     config.set("queue.buffering.max.messages", "0");
     config.set("delivery.report.only.error", "true");

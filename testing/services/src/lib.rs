@@ -4,6 +4,8 @@
 //! is what the tests are about. It ends when its handle is dropped, and also when the process that holds the handle is
 //! killed. Nothing here waits for a guessed time: a service is ready when it answers a client's question.
 //!
+//! NATS, which Nimbus is compared with, can only be started and ended.
+//!
 //! Calls block the thread: a start takes some seconds (Kafka) or milliseconds (Redis). From async code whose other tasks shall
 //! go on meanwhile, call them on a thread of their own.
 
@@ -11,6 +13,7 @@ mod error;
 mod guard;
 mod home;
 pub mod kafka;
+pub mod nats;
 mod ports;
 mod process;
 pub mod redis;
@@ -23,6 +26,7 @@ pub use self::{
     error::{Error, Result},
     guard::Guard,
     kafka::{Kafka, KafkaCluster, KafkaOptions},
+    nats::Nats,
     process::Detached,
     redis::{Redis, RedisCluster, RedisOptions},
     target::services_dir,

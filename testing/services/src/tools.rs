@@ -20,6 +20,10 @@ pub(crate) fn maven() -> Result<PathBuf> {
     find("mvn", "maven")
 }
 
+pub(crate) fn nats_server() -> Result<PathBuf> {
+    find("nats-server", "nats-server")
+}
+
 pub(crate) fn redis_server() -> Result<PathBuf> {
     let path = find("redis-server", "redis-server")?;
     let output = Command::new(&path).arg("--version").output();

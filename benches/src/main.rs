@@ -1,7 +1,7 @@
 //! `nimbus-bench`: what Nimbus costs, in ratios to a baseline that is measured in the same run.
 //!
 //! - `nimbus-bench run`: the benchmark that `make bench` runs;
-//! - `nimbus-bench baseline` and `nimbus-bench glue`: a baseline server alone, for a look of one's own.
+//! - `nimbus-bench baseline`, `nimbus-bench glue` and `nimbus-bench nats`: a baseline server alone, for a look of one's own.
 
 mod baseline;
 mod bench;
@@ -38,6 +38,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Serves the glue over NATS JetStream instead of Kafka and Redis.
+    Nats {
+        #[command(flatten)]
+        parts: glue::nats::Parts,
+        /// Says that it is ready as `nimbus server --json` does, so that it can stand in its place.
+        #[arg(long)]
+        json: bool,
+    },
     /// Makes one load and prints its report as JSON.
     Load {
         /// Such as http://127.0.0.1:50051.
@@ -69,17 +77,8 @@ async fn main() -> anyhow::Result<()> {
             baseline::serve(directory.as_deref(), |address| say(&format!("baseline {}{address}", bench::LISTENING)))
                 .await
         }
-        Command::Glue { parts, json } => {
-            let ready = |address: SocketAddr| {
-                if json {
-                    let grpc = address.to_string();
-                    serde_json::json!({ "kind": "ready", "server": "glue", "grpc": grpc, "admin": null }).to_string()
-                } else {
-                    format!("glue {}{address}", bench::LISTENING)
-                }
-            };
-            glue::serve(&parts, |address| say(&ready(address))).await
-        }
+        Command::Glue { parts, json } => glue::serve(&parts, |address| say(&ready("glue", address, json))).await,
+        Command::Nats { parts, json } => glue::nats::serve(&parts, |address| say(&ready("nats", address, json))).await,
         Command::Load { address, original, streams, connections, window, seconds } => {
             use nimbus_loadtest::{Limit, LoadConfig, Protocol};
             let protocol = if original { Protocol::Original } else { Protocol::V1 };
@@ -93,6 +92,16 @@ async fn main() -> anyhow::Result<()> {
             anyhow::ensure!(report.is_clean(), "the load was not clean");
             Ok(())
         }
+    }
+}
+
+/// What a server says when it serves.
+fn ready(server: &str, address: SocketAddr, json: bool) -> String {
+    if json {
+        let grpc = address.to_string();
+        serde_json::json!({ "kind": "ready", "server": server, "grpc": grpc, "admin": null }).to_string()
+    } else {
+        format!("{server} {}{address}", bench::LISTENING)
     }
 }
 

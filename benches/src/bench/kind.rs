@@ -12,6 +12,8 @@ pub(super) enum Kind {
     Baseline,
     /// Raw tonic, and nothing behind it.
     Echo,
+    /// NATS JetStream doing the same work, without a sync.
+    Nats,
     /// Nimbus on its embedded log.
     Nimbus,
     /// Kafka and Redis, joined without a guarantee.
@@ -28,6 +30,8 @@ pub(super) enum Setting {
     Distributed,
     /// Embedded Nimbus, and a server that keeps nothing.
     Echo,
+    /// Embedded Nimbus, and what one could build instead.
+    Nats,
 }
 
 impl Setting {
@@ -36,12 +40,13 @@ impl Setting {
             Self::Embedded => Kind::Baseline,
             Self::Distributed => Kind::Glue,
             Self::Echo => Kind::Echo,
+            Self::Nats => Kind::Nats,
         }
     }
 
     pub(super) const fn nimbus(self) -> Kind {
         match self {
-            Self::Embedded | Self::Echo => Kind::Nimbus,
+            Self::Embedded | Self::Echo | Self::Nats => Kind::Nimbus,
             Self::Distributed => Kind::Distributed,
         }
     }
@@ -57,6 +62,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Baseline => "baseline",
             Self::Echo => "raw echo",
+            Self::Nats => "NATS JetStream",
             Self::Nimbus => "Nimbus",
             Self::Glue => "glue",
             Self::Distributed => "Nimbus, distributed",

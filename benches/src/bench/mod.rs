@@ -11,6 +11,7 @@ mod kafka;
 mod kind;
 mod memory;
 mod metrics;
+mod nats;
 mod process;
 mod redis;
 mod report;
@@ -157,6 +158,7 @@ async fn measure_embedded(
             }
             server.stop().await?;
         }
+        nats::measure(plan, round, directory, measured).await?;
     }
     Ok(())
 }

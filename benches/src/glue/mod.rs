@@ -5,9 +5,12 @@
 //! server is subscribed and answers the streams. All of it in one process. Forgotten is everything else: no commits, no
 //! dedup, no mailbox, no resume, no limits, no other server. Order is what falls out of one partition per client. Whatever
 //! goes wrong with Kafka or Redis ends the process: half a glue measures nothing.
+//!
+//! [`nats`] is the same on NATS JetStream.
 
 mod kafka;
 mod lines;
+pub(crate) mod nats;
 mod original;
 mod record;
 mod router;
@@ -50,7 +53,7 @@ pub(crate) struct Parts {
     #[arg(long)]
     pub(crate) redis: String,
     /// In front of the names of its two topics, which it makes and leaves, and the name of its channel. Default: a random one.
-    #[arg(long, default_value_t = format!("glue-{:016x}", rand::random::<u64>()))]
+    #[arg(long, default_value_t = random_prefix())]
     pub(crate) prefix: String,
 }
 
@@ -64,10 +67,22 @@ impl Parts {
     }
 }
 
+/// So that no two starts have a name in common.
+fn random_prefix() -> String {
+    format!("glue-{:016x}", rand::random::<u64>())
+}
+
+/// Where events go.
+#[derive(Debug, Clone)]
+enum Events {
+    Kafka(Producer),
+    Nats(Arc<nats::Publisher>),
+}
+
 /// The side of the server: where events go, and who waits for their answers.
 #[derive(Debug, Clone)]
 pub(crate) struct Glue {
-    events: Producer,
+    events: Events,
     lines: Arc<Lines>,
 }
 
@@ -83,8 +98,8 @@ pub(crate) async fn serve(parts: &Parts, listening: impl FnOnce(SocketAddr)) -> 
     publisher.init().await.with_context(|| format!("Redis at {}", parts.redis))?;
     router::start(kafka::consumer(&parts.kafka, &results)?, publisher, parts.prefix.clone())?;
     worker::start(kafka::consumer(&parts.kafka, &events)?, kafka::producer(&parts.kafka, &results)?)?;
-    let glue = Glue { events: kafka::producer(&parts.kafka, &events)?, lines };
-    edge::serve(original::Service::new(glue.clone()), v1::Service::new(glue), listening).await
+    let glue = Glue { events: Events::Kafka(kafka::producer(&parts.kafka, &events)?), lines };
+    glue.serve(listening).await
 }
 
 /// Connections to one Redis.
@@ -97,12 +112,25 @@ pub(crate) fn redis(address: &str) -> anyhow::Result<Builder> {
 }
 
 impl Glue {
-    /// Produces what a stream has sent. Answers come over its line.
-    fn send(&self, line: u64, client: &ClientId, records: &[Record]) {
+    async fn serve(self, listening: impl FnOnce(SocketAddr)) -> anyhow::Result<()> {
+        edge::serve(original::Service::new(self.clone()), v1::Service::new(self), listening).await
+    }
+
+    /// Hands on what a stream has sent. Answers come over its line.
+    async fn send(&self, line: u64, client: &ClientId, records: &[Record]) {
         self.lines.sent(line, records.len());
-        let partition = kafka::partition_of(client);
-        for record in records {
-            self.events.send(partition, client.as_str().as_bytes(), record);
+        match &self.events {
+            Events::Kafka(events) => {
+                let partition = kafka::partition_of(client);
+                for record in records {
+                    events.send(partition, client.as_str().as_bytes(), record);
+                }
+            }
+            Events::Nats(events) => {
+                for record in records {
+                    events.send(record, None).await;
+                }
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ impl NimbusService for Service {
                 open = gather(&mut requests, &mut batch).await;
                 let records: Option<Vec<_>> = batch.iter().map(|event| record(line, event)).collect();
                 let Some(records) = records else { break };
-                glue.send(line, &client, &records);
+                glue.send(line, &client, &records).await;
             }
             glue.lines.ended(line);
         });

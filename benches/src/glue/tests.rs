@@ -1,13 +1,15 @@
 //! The glue answers rightly: a wrong one would be no limit.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use nimbus_loadtest::{Limit, LoadConfig, Protocol};
-use nimbus_services::shared;
+use nimbus_services::{Nats, nats as nats_service, shared};
+use tokio::{runtime::Runtime, sync::oneshot};
 
 use super::{
     Parts,
     lines::Lines,
+    nats,
     record::{Record, Sent},
 };
 
@@ -15,10 +17,32 @@ use super::{
 async fn both_protocols_are_answered_rightly() {
     let (Some(kafka), Some(redis)) = (shared::kafka(), shared::redis()) else { return };
     let parts = Parts { kafka, redis, prefix: format!("glue-test-{:016x}", rand::random::<u64>()) };
-    let (address_tx, address) = tokio::sync::oneshot::channel();
+    let (address_tx, address) = oneshot::channel();
     let server = tokio::spawn(async move {
         super::serve(&parts, |address| address_tx.send(address).unwrap()).await.unwrap();
     });
+    answers_rightly(address).await;
+    server.abort();
+}
+
+#[test]
+fn over_nats_both_protocols_are_answered_rightly() {
+    if let Err(error) = nats_service::prepare() {
+        return shared::skip(&format!("needs NATS: {error}"));
+    }
+    // Outlives the runtime, whose tasks would end the process without it.
+    let nats = Nats::start(None).unwrap();
+    let parts = nats::Parts { nats: nats.address(), prefix: super::random_prefix() };
+    let runtime = Runtime::new().unwrap();
+    let (address_tx, address) = oneshot::channel();
+    runtime.spawn(async move {
+        nats::serve(&parts, |address| address_tx.send(address).unwrap()).await.unwrap();
+    });
+    runtime.block_on(answers_rightly(address));
+}
+
+/// Makes a load of each protocol.
+async fn answers_rightly(address: oneshot::Receiver<SocketAddr>) {
     let address = address.await.unwrap().to_string();
     for protocol in [Protocol::V1, Protocol::Original] {
         let config = LoadConfig {
@@ -33,7 +57,6 @@ async fn both_protocols_are_answered_rightly() {
         assert!(report.is_clean(), "{report}");
         assert_eq!(report.answered, 2000);
     }
-    server.abort();
 }
 
 fn sent(seq: u64, number: Option<i64>) -> Sent<'static> {

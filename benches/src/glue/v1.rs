@@ -63,7 +63,7 @@ impl Gateway for Service {
                 });
                 let records: Option<Vec<_>> = events.map(|event| record(line, &event)).collect();
                 let Some(records) = records else { break };
-                glue.send(line, &client, &records);
+                glue.send(line, &client, &records).await;
             }
             glue.lines.ended(line);
         });

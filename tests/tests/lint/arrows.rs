@@ -66,6 +66,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rdkafka", &["nimbus-kafka"]),
     ("fred", &["nimbus-redis"]),
     ("redis", &[]),
+    // What one would build instead is measured, and that is all.
+    ("async-nats", &[]),
     // TLS towards Redis; gRPC leaves it to a proxy.
     ("rustls", &["nimbus-redis"]),
     ("rcgen", &["nimbus-services"]),

@@ -19,7 +19,7 @@ pub(super) struct CpuRow {
 }
 
 pub(super) fn rows(measured: &[Measured]) -> Vec<CpuRow> {
-    let kinds = [Kind::Baseline, Kind::Nimbus, Kind::Glue, Kind::Distributed];
+    let kinds = [Kind::Baseline, Kind::Nats, Kind::Nimbus, Kind::Glue, Kind::Distributed];
     let all = kinds.into_iter().flat_map(|kind| [ALONE, CROWD, MANY].map(|shape| row(measured, kind, shape)));
     all.filter(|row| !row.roles.is_empty()).collect()
 }

@@ -36,6 +36,8 @@ const DISTRIBUTED_THROUGHPUT: Target = Target::RatioAtLeast(0.60);
 const EMBEDDED_LATENCY: Target = Target::RatioAtMost(1.30);
 /// The same through Kafka and Redis, of the glue's.
 const DISTRIBUTED_LATENCY: Target = Target::RatioAtMost(1.25);
+/// Throughput of the crowds on the embedded log, as a multiple of that of NATS JetStream, which syncs nothing.
+const NATS_THROUGHPUT: Target = Target::RatioAtLeast(3.0);
 /// Memory of an idle stream, in KiB.
 const IDLE_AT_MOST_KIB: f64 = 25.0;
 /// How much of a core the idle streams of one run may keep busy.
@@ -137,6 +139,10 @@ impl Report {
             beyond.extend(beyond::rows(&measured_beyond, Setting::Distributed));
         }
         comparisons.extend(compare_all(&measured, Setting::Echo));
+        // Where there is no NATS, nothing is missed.
+        if measured.iter().any(|one| one.kind == Kind::Nats) {
+            comparisons.extend(compare_all(&measured, Setting::Nats));
+        }
         Self {
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
             seconds_per_measurement: seconds,
@@ -176,6 +182,7 @@ fn compare_all(measured: &[Measured], setting: Setting) -> Vec<Comparison> {
         Setting::Embedded => (Some(EMBEDDED_THROUGHPUT), Some(EMBEDDED_LATENCY)),
         Setting::Distributed => (Some(DISTRIBUTED_THROUGHPUT), Some(DISTRIBUTED_LATENCY)),
         Setting::Echo => (None, None),
+        Setting::Nats => (Some(NATS_THROUGHPUT), None),
     };
     let of_shape = |protocol, shape: Shape| {
         let what = (setting, protocol, shape);

@@ -25,6 +25,12 @@ impl fmt::Display for Report {
         self.beyond(Setting::Embedded, f)?;
         writeln!(f, "\nBeside a server that keeps nothing and only answers:\n")?;
         self.comparisons_of(Setting::Echo, f)?;
+        if self.comparisons.iter().any(|one| one.setting == Setting::Nats) {
+            writeln!(f, "\nBeside NATS JetStream doing the same work, which syncs nothing by default:\n")?;
+            self.comparisons_of(Setting::Nats, f)?;
+        } else {
+            writeln!(f, "\nNATS JETSTREAM IS NOT MEASURED: there is no nats-server.")?;
+        }
         self.idle(f)?;
         match &self.distributed {
             Distributed::NotWanted => Ok(()),

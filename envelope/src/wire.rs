@@ -6,11 +6,17 @@
 /// Takes encoded bytes, or only counts them.
 pub(crate) trait Sink {
     fn put(&mut self, bytes: &[u8]);
+    /// One of them. Most numbers are one byte, and a copy of a slice costs more than that.
+    fn byte(&mut self, byte: u8);
 }
 
 impl Sink for Vec<u8> {
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.push(byte);
     }
 }
 
@@ -21,6 +27,10 @@ pub(crate) struct Measure(usize);
 impl Sink for Measure {
     fn put(&mut self, bytes: &[u8]) {
         self.0 += bytes.len();
+    }
+
+    fn byte(&mut self, _byte: u8) {
+        self.0 += 1;
     }
 }
 
@@ -40,15 +50,11 @@ const VARINT: u64 = 0;
 const LENGTH_DELIMITED: u64 = 2;
 
 fn varint(sink: &mut impl Sink, mut value: u64) {
-    let mut bytes = [0; 10];
-    let mut used = 0;
     while value >= 0x80 {
-        bytes[used] = value as u8 | 0x80;
+        sink.byte(value as u8 | 0x80);
         value >>= 7;
-        used += 1;
     }
-    bytes[used] = value as u8;
-    sink.put(&bytes[..=used]);
+    sink.byte(value as u8);
 }
 
 fn key(sink: &mut impl Sink, field: u64, wire_type: u64) {

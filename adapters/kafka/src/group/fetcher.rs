@@ -50,6 +50,8 @@ struct Strand {
     fresh: Arc<AtomicBool>,
     /// Found behind records that were handed over first.
     found: Option<LogError>,
+    /// How many records the last batch had: room for as many saves the next one from growing.
+    usual: usize,
 }
 
 pub(super) struct Fetcher {
@@ -92,7 +94,7 @@ impl Fetcher {
         });
         let list = at(&self.topic, partition, position)?;
         self.client.incremental_assign(&list).map_err(|error| fault::unavailable(&error))?;
-        self.strands.insert(partition, Strand { queue, fresh, found: None });
+        self.strands.insert(partition, Strand { queue, fresh, found: None, usual: 0 });
         Ok(())
     }
 
@@ -137,7 +139,7 @@ impl Fetcher {
         if let Some(found) = strand.found.take() {
             return Some(Err(found));
         }
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes) = (Vec::with_capacity(strand.usual), 0);
         while bytes < BATCH_BYTES && records.len() < BATCH_RECORDS {
             let next = records.last().map_or(from, |last: &Stored<R>| last.offset.position_after());
             let found = match strand.queue.poll(Duration::ZERO) {
@@ -159,6 +161,7 @@ impl Fetcher {
             }
         }
         let next = records.last()?.offset.position_after();
+        strand.usual = records.len();
         // There may be more than what fitted in.
         strand.fresh.store(true, Ordering::Release);
         Some(Ok(Batch { partition, from, records: records.into(), next }))

@@ -13,7 +13,7 @@ use std::{
     thread,
 };
 
-use nimbus_services::{kafka, redis, shared};
+use nimbus_services::{kafka, nats, redis, shared};
 use serde_json::Value;
 
 const BENCH: &str = env!("CARGO_BIN_EXE_nimbus-bench");
@@ -107,8 +107,11 @@ fn both_parts_are_measured_and_reported() {
     let measured = json["measured"].as_array().unwrap();
     // A short load on a busy machine may measure nothing, but it is always answered.
     assert!(measured.iter().all(|one| one["report"]["answered"].as_u64().unwrap() > 0), "{json}");
-    // Five servers under ten loads each, and two figures of each load for three pairs of them.
-    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), (50, 60), "{json}");
+    // Five servers under ten loads each, and two figures of each load for three pairs of them; with NATS one more of each.
+    let with_nats = nats::prepare().is_ok();
+    let counts = if with_nats { (60, 80) } else { (50, 60) };
+    assert_eq!((measured.len(), json["comparisons"].as_array().unwrap().len()), counts, "{json}");
+    assert_eq!(text.contains("| NATS JetStream | Nimbus | Nimbus / NATS JetStream |"), with_nats, "{text}");
     let of_roles = |one: &Value| one["cpu"].as_array().unwrap().len();
     assert!(measured.iter().all(|one| of_roles(one) > 0), "{json}");
     // Half of the capacity and ten times the clients, of four servers; and three payloads, of the embedded two.
@@ -161,6 +164,7 @@ fn without_services_the_distributed_part_is_left_out_aloud() {
     assert!(output.status.success(), "{text}\n{errors}");
     assert!(errors.contains("WITHOUT THE DISTRIBUTED PART: java is missing"), "{errors}");
     assert!(text.contains("THE DISTRIBUTED PART IS NOT MEASURED: java is missing"), "{text}");
+    assert!(text.contains("NATS JETSTREAM IS NOT MEASURED"), "{text}");
     assert!(json.unwrap()["distributed"]["not_measured"].as_str().unwrap().contains("java is missing"));
 }
 

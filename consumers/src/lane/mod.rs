@@ -1,6 +1,7 @@
 //! The executor runtime: events in, results out.
 //!
-//! Two consumer groups read all events, one per lane, and each answers the events of its lane. Within a lane every owned
+//! Two consumer groups read all events, one per lane, and each answers the events of its lane (one that no executor of this process
+//! is in passes all of it over unread: `worker/passing.rs`). Within a lane every owned
 //! partition has one worker task. `worker.rs` follows an event through; the pure parts are `clients.rs` (who runs, who
 //! waits), `tracker.rs` and `window.rs` (what may be committed) and `attempt.rs` (what follows from an attempt).
 

@@ -147,12 +147,12 @@ impl<S: Schedule> Worker<S> {
                     }
                 }
             }
+            self.start_runs();
+            self.gauges.set(self.schedule.in_hand(), self.schedule.parked());
             // The last event that concerned the names of before is answered.
             if self.has_nothing_to_read() {
                 return self.pass_over().await;
             }
-            self.start_runs();
-            self.gauges.set(self.schedule.in_hand(), self.schedule.parked());
             steps += 1;
             if steps >= STEPS {
                 steps = 0;

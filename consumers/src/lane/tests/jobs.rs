@@ -179,6 +179,7 @@ async fn once_the_names_of_before_do_not_count_their_lane_is_not_read_any_more()
     let running = bench.start();
     bench.settled().await;
     assert_eq!(bench.events.handed_to(JOBS_GROUP), before + 1, "it could have been a job");
+    assert_eq!(bench.metric(r#"nimbus_executor_in_hand{lane="jobs"}"#), 0, "and it is answered");
     for number in 2..5 {
         bench.events.put(client.event("sq", &number.to_string()));
         bench.settled().await;

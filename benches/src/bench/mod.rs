@@ -147,6 +147,7 @@ async fn measure_embedded(
     measured: &mut Vec<Measured>,
     beyond: &mut Vec<beyond::Measured>,
 ) -> anyhow::Result<()> {
+    let with_nats = nats::is_there()?;
     for round in 0..plan.rounds {
         for kind in Setting::Embedded.order(round).into_iter().chain([Kind::Echo]) {
             let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
@@ -158,7 +159,9 @@ async fn measure_embedded(
             }
             server.stop().await?;
         }
-        nats::measure(plan, round, directory, measured).await?;
+        if with_nats {
+            nats::measure(plan, round, directory, measured).await?;
+        }
     }
     Ok(())
 }

@@ -17,20 +17,25 @@ use super::{
     server::{Server, address_in, files_in},
 };
 
-/// Puts it through every load. Does nothing, aloud, where there is none.
+/// Whether there is a NATS to measure. Says so aloud where there is none.
+pub(super) fn is_there() -> anyhow::Result<bool> {
+    match nats::prepare() {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_unavailable() => {
+            eprintln!("WITHOUT NATS: {error}");
+            Ok(false)
+        }
+        Err(error) => Err(error).context("NATS cannot be measured"),
+    }
+}
+
+/// Puts it through every load.
 pub(super) async fn measure(
     plan: &Plan,
     round: usize,
     directory: &Path,
     measured: &mut Vec<Measured>,
 ) -> anyhow::Result<()> {
-    match nats::prepare() {
-        Err(error) if error.is_unavailable() => {
-            eprintln!("WITHOUT NATS: {error}");
-            return Ok(());
-        }
-        prepared => prepared.context("NATS cannot be measured")?,
-    }
     let files = files_in(directory)?;
     let streams = files.path().join("nats");
     let nats = tokio::task::spawn_blocking(move || Nats::start(Some(&streams))).await??;

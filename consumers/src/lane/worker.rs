@@ -117,10 +117,8 @@ impl<S: Schedule> Worker<S> {
                 () = tokio::time::sleep(delay) => {}
             }
         }
-        match self.look_at_change().await {
-            Ok(()) => {}
-            Err(Halt::Stopped) => return WorkerEnd::Stopped,
-            Err(Halt::Broken(error)) => return ended(error),
+        if let Err(halt) = self.look_at_change().await {
+            return halted(halt);
         }
         // Also with nothing done: a successor is to know today's names.
         self.note();
@@ -276,6 +274,13 @@ impl<S: Schedule> Worker<S> {
                 return ended(error);
             }
         }
+    }
+}
+
+fn halted(halt: Halt) -> WorkerEnd {
+    match halt {
+        Halt::Stopped => WorkerEnd::Stopped,
+        Halt::Broken(error) => ended(error),
     }
 }
 

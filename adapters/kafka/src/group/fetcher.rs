@@ -139,12 +139,16 @@ impl Fetcher {
         if let Some(found) = strand.found.take() {
             return Some(Err(found));
         }
-        let (mut records, mut bytes) = (Vec::with_capacity(strand.usual), 0);
+        let (mut records, mut bytes) = (Vec::new(), 0);
         while bytes < BATCH_BYTES && records.len() < BATCH_RECORDS {
             let next = records.last().map_or(from, |last: &Stored<R>| last.offset.position_after());
             let found = match strand.queue.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(message)) => {
+                    // Not before: most looks find nothing.
+                    if records.is_empty() {
+                        records.reserve(strand.usual);
+                    }
                     bytes += size(&message);
                     decode::<R>(&message)
                 }

@@ -2,12 +2,12 @@
 //!
 //! Reading it would cost as much as the other lane's reading: every event fetched and decoded once more, to be passed over.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use nimbus_core::{Position, ports::log::LogError};
 use tracing::warn;
 
-use super::{Worker, ended};
+use super::{Worker, halted};
 use crate::{
     group::WorkerEnd,
     lane::{
@@ -33,20 +33,16 @@ impl<S: Schedule> Worker<S> {
     pub(super) async fn pass_over(mut self) -> WorkerEnd {
         self.current = None;
         self.desk.read_no_more();
+        let Err(halt) = self.follow_end().await;
+        halted(halt)
+    }
+
+    async fn follow_end(&mut self) -> Result<Infallible, Halt> {
         loop {
-            let passed = match end_of_log(&self.cx).await {
-                Ok(end) => {
-                    self.schedule.read_to(end);
-                    self.note();
-                    sleep(&self.cx, INTERVAL).await
-                }
-                Err(halt) => Err(halt),
-            };
-            match passed {
-                Ok(()) => {}
-                Err(Halt::Stopped) => return WorkerEnd::Stopped,
-                Err(Halt::Broken(error)) => return ended(error),
-            }
+            let end = end_of_log(&self.cx).await?;
+            self.schedule.read_to(end);
+            self.note();
+            sleep(&self.cx, INTERVAL).await?;
         }
     }
 }

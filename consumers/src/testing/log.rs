@@ -1,8 +1,10 @@
 //! A log in memory with consumer groups. It keeps the contract of the port (an appender ends with its first failure; readers see durable records only; offsets are not dense) and can be told when appends
 //! become durable, and when they fail and how.
 
+mod consumer;
+
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::Future,
     num::NonZeroU32,
     ops::Deref,
@@ -10,15 +12,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
 use nimbus_core::{
     GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
-    ports::log::{
-        Appender, Appending, Batch, Committed, Consumer, ConsumerEvent, Log, LogError, LogRecord, Range, Stored,
-        TooLarge,
-    },
+    ports::log::{Appender, Appending, Batch, Committed, Consumer, Log, LogError, LogRecord, Range, Stored, TooLarge},
 };
 use tokio::sync::Notify;
+
+use self::consumer::{GroupState, MemoryConsumer};
 
 /// What becomes of an append.
 #[derive(Debug, Clone)]
@@ -36,15 +36,6 @@ struct PartitionState<R> {
     records: Vec<Stored<R>>,
     /// Appended, and not durable.
     held: Vec<Stored<R>>,
-}
-
-#[derive(Debug, Default)]
-struct GroupState {
-    committed: HashMap<Partition, Committed>,
-    owners: HashMap<Partition, u64>,
-    members: Vec<u64>,
-    /// How many records its members were handed.
-    handed: usize,
 }
 
 #[derive(Debug)]
@@ -310,14 +301,7 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
     }
 
     async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {
-        let member = self.change(|inner| {
-            inner.members += 1;
-            let member = inner.members;
-            inner.groups.entry(group.as_str().to_owned()).or_default().members.push(member);
-            member
-        });
-        let log = self.clone();
-        Ok(Box::new(MemoryConsumer { log, group: group.as_str().to_owned(), member, seats: BTreeMap::new() }))
+        Ok(Box::new(MemoryConsumer::join(self, group)))
     }
 
     async fn range(&self, partition: Partition) -> Result<Range, LogError> {
@@ -384,135 +368,6 @@ impl<R: LogRecord> MemoryLog<R> {
             log.wait(|inner| (inner.partitions[partition.0 as usize].end() >= end).then_some(())).await;
             Ok(end)
         })
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct MemberSeat {
-    next: Position,
-    paused: bool,
-    revoked: bool,
-}
-
-#[derive(Debug)]
-struct MemoryConsumer<R: LogRecord> {
-    log: MemoryLog<R>,
-    group: String,
-    member: u64,
-    seats: BTreeMap<Partition, MemberSeat>,
-}
-
-/// Each partition is wanted by one member: by turns.
-fn wanted(members: &[u64], partition: usize) -> u64 {
-    members[partition % members.len()]
-}
-
-#[async_trait]
-impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
-    fn joined(&self) -> BoxFuture<'static, ()> {
-        let log = self.log.clone();
-        Box::pin(async move { log.wait(|inner| (!inner.silent).then_some(())).await })
-    }
-
-    async fn next(&mut self) -> Result<ConsumerEvent<R>, LogError> {
-        let (group, member, seats) = (&self.group, self.member, &mut self.seats);
-        self.log
-            .wait(|inner| {
-                if inner.failing_reads > 0 {
-                    inner.failing_reads -= 1;
-                    return Some(Err(LogError::Unavailable("test".to_owned())));
-                }
-                let batch = inner.batch_records;
-                let misread = inner.misread.take();
-                let state = inner.groups.get_mut(group).expect("joined");
-                for (number, log) in inner.partitions.iter().enumerate() {
-                    let partition = Partition(number as u32);
-                    let is_wanted = wanted(&state.members, number) == member;
-                    match seats.get_mut(&partition) {
-                        None if is_wanted && !state.owners.contains_key(&partition) => {
-                            state.owners.insert(partition, member);
-                            let committed = state.committed.get(&partition).cloned().unwrap_or_default();
-                            let seat = MemberSeat { next: committed.position, paused: false, revoked: false };
-                            seats.insert(partition, seat);
-                            return Some(Ok(ConsumerEvent::Assigned { partition, committed }));
-                        }
-                        Some(seat) if !is_wanted && !seat.revoked => {
-                            seat.revoked = true;
-                            return Some(Ok(ConsumerEvent::Revoked { partition }));
-                        }
-                        Some(seat) if !seat.paused && !seat.revoked => {
-                            if let Some(wrong) = misread {
-                                seat.next = wrong;
-                            }
-                            if seat.next < log.start {
-                                let (wanted, start) = (seat.next, log.start);
-                                return Some(Err(LogError::Expired { partition, wanted, start }));
-                            }
-                            let (records, next) = log.read(seat.next, batch);
-                            if !records.is_empty() {
-                                let from = std::mem::replace(&mut seat.next, next);
-                                state.handed += records.len();
-                                return Some(Ok(ConsumerEvent::Records(Batch { partition, from, records, next })));
-                            }
-                        }
-                        _ => {}
-                    }
-                }
-                None
-            })
-            .await
-    }
-
-    fn pause(&mut self, partition: Partition) {
-        if let Some(seat) = self.seats.get_mut(&partition) {
-            seat.paused = true;
-        }
-    }
-
-    fn resume(&mut self, partition: Partition) {
-        if let Some(seat) = self.seats.get_mut(&partition) {
-            seat.paused = false;
-        }
-    }
-
-    fn seek(&mut self, partition: Partition, position: Position) {
-        if let Some(seat) = self.seats.get_mut(&partition) {
-            seat.next = position;
-        }
-    }
-
-    fn commit(&mut self, partition: Partition, committed: Committed) {
-        assert!(committed.metadata.len() <= 4_096);
-        let (group, member) = (&self.group, self.member);
-        self.log.change(|inner| {
-            let state = inner.groups.get_mut(group).expect("joined");
-            if state.owners.get(&partition) == Some(&member) {
-                state.committed.insert(partition, committed);
-            }
-        });
-    }
-
-    async fn flush(&mut self) -> Result<(), LogError> {
-        Ok(())
-    }
-
-    fn release(&mut self, partition: Partition) {
-        self.seats.remove(&partition);
-        let group = &self.group;
-        self.log.change(|inner| {
-            inner.groups.get_mut(group).expect("joined").owners.remove(&partition);
-        });
-    }
-}
-
-impl<R: LogRecord> Drop for MemoryConsumer<R> {
-    fn drop(&mut self) {
-        let (group, member) = (&self.group, self.member);
-        self.log.change(|inner| {
-            let state = inner.groups.get_mut(group).expect("joined");
-            state.members.retain(|other| *other != member);
-            state.owners.retain(|_, owner| *owner != member);
-        });
     }
 }
 

@@ -11,8 +11,9 @@ pub const DEFAULT_MAX_STREAMS: usize = 100_000;
 pub const DEFAULT_STREAMS_PER_CONNECTION: u32 = 1_024;
 /// More than any device sends, and a fraction of what one core carries: one client leaves the others most of it.
 pub const DEFAULT_FAIR_RATE: Option<NonZeroU32> = NonZeroU32::new(2_000);
-/// How often HTTP/2 asks a silent connection whether it is there.
-pub const DEFAULT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often HTTP/2 asks a silent connection whether it is there. Longer than a session waits between its own pings, whose answers
+/// show it just as well: two kinds of pings would cost an idle stream twice.
+pub const DEFAULT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it waits for the answer.
 pub const DEFAULT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the edge compares what it was notified of with the mailbox (rule 20).

@@ -2,7 +2,11 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::limits::Limits;
+use super::{Now, limits::Limits};
+
+/// Pings of all sessions fall on multiples of this, by the wall clock: those of one moment share a wake-up of the server, which
+/// costs more than a ping does. Short, so that what they take together delays nobody.
+const BEAT: Duration = Duration::from_millis(50);
 
 /// What a tick means.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,11 +29,11 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: &Limits, now: Now) -> Self {
         Self {
             interval: limits.ping_interval,
             timeout: limits.pong_timeout,
-            ping_at: now + limits.ping_interval,
+            ping_at: on_the_beat(limits.ping_interval, now),
             dead_at: None,
             can_answer: true,
         }
@@ -49,17 +53,25 @@ impl Liveness {
         self.dead_at.map_or(self.ping_at, |dead_at| dead_at.min(self.ping_at))
     }
 
-    pub(super) fn tick(&mut self, now: Instant) -> Verdict {
-        if self.dead_at.is_some_and(|dead_at| now >= dead_at) {
+    pub(super) fn tick(&mut self, now: Now) -> Verdict {
+        if self.dead_at.is_some_and(|dead_at| now.instant >= dead_at) {
             return Verdict::Dead;
         }
-        if now < self.ping_at {
+        if now.instant < self.ping_at {
             return Verdict::Fine;
         }
-        self.ping_at = now + self.interval;
+        self.ping_at = on_the_beat(self.interval, now);
         if self.can_answer && self.dead_at.is_none() {
-            self.dead_at = Some(now + self.timeout);
+            self.dead_at = Some(now.instant + self.timeout);
         }
         Verdict::Ping
     }
+}
+
+/// The first beat that is at least `interval` away.
+fn on_the_beat(interval: Duration, now: Now) -> Instant {
+    let beat = BEAT.as_millis();
+    let past = (u128::from(now.unix.0) + interval.as_millis()) % beat;
+    let rest = u64::try_from((beat - past) % beat).unwrap_or(0);
+    now.instant + interval + Duration::from_millis(rest)
 }

@@ -133,7 +133,7 @@ impl Session {
             completed: false,
             up: Upstream::new(Arc::clone(&origin), accepted),
             down: Downstream::new(origin.outbox, bounds, position, opened.claimed.applied, answers),
-            liveness: Liveness::new(&limits, now.instant),
+            liveness: Liveness::new(&limits, now),
             handed_over: HandedOver::new(limits.original_ack_delay),
             ack_told: position,
             next_ack: now.instant,
@@ -342,7 +342,7 @@ impl Session {
             // what is queued for it is not read from either, and is given up.)
             self.liveness.heard();
         }
-        match self.liveness.tick(now.instant) {
+        match self.liveness.tick(now) {
             liveness::Verdict::Fine => {}
             liveness::Verdict::Ping => self.send(ServerFrame::Ping(self.down.sent()), actions),
             liveness::Verdict::Dead => {

@@ -23,6 +23,7 @@ pub(crate) struct Entry {
     pub(crate) name: EventName,
     pub(crate) lane: Lane,
     pub(crate) time_limit: Duration,
+    pub(crate) pure: bool,
     pub(crate) executor: Arc<dyn Executor>,
     /// Its place in the catalogue: where its meters are.
     pub(crate) index: usize,
@@ -43,8 +44,9 @@ impl Catalogue {
             if catalogue.by_name.insert(name.clone(), index).is_some() {
                 return Err(CatalogueError::Duplicate(name.to_string()));
             }
-            let (lane, time_limit) = (executor.lane(), executor.time_limit());
-            catalogue.entries.push(Entry { name, lane, time_limit, executor, index, slow: AtomicBool::new(false) });
+            let (lane, time_limit, pure) = (executor.lane(), executor.time_limit(), executor.is_pure());
+            let slow = AtomicBool::new(false);
+            catalogue.entries.push(Entry { name, lane, time_limit, pure, executor, index, slow });
         }
         Ok(catalogue)
     }
@@ -64,6 +66,11 @@ impl Catalogue {
 
     pub(crate) fn names_of(&self, lane: Lane) -> impl Iterator<Item = &EventName> {
         self.entries.iter().filter(move |entry| entry.lane == lane).map(|entry| &entry.name)
+    }
+
+    /// Whether there is an executor that can begin with events which are not yet durable.
+    pub(crate) fn has_pure(&self) -> bool {
+        self.entries.iter().any(|entry| entry.pure)
     }
 
     pub(crate) fn serves(&self, lane: Lane) -> bool {

@@ -11,6 +11,10 @@ impl Executor for Echo {
         "echo"
     }
 
+    fn is_pure(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, job: Job<'a>) -> Run<'a> {
         Run::Now(Ok(Output {
             payload: job.event.payload.clone(),

@@ -48,6 +48,10 @@ impl Executor for Sq {
         "sq"
     }
 
+    fn is_pure(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, job: Job<'a>) -> Run<'a> {
         Run::Now(self.square(job.event))
     }

@@ -27,6 +27,8 @@ pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
 pub const DEFAULT_APPEND_QUEUE_BYTES: usize = 32 << 20;
 /// Recent records that are kept in memory for consumers that keep up.
 pub const DEFAULT_TAIL_CACHE_BYTES: usize = 64 << 20;
+/// How long a write waits for what executors answer to its own events by default.
+pub const DEFAULT_ANSWER_PATIENCE: Duration = Duration::from_micros(250);
 
 /// The largest segment that positions in a file (32 bits) leave room for, with one huge write on top.
 pub const MAX_SEGMENT_BYTES: u64 = 1 << 30;
@@ -61,6 +63,9 @@ pub struct EmbeddedConfig {
     /// Records that may wait for the next write before [`ready`](nimbus_core::ports::log::Log::ready) makes callers wait,
     /// in bytes.
     pub append_queue_bytes: usize,
+    /// How long a write waits for what pure executors answer to its own events, so that both share an fsync. Longer than such
+    /// an answer takes, shorter than an fsync; after waiting in vain, many writes go without. Zero: it does not wait.
+    pub answer_patience: Duration,
     /// Recent records that are kept decoded in memory, in bytes, over all partitions.
     pub tail_cache_bytes: usize,
     /// Bounds of the mailboxes. Their own retention must not be shorter than `retention`.
@@ -81,6 +86,7 @@ impl EmbeddedConfig {
             max_bytes: DEFAULT_MAX_BYTES,
             reserve_bytes: DEFAULT_RESERVE_BYTES,
             append_queue_bytes: DEFAULT_APPEND_QUEUE_BYTES,
+            answer_patience: DEFAULT_ANSWER_PATIENCE,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
             mailbox: MailboxLimits::default(),
             notifier: NotifierConfig::default(),

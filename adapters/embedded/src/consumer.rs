@@ -39,6 +39,8 @@ pub(crate) struct GroupConsumer<R: Shelved> {
     member: Arc<Member>,
     /// By partition; `None`: not owned.
     cursors: Vec<Option<Cursor>>,
+    /// Records are wanted while they are being written.
+    early: bool,
     records: std::marker::PhantomData<fn() -> R>,
 }
 
@@ -48,7 +50,7 @@ impl<R: Shelved> GroupConsumer<R> {
         let starts = || R::shelves(&shared.shelves).iter().map(|shelf| shelf.range().start).collect();
         let member = shared.groups.join(&key, starts);
         let cursors = vec![None; shared.meta.partitions.len()];
-        Self { shared, _running: running, key, member, cursors, records: std::marker::PhantomData }
+        Self { shared, _running: running, key, member, cursors, early: false, records: std::marker::PhantomData }
     }
 
     fn shelf(&self, partition: Partition) -> &Shelf<R> {
@@ -64,7 +66,7 @@ impl<R: Shelved> GroupConsumer<R> {
             Control::Assigned { partition, committed } => {
                 let cursor = Cursor { position: committed.position, paused: false, revoked: false };
                 self.cursors[partition.0 as usize] = Some(cursor);
-                self.shelf(partition).watch(&self.member, committed.position);
+                self.shelf(partition).watch(&self.member, committed.position, self.early);
                 ConsumerEvent::Assigned { partition, committed }
             }
             Control::Revoked { partition } => {
@@ -83,7 +85,7 @@ impl<R: Shelved> GroupConsumer<R> {
             && !cursor.paused
             && !cursor.revoked
         {
-            self.shelf(partition).watch(&self.member, cursor.position);
+            self.shelf(partition).watch(&self.member, cursor.position, self.early);
         }
     }
 }
@@ -106,10 +108,15 @@ impl<R: Shelved> Consumer<R> for GroupConsumer<R> {
                 self.rest(partition);
                 continue;
             };
-            let batch = reader::read::<R>(&self.shared, partition, from, READ_BYTES).await?;
+            let mut batch = reader::read::<R>(&self.shared, partition, from, READ_BYTES).await?;
             if batch.next == from {
-                self.rest(partition);
-                continue;
+                match self.shelf(partition).early(from) {
+                    Some(early) if self.early => batch = early,
+                    _ => {
+                        self.rest(partition);
+                        continue;
+                    }
+                }
             }
             if let Some(cursor) = self.cursor(partition) {
                 cursor.position = batch.next;
@@ -117,6 +124,10 @@ impl<R: Shelved> Consumer<R> for GroupConsumer<R> {
             self.member.rotate(partition);
             return Ok(ConsumerEvent::Records(batch));
         }
+    }
+
+    fn show_early(&mut self) {
+        self.early = true;
     }
 
     fn pause(&mut self, partition: Partition) {
@@ -140,7 +151,8 @@ impl<R: Shelved> Consumer<R> for GroupConsumer<R> {
     }
 
     fn commit(&mut self, partition: Partition, committed: Committed) {
-        if self.cursor(partition).is_some() {
+        let durable = self.shelf(partition).range().end;
+        if self.cursor(partition).is_some() && committed.position <= durable {
             self.shared.groups.commit(&self.key, &self.member, partition, committed);
         }
     }

@@ -5,10 +5,15 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use nimbus_core::{Position, ports::log::LogError};
+use nimbus_core::{
+    Position,
+    ports::log::{Fate, LogError},
+};
 use tokio::sync::oneshot;
 
 use crate::{
+    shared::Shelves,
+    shelf::numbered,
     state::StateKind,
     topic::{Records, Strand, Topic},
 };
@@ -16,21 +21,42 @@ use crate::{
 /// Set by the first failure among the appends of one appender; nothing is enqueued for it any more.
 pub(crate) type Fence = Arc<AtomicBool>;
 
+/// Counts how often the log has taken back events that it had shown early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing(pub(crate) u64);
+
+/// What an append depends on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Terms {
+    /// Nothing of the same appender has failed.
+    pub(crate) fence: Option<Fence>,
+    /// No events were taken back since then.
+    pub(crate) standing: Option<Standing>,
+}
+
 /// Resolves an append.
 #[derive(Debug)]
 pub(crate) struct Reply {
     sender: oneshot::Sender<Result<Position, LogError>>,
-    fence: Option<Fence>,
+    terms: Terms,
 }
 
 impl Reply {
-    pub(crate) fn new(fence: Option<&Fence>) -> (Self, oneshot::Receiver<Result<Position, LogError>>) {
+    pub(crate) fn new(terms: Terms) -> (Self, oneshot::Receiver<Result<Position, LogError>>) {
         let (sender, answer) = oneshot::channel();
-        (Self { sender, fence: fence.map(Arc::clone) }, answer)
+        (Self { sender, terms }, answer)
     }
 
-    pub(crate) fn is_fenced(&self) -> bool {
-        self.fence.as_ref().is_some_and(|fence| fence.load(Ordering::Relaxed))
+    /// Why the append must not be made, if so.
+    pub(crate) fn refusal(&self, standing: Standing) -> Option<LogError> {
+        let why = if self.terms.fence.as_ref().is_some_and(|fence| fence.load(Ordering::Relaxed)) {
+            "an append before it failed"
+        } else if self.terms.standing.is_some_and(|from| from != standing) {
+            "the events that it may follow from were taken back"
+        } else {
+            return None;
+        };
+        Some(LogError::Unavailable(why.to_owned()))
     }
 }
 
@@ -50,6 +76,32 @@ pub(crate) struct RecordItem {
     /// What the records weigh in memory, for the tail cache.
     pub(crate) weight: usize,
     pub(crate) reply: Reply,
+}
+
+impl RecordItem {
+    /// Shows its events, which will be at `base`, if they are any and somebody wants to see them.
+    pub(crate) fn show_events(&mut self, shelves: &Shelves, base: u64, fate: &Fate) -> bool {
+        show_events(&mut self.records, self.strand, base, shelves, fate)
+    }
+}
+
+/// Shows events that will be at `base` to who wants them while they are being written. Says whether they are shown, now or
+/// already.
+pub(crate) fn show_events(records: &mut Records, strand: Strand, base: u64, shelves: &Shelves, fate: &Fate) -> bool {
+    match records {
+        Records::Shown(_) => true,
+        Records::Events(events) => {
+            let shelf = &shelves.events[strand.partition.0 as usize];
+            let wanted = shelf.wants_early();
+            if wanted {
+                let events = numbered(base, std::mem::take(events));
+                shelf.show_early(Arc::clone(&events), fate.clone());
+                *records = Records::Shown(events);
+            }
+            wanted
+        }
+        Records::Results(_) | Records::DeadLetters(_) => false,
+    }
 }
 
 /// One state record, encoded.
@@ -73,7 +125,7 @@ pub(crate) enum Item {
 /// Whoever enqueued it may have gone: then nobody wants the answer. Failures are answered under the queue's lock: nothing of
 /// the same appender gets in between the failure and the fence.
 pub(crate) fn answer(reply: Reply, outcome: Result<Position, LogError>) {
-    if let (Err(_), Some(fence)) = (&outcome, &reply.fence) {
+    if let (Err(_), Some(fence)) = (&outcome, &reply.terms.fence) {
         fence.store(true, Ordering::Relaxed);
     }
     drop(reply.sender.send(outcome));
@@ -82,6 +134,19 @@ pub(crate) fn answer(reply: Reply, outcome: Result<Position, LogError>) {
 impl Item {
     pub(crate) fn is_event(&self) -> bool {
         matches!(self, Self::Records(item) if item.strand.topic == Topic::Events)
+    }
+
+    /// Whether it may follow from events that were shown early.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self, Self::Records(item) if item.reply.terms.standing.is_some())
+    }
+
+    /// How many results it holds.
+    pub(crate) fn results(&self) -> u64 {
+        match self {
+            Self::Records(item) if item.strand.topic == Topic::Results => item.count.into(),
+            Self::Records(_) | Self::State(_) | Self::Barrier(_) => 0,
+        }
     }
 
     pub(crate) fn is_note(&self) -> bool {

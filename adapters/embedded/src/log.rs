@@ -14,7 +14,7 @@ use nimbus_core::{
 
 use crate::{
     consumer::GroupConsumer,
-    item::Fence,
+    item::{Fence, Standing, Terms},
     reader,
     running::Running,
     shared::{Shared, Shelved},
@@ -59,6 +59,15 @@ impl<R: Shelved> TopicLog<R> {
 struct TopicAppender<R> {
     log: TopicLog<R>,
     fence: Fence,
+    terms: Terms,
+}
+
+impl<R: Shelved> TopicAppender<R> {
+    fn new(log: &TopicLog<R>, standing: Option<Standing>) -> Box<Self> {
+        let log = TopicLog::new(Arc::clone(&log.shared), Arc::clone(&log._running));
+        let fence = Fence::default();
+        Box::new(Self { log, terms: Terms { fence: Some(Arc::clone(&fence)), standing }, fence })
+    }
 }
 
 impl<R: Shelved> fmt::Debug for TopicAppender<R> {
@@ -70,7 +79,7 @@ impl<R: Shelved> fmt::Debug for TopicAppender<R> {
 impl<R: Shelved> Appender<R> for TopicAppender<R> {
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
         match self.log.check_append(partition, &records) {
-            Ok(()) => self.log.shared.queue.append(partition, records, Some(&self.fence)),
+            Ok(()) => self.log.shared.queue.append(&self.log.shared.shelves, partition, records, self.terms.clone()),
             Err(error) => {
                 self.fence.store(true, Ordering::Relaxed);
                 Box::pin(async { Err(error) })
@@ -101,14 +110,17 @@ impl<R: Shelved> Log<R> for TopicLog<R> {
 
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
         match self.check_append(partition, &records) {
-            Ok(()) => self.shared.queue.append(partition, records, None),
+            Ok(()) => self.shared.queue.append(&self.shared.shelves, partition, records, Terms::default()),
             Err(error) => Box::pin(async { Err(error) }),
         }
     }
 
     fn appender(&self) -> Box<dyn Appender<R>> {
-        let log = Self::new(Arc::clone(&self.shared), Arc::clone(&self._running));
-        Box::new(TopicAppender { log, fence: Fence::default() })
+        TopicAppender::new(self, None)
+    }
+
+    fn appender_of_answers(&self) -> Box<dyn Appender<R>> {
+        TopicAppender::new(self, Some(self.shared.queue.standing()))
     }
 
     async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {

@@ -15,13 +15,14 @@ use std::{
 
 use nimbus_core::{
     Partition,
-    ports::log::{Appending, LogError},
+    ports::log::{Appending, Decision, Fate, LogError},
 };
 use tokio::sync::Notify;
 
 use crate::{
     body,
-    item::{Fence, Item, RecordItem, Reply, StateItem, answer, unanswered},
+    item::{Item, RecordItem, Reply, Standing, StateItem, Terms, answer, unanswered},
+    shared::Shelves,
     state::StateKind,
     topic::{Strand, TopicRecord},
 };
@@ -37,6 +38,17 @@ struct Waiting {
     /// The writer shall do its other work (roll, close) although nothing waits.
     nudged: bool,
     closed: bool,
+    standing: Standing,
+    /// While the writer rests and no record waits: where the next record of each strand will be, by [`Strand::index`].
+    resting_at: Option<Vec<u64>>,
+    /// Of events among the items that were shown already.
+    shown: Option<Decision>,
+    /// Events were refused when the items were taken last.
+    full: bool,
+    /// How many results wait.
+    results: u64,
+    /// The writer waits for so many of them, or for its patience to end; nothing else wakes it.
+    awaited: Option<u64>,
 }
 
 /// What the writer gets.
@@ -44,6 +56,10 @@ struct Waiting {
 pub(crate) struct Taken {
     /// To be given back to [`Queue::done`] when it is written.
     pub(crate) bytes: usize,
+    /// What becomes of events that were shown when they were enqueued, if there are any.
+    pub(crate) shown: Option<Decision>,
+    /// How many results there are.
+    pub(crate) results: u64,
     /// How many appends were refused as full.
     pub(crate) refused: u64,
     /// The queue takes no more: write what is here, then end.
@@ -101,60 +117,65 @@ impl Queue {
         }
     }
 
-    /// Enqueues records of one partition, unless an append with the same fence has failed.
+    /// Enqueues records of one partition, unless an append with the same fence has failed. Events are shown to who wants them
+    /// early, if the writer has nothing else to do: while it wakes up, they can begin.
     pub(crate) fn append<R: TopicRecord>(
         &self,
+        shelves: &Shelves,
         partition: Partition,
         records: Vec<R>,
-        fence: Option<&Fence>,
+        terms: Terms,
     ) -> Appending {
         debug_assert!(!records.is_empty(), "an append has at least one record");
-        let (reply, answer) = Reply::new(fence);
+        let (reply, answer) = Reply::new(terms);
         let body = body::encode(&records);
-        self.push(Item::Records(RecordItem {
+        let item = Item::Records(RecordItem {
             strand: Strand { topic: R::TOPIC, partition },
             body,
             count: u32::try_from(records.len()).unwrap_or(u32::MAX),
             weight: records.iter().map(R::weight).sum(),
             records: R::wrap(records),
             reply,
-        }));
+        });
+        self.push(item, Some(shelves));
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 
     /// Enqueues a state record that somebody waits for.
     pub(crate) fn append_state(&self, kind: StateKind, record: &[u8]) -> Appending {
-        let (reply, answer) = Reply::new(None);
-        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: Some(reply) }));
+        let (reply, answer) = Reply::new(Terms::default());
+        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: Some(reply) }), None);
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(unanswered())) })
     }
 
     /// Enqueues a state record that nobody waits for.
     pub(crate) fn note_state(&self, kind: StateKind, record: &[u8]) {
-        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: None }));
+        self.push(Item::State(StateItem { kind, body: body::encode_state(record), reply: None }), None);
     }
 
     /// Waits until everything enqueued so far is durable.
     pub(crate) async fn flush(&self) -> Result<(), LogError> {
-        let (reply, answer) = Reply::new(None);
-        self.push(Item::Barrier(reply));
+        let (reply, answer) = Reply::new(Terms::default());
+        self.push(Item::Barrier(reply), None);
         answer.await.unwrap_or_else(|_| Err(unanswered())).map(|_| ())
     }
 
     /// [`flush`](Self::flush) for a thread outside of the runtime.
     pub(crate) fn flush_blocking(&self) -> Result<(), LogError> {
-        let (reply, answer) = Reply::new(None);
-        self.push(Item::Barrier(reply));
+        let (reply, answer) = Reply::new(Terms::default());
+        self.push(Item::Barrier(reply), None);
         answer.blocking_recv().unwrap_or_else(|_| Err(unanswered())).map(|_| ())
     }
 
-    fn push(&self, item: Item) {
+    fn push(&self, mut item: Item, shelves: Option<&Shelves>) {
         let bytes = item.bytes();
         let lazy = item.is_note();
         let mut waiting = self.lock();
-        if matches!(&item, Item::Records(records) if records.reply.is_fenced()) {
+        if let Item::Records(records) = &item
+            && let Some(refusal) = records.reply.refusal(waiting.standing)
+        {
             drop(waiting);
-            item.resolve(Err(LogError::Unavailable("an append before it failed".to_owned())));
+            item.resolve(Err(refusal));
             return;
         }
         if waiting.closed {
@@ -162,9 +183,25 @@ impl Queue {
             item.resolve(Err(LogError::Closed));
             return;
         }
+        if let (Item::Records(item), Some(shelves)) = (&mut item, shelves)
+            && let Some(next) = waiting.resting_at.take()
+            && !waiting.full
+        {
+            let (decision, fate) = Fate::undecided();
+            let base = next[item.strand.index(shelves.events.len())];
+            waiting.shown = item.show_events(shelves, base, &fate).then_some(decision);
+        }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        waiting.results += item.results();
         waiting.items.push(item);
-        let wake = if lazy {
+        let wake = if let Some(awaited) = waiting.awaited {
+            waiting.urgent |= !lazy;
+            let enough = waiting.results >= awaited;
+            if enough {
+                waiting.awaited = None;
+            }
+            enough
+        } else if lazy {
             let first = waiting.lazy_since.is_none();
             waiting.lazy_since.get_or_insert_with(Instant::now);
             first && !waiting.urgent
@@ -186,34 +223,66 @@ impl Queue {
         &self,
         into: &mut Vec<Item>,
         deadline: Option<Instant>,
+        next: &[u64],
+        shelves: &Shelves,
         full: impl FnOnce() -> Option<LogError>,
     ) -> Taken {
-        self.wait(deadline);
+        self.wait(deadline, next);
+        self.take_all(into, shelves, full)
+    }
+
+    /// [`take`](Self::take) without waiting for more than `results` of them, at most until `deadline`. Says with it whether they
+    /// came.
+    pub(crate) fn take_results(
+        &self,
+        into: &mut Vec<Item>,
+        results: u64,
+        deadline: Instant,
+        shelves: &Shelves,
+        full: impl FnOnce() -> Option<LogError>,
+    ) -> (Taken, bool) {
+        let came = self.wait_for_results(results, deadline);
+        (self.take_all(into, shelves, full), came)
+    }
+
+    fn take_all(&self, into: &mut Vec<Item>, shelves: &Shelves, full: impl FnOnce() -> Option<LogError>) -> Taken {
         let full = full();
         let mut waiting = self.lock();
         mem::swap(&mut waiting.items, into);
+        let results = mem::take(&mut waiting.results);
         waiting.urgent = false;
         waiting.lazy_since = None;
         waiting.nudged = false;
         let bytes = into.iter().map(Item::bytes).sum();
+        let mut shown = waiting.shown.take();
         let mut refused = 0;
+        waiting.full = full.is_some();
         if let Some(error) = full {
-            for item in into.extract_if(.., |item| item.is_event()) {
+            let taken_back = shown.take().is_some();
+            if taken_back {
+                shelves.take_back_events();
+                waiting.standing.0 += 1;
+            }
+            for item in into.extract_if(.., |item| item.is_event() || taken_back && item.is_answer()) {
+                refused += u64::from(item.is_event());
                 item.resolve(Err(error.clone()));
-                refused += 1;
             }
         }
-        Taken { bytes, refused, closed: waiting.closed }
+        Taken { bytes, shown, results, refused, closed: waiting.closed }
     }
 
     /// Waits for work, at most until `deadline`. What is there stays: nobody but the writer takes it.
-    fn wait(&self, deadline: Option<Instant>) {
+    fn wait(&self, deadline: Option<Instant>, next: &[u64]) {
         let mut waiting = self.lock();
+        if waiting.items.iter().all(Item::is_note) {
+            waiting.resting_at = Some(next.to_vec());
+        }
         loop {
             let now = Instant::now();
             let lazy_due = waiting.lazy_since.map(|since| since + LAZY_DELAY);
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if waiting.urgent || waiting.closed || waiting.nudged || due(lazy_due) || due(deadline) {
+                waiting.resting_at = None;
                 return;
             }
             let until = [lazy_due, deadline].into_iter().flatten().min();
@@ -227,16 +296,41 @@ impl Queue {
         }
     }
 
+    fn wait_for_results(&self, results: u64, deadline: Instant) -> bool {
+        let mut waiting = self.lock();
+        waiting.awaited = Some(results);
+        loop {
+            let now = Instant::now();
+            if waiting.results >= results || waiting.closed || now >= deadline {
+                waiting.awaited = None;
+                return waiting.results >= results;
+            }
+            let wait = deadline.saturating_duration_since(now);
+            waiting = self.work.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How often events were taken back.
+    pub(crate) fn standing(&self) -> Standing {
+        self.lock().standing
+    }
+
     /// Reports a failed write: `failed` to the appends it held, `unwritten` to those that were enqueued since. Nobody can
-    /// enqueue meanwhile, so what lands is a prefix of what was enqueued. Notes stay for the next write.
+    /// enqueue meanwhile, so what lands is a prefix of what was enqueued. Notes stay for the next write. With `taken_back`
+    /// events that were shown early are gone, and so is everything that follows from them: what is enqueued, and what will
+    /// be.
     pub(crate) fn fail(
         &self,
         replies: impl Iterator<Item = Reply>,
         failed: &LogError,
         mut notes: Vec<Item>,
         unwritten: &LogError,
+        taken_back: bool,
     ) {
         let mut waiting = self.lock();
+        debug_assert!(waiting.shown.is_none(), "nothing is shown when it is enqueued while the writer writes");
+        waiting.standing.0 += u64::from(taken_back);
+        waiting.results = 0;
         replies.for_each(|reply| answer(reply, Err(failed.clone())));
         self.bytes.fetch_add(notes.iter().map(Item::bytes).sum(), Ordering::Relaxed);
         for item in mem::take(&mut waiting.items) {
@@ -285,10 +379,26 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::mpsc, thread};
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, mpsc},
+        thread,
+    };
 
     use super::*;
-    use crate::testing::{P0, event};
+    use nimbus_core::{Offset, Position};
+
+    use crate::{
+        members::Member,
+        shelf::Shelf,
+        testing::{P0, dead_letter, event},
+    };
+
+    /// Where nobody looks.
+    fn no_shelves() -> Shelves {
+        let shelf = Shelf::new(P0, 0, 0, VecDeque::new());
+        Shelves { events: vec![shelf], results: Vec::new(), dead_letters: Vec::new() }
+    }
 
     /// Longer than any of this takes.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -297,13 +407,14 @@ mod tests {
     #[tokio::test]
     async fn while_the_room_is_asked_for_others_enqueue_and_are_refused_with_the_rest() {
         let queue = Queue::new(1024);
-        let before = queue.append(P0, vec![event(1)], None);
+        let shelves = no_shelves();
+        let before = queue.append(&shelves, P0, vec![event(1)], Terms::default());
         let (mut meanwhile, mut items) = (None, Vec::new());
         let taken = thread::scope(|threads| {
-            queue.take(&mut items, None, || {
+            queue.take(&mut items, None, &[0], &shelves, || {
                 let (appended_tx, appended) = mpsc::channel();
-                let queue = &queue;
-                threads.spawn(move || appended_tx.send(queue.append(P0, vec![event(2)], None)));
+                let (queue, shelves) = (&queue, &shelves);
+                threads.spawn(move || appended_tx.send(queue.append(shelves, P0, vec![event(2)], Terms::default())));
                 meanwhile =
                     Some(appended.recv_timeout(PATIENCE).expect("the queue is free while the room is asked for"));
                 Some(LogError::Full("no room".to_owned()))
@@ -313,8 +424,44 @@ mod tests {
         for refused in [before, meanwhile.unwrap()] {
             assert!(matches!(refused.await, Err(LogError::Full(_))));
         }
-        let _after = queue.append(P0, vec![event(3)], None);
-        let taken = queue.take(&mut items, None, || None);
+        let _after = queue.append(&shelves, P0, vec![event(3)], Terms::default());
+        let taken = queue.take(&mut items, None, &[0], &shelves, || None);
         assert_eq!((taken.refused, items.len()), (0, 1), "what comes after the refusal is taken by itself");
+    }
+
+    /// An event that was shown while the writer rested, and is refused when it wakes up.
+    #[tokio::test]
+    async fn an_event_that_was_shown_when_it_was_enqueued_is_refused_with_what_was_answered_to_it() {
+        let queue = Queue::new(1024);
+        let shelves = no_shelves();
+        let member = Arc::new(Member::new(1, 1));
+        shelves.events[0].watch(&member, Position(0), true);
+        let answering = Terms { standing: Some(queue.standing()), ..Terms::default() };
+        let (mut items, mut answer) = (Vec::new(), None);
+        let (taken, event) = thread::scope(|threads| {
+            let writer = threads.spawn(|| {
+                queue.take(&mut items, None, &[7, 0], &shelves, || {
+                    let shown = shelves.events[0].early(Position(7)).expect("it is shown");
+                    assert_eq!((shown.records[0].offset, shown.next), (Offset(7), Position(8)));
+                    answer =
+                        Some((queue.append(&shelves, P0, vec![dead_letter(1)], answering.clone()), shown.provisional));
+                    Some(LogError::Full("no room".to_owned()))
+                })
+            });
+            while queue.lock().resting_at.is_none() {
+                thread::yield_now();
+            }
+            let event = queue.append(&shelves, P0, vec![event(1)], Terms::default());
+            (writer.join().expect("it does not panic"), event)
+        });
+        let (answer, fate) = answer.expect("the event was shown");
+        assert_eq!((taken.refused, items.len()), (1, 0));
+        for refused in [event, answer] {
+            assert!(matches!(refused.await, Err(LogError::Full(_))));
+        }
+        assert!(!fate.expect("it was not durable").is_durable().await);
+        assert!(shelves.events[0].early(Position(7)).is_none());
+        let late = queue.append(&shelves, P0, vec![dead_letter(1)], answering).await;
+        assert!(matches!(late, Err(LogError::Unavailable(_))), "{late:?}");
     }
 }

@@ -28,11 +28,11 @@ pub(crate) async fn read<R: Shelved>(
     let mut looked_at = None;
     loop {
         let frames = match shelf.find(from, max_bytes) {
-            Found::AtEnd => return Ok(Batch { partition, from, records: Arc::new([]), next: from }),
+            Found::AtEnd => return Ok(Batch { partition, from, records: Arc::new([]), next: from, provisional: None }),
             Found::Expired(start) => return Err(LogError::Expired { partition, wanted: from, start }),
             Found::Recent { records, next } => {
                 shared.metrics.tail_hits.inc();
-                return Ok(Batch { partition, from, records, next });
+                return Ok(Batch { partition, from, records, next, provisional: None });
             }
             Found::OnDisk(frames) => frames,
         };
@@ -102,7 +102,7 @@ fn break_off<R: Shelved>(
     next: Position,
     records: Vec<Stored<R>>,
 ) -> Result<Batch<R>, LogError> {
-    Ok(Batch { partition, from, records: records.into(), next })
+    Ok(Batch { partition, from, records: records.into(), next, provisional: None })
 }
 
 /// `None`: its segment is gone.

@@ -2,12 +2,15 @@
 //!
 //! Records of one strand become one frame, whoever appended them, so that a write of a thousand single events is a few
 //! frames and consumers get batches. An append is never split over two frames.
+//!
+//! Its events may be shown while it is not yet written; what is answered to them at once is laid out behind them, in the
+//! same write.
 
-use nimbus_core::Position;
+use nimbus_core::{Position, ports::log::Fate};
 
 use crate::{
     frame::{HEADER_BYTES, Header, Kind, Salt},
-    item::{Item, RecordItem, Reply, StateItem, answer},
+    item::{Item, RecordItem, Reply, StateItem, answer, show_events},
     segment::SegmentId,
     shared::Shelves,
     shelf::FrameAt,
@@ -86,20 +89,26 @@ impl Round {
         }
     }
 
-    /// Lays everything out: numbers the frames from `sequence` on and the records from `offsets` on, and moves both.
+    /// Lays out everything that was gathered, behind what was laid out before: numbers the frames from `sequence` on and the
+    /// records from `offsets` on, and moves both.
     pub(crate) fn lay_out(&mut self, sequence: &mut u64, offsets: &mut [u64], synced: u64, salt: Salt) {
-        self.buffer.clear();
         let mut layout = Layout { buffer: &mut self.buffer, sequence, synced, salt };
         self.touched.sort_unstable();
         for index in self.touched.drain(..) {
             let mut items = self.by_strand[index].drain(..).peekable();
             while let Some(first) = items.next() {
                 let (strand, base, at) = (first.strand, offsets[index], layout.begin());
+                // What was shown already has a frame of its own, where it was said to be.
+                let shown = match &first.records {
+                    Records::Shown(events) => events.first().map(|event| event.offset.0),
+                    _ => None,
+                };
+                assert!(shown.is_none_or(|shown| shown == base), "an event was shown where it is not");
                 layout.buffer.extend_from_slice(&first.body);
                 let (mut count, mut weight, mut records) = (first.count, first.weight, first.records);
                 self.replies.push((first.reply, Position(base + u64::from(count))));
                 let fits = |at: usize, buffer: &Vec<u8>, next: &RecordItem| {
-                    buffer.len() - at - HEADER_BYTES + next.body.len() <= FRAME_BYTES
+                    shown.is_none() && buffer.len() - at - HEADER_BYTES + next.body.len() <= FRAME_BYTES
                 };
                 while let Some(next) = items.next_if(|next| fits(at, layout.buffer, next)) {
                     layout.buffer.extend_from_slice(&next.body);
@@ -138,6 +147,17 @@ impl Round {
         &self.buffer
     }
 
+    /// Shows the events that are laid out to those who want them while they are being written; returns how many.
+    pub(crate) fn show_events(&mut self, shelves: &Shelves, fate: &Fate) -> u64 {
+        let mut shown = 0;
+        for Laid { strand, base, count, records, .. } in &mut self.laid {
+            if show_events(records, *strand, *base, shelves, fate) {
+                shown += u64::from(*count);
+            }
+        }
+        shown
+    }
+
     /// It is durable: shows it to the readers, answers the callers, and forgets it. `at` is where in the file it lies.
     pub(crate) fn publish(
         &mut self,
@@ -159,10 +179,15 @@ impl Round {
             answer(reply, Ok(Position::START));
         }
         self.notes.clear();
+        self.buffer.clear();
     }
 
     /// It failed: hands out who must be told, and the notes, which can be written again.
-    pub(crate) fn give_up(&mut self) -> (Vec<Reply>, Vec<Item>) {
+    pub(crate) fn give_up(&mut self, shelves: &Shelves) -> (Vec<Reply>, Vec<Item>) {
+        let shown = self.laid.iter().any(|laid| matches!(laid.records, Records::Shown(_)));
+        if shown {
+            shelves.take_back_events();
+        }
         self.laid.clear();
         self.buffer.clear();
         let replies = self.replies.drain(..).map(|(reply, _)| reply).chain(self.barriers.drain(..)).collect();

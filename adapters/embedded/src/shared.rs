@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     queue::Queue,
     segments::Segments,
-    shelf::{FrameAt, Shelf},
+    shelf::{FrameAt, Shelf, numbered},
     topic::{Records, Strand, Topic, TopicRecord},
 };
 
@@ -32,10 +32,18 @@ impl Shelves {
     pub(crate) fn publish(&self, strand: Strand, frame: FrameAt, weight: usize, records: Records) {
         let partition = strand.partition.0 as usize;
         match records {
-            Records::Events(records) => self.events[partition].publish(frame, weight, records),
-            Records::Results(records) => self.results[partition].publish(frame, weight, records),
-            Records::DeadLetters(records) => self.dead_letters[partition].publish(frame, weight, records),
+            Records::Events(records) => self.events[partition].publish(frame, weight, numbered(frame.base, records)),
+            Records::Shown(records) => self.events[partition].publish(frame, weight, records),
+            Records::Results(records) => self.results[partition].publish(frame, weight, numbered(frame.base, records)),
+            Records::DeadLetters(records) => {
+                self.dead_letters[partition].publish(frame, weight, numbered(frame.base, records));
+            }
         }
+    }
+
+    /// Takes back every event that was shown early.
+    pub(crate) fn take_back_events(&self) {
+        self.events.iter().for_each(Shelf::take_back);
     }
 
     pub(crate) fn evict(&self, strand: Strand) {

@@ -1,6 +1,7 @@
 //! What readers see of one strand: how far it reaches, where its frames lie, and its newest records in memory.
 //!
-//! The writer publishes here after the fsync, never before: readers see durable records only. The newest batches are kept
+//! The writer publishes here after the fsync, never before: readers see durable records only. (Consumers that ask for it are
+//! shown records while they are written, apart from all others and marked as such.) The newest batches are kept
 //! as the very records that were appended, so consumers that keep up cost no decoding. One entry of 32 bytes a frame is
 //! kept for all the rest; a frame holds everything that one write brought for the strand.
 
@@ -11,7 +12,7 @@ use std::{
 
 use nimbus_core::{
     Offset, Partition, Position,
-    ports::log::{LogRecord, Range, Stored},
+    ports::log::{Batch, Fate, LogRecord, Range, Stored},
 };
 
 use crate::{members::Member, segment::SegmentId};
@@ -56,13 +57,37 @@ pub(crate) enum Found<R> {
     OnDisk(Vec<FrameAt>),
 }
 
+/// Records that are being written.
+#[derive(Debug)]
+struct Early<R> {
+    records: Arc<[Stored<R>]>,
+    fate: Fate,
+}
+
+impl<R> Early<R> {
+    fn end(&self) -> Position {
+        self.records.last().map_or(Position::START, |last| last.offset.position_after())
+    }
+}
+
+/// Who is told of records to come.
+#[derive(Debug)]
+struct Watcher {
+    member: Arc<Member>,
+    /// It has everything before this.
+    from: Position,
+    /// Also of those that are being written.
+    early: bool,
+}
+
 #[derive(Debug)]
 struct Inner<R> {
     start: u64,
     end: u64,
     frames: VecDeque<FrameAt>,
     recent: VecDeque<Recent<R>>,
-    watchers: Vec<Arc<Member>>,
+    early: Vec<Early<R>>,
+    watchers: Vec<Watcher>,
 }
 
 /// What readers see of one strand.
@@ -74,7 +99,7 @@ pub(crate) struct Shelf<R> {
 
 impl<R: LogRecord> Shelf<R> {
     pub(crate) fn new(partition: Partition, start: u64, end: u64, frames: VecDeque<FrameAt>) -> Self {
-        let inner = Inner { start, end, frames, recent: VecDeque::new(), watchers: Vec::new() };
+        let inner = Inner { start, end, frames, recent: VecDeque::new(), early: Vec::new(), watchers: Vec::new() };
         Self { partition, inner: Mutex::new(inner) }
     }
 
@@ -88,16 +113,49 @@ impl<R: LogRecord> Shelf<R> {
     }
 
     /// Shows records that are durable now.
-    pub(crate) fn publish(&self, frame: FrameAt, weight: usize, records: Vec<R>) {
-        let base = frame.base;
-        let records = (base..).map(Offset).zip(records).map(|(offset, record)| Stored { offset, record }).collect();
+    pub(crate) fn publish(&self, frame: FrameAt, weight: usize, records: Arc<[Stored<R>]>) {
         let mut inner = self.lock();
         inner.end = frame.end();
         inner.frames.push_back(frame);
-        inner.recent.push_back(Recent { base, weight, records });
-        for watcher in &inner.watchers {
-            watcher.has_records(self.partition);
+        inner.recent.push_back(Recent { base: frame.base, weight, records });
+        inner.early.clear();
+        // Who has had them early needs no wake-up.
+        for watcher in inner.watchers.iter().filter(|watcher| watcher.from.0 < inner.end) {
+            watcher.member.has_records(self.partition);
         }
+    }
+
+    /// Whether somebody who has read everything wants to see what is being written.
+    pub(crate) fn wants_early(&self) -> bool {
+        let inner = self.lock();
+        inner.watchers.iter().any(|watcher| watcher.early && watcher.from.0 >= inner.end)
+    }
+
+    /// Shows records that are being written, to those who want that.
+    pub(crate) fn show_early(&self, records: Arc<[Stored<R>]>, fate: Fate) {
+        let mut inner = self.lock();
+        inner.early.push(Early { records, fate });
+        for watcher in inner.watchers.iter().filter(|watcher| watcher.early) {
+            watcher.member.has_records(self.partition);
+        }
+    }
+
+    /// Takes back what was shown early.
+    pub(crate) fn take_back(&self) {
+        self.lock().early.clear();
+    }
+
+    /// What is being written from `from` on, which is the end of what is durable or lies behind it.
+    pub(crate) fn early(&self, from: Position) -> Option<Batch<R>> {
+        let inner = self.lock();
+        if from.0 < inner.end {
+            return None;
+        }
+        let early = inner.early.iter().find(|early| from < early.end())?;
+        let skip = early.records.partition_point(|stored| from.covers(stored.offset));
+        let records = if skip == 0 { Arc::clone(&early.records) } else { early.records[skip..].into() };
+        let provisional = Some(early.fate.clone());
+        Some(Batch { partition: self.partition, from, records, next: early.end(), provisional })
     }
 
     /// Forgets the oldest records in memory.
@@ -153,19 +211,21 @@ impl<R: LogRecord> Shelf<R> {
         Found::OnDisk(frames.copied().collect())
     }
 
-    /// Tells `member` of records to come, and of those that are there from `position` on.
-    pub(crate) fn watch(&self, member: &Arc<Member>, position: Position) {
+    /// Tells `member` of records to come, and of those that are there from `position` on; if it wants to see them `early`,
+    /// also of those that are being written.
+    pub(crate) fn watch(&self, member: &Arc<Member>, position: Position, early: bool) {
         let mut inner = self.lock();
-        if !inner.watchers.iter().any(|watcher| Arc::ptr_eq(watcher, member)) {
-            inner.watchers.push(Arc::clone(member));
+        match inner.watchers.iter_mut().find(|watcher| Arc::ptr_eq(&watcher.member, member)) {
+            Some(watcher) => watcher.from = position,
+            None => inner.watchers.push(Watcher { member: Arc::clone(member), from: position, early }),
         }
-        if position.0 < inner.end {
+        if position.0 < inner.end || early && inner.early.iter().any(|early| position < early.end()) {
             member.has_records(self.partition);
         }
     }
 
     pub(crate) fn unwatch(&self, member: &Arc<Member>) {
-        self.lock().watchers.retain(|watcher| !Arc::ptr_eq(watcher, member));
+        self.lock().watchers.retain(|watcher| !Arc::ptr_eq(&watcher.member, member));
     }
 }
 
@@ -180,6 +240,11 @@ impl<R: LogRecord> Recent<R> {
         let next = records.last().map_or(next, |last| last.offset.position_after());
         Found::Recent { records: records.into(), next }
     }
+}
+
+/// Records with their offsets.
+pub(crate) fn numbered<R>(base: u64, records: Vec<R>) -> Arc<[Stored<R>]> {
+    (base..).map(Offset).zip(records).map(|(offset, record)| Stored { offset, record }).collect()
 }
 
 /// The first of `records`, up to about `max_bytes`; at least one if there is any.

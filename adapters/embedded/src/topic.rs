@@ -1,6 +1,11 @@
 //! The three topics of the one physical log, and what makes a domain record fit into one of them.
 
-use nimbus_core::{DeadLetter, Event, Partition, ResultRecord, ports::log::LogRecord};
+use std::sync::Arc;
+
+use nimbus_core::{
+    DeadLetter, Event, Partition, ResultRecord,
+    ports::log::{LogRecord, Stored},
+};
 use nimbus_envelope::{Envelope, EnvelopeError};
 
 /// One logical log. The number stands on disk: never reuse one.
@@ -63,6 +68,8 @@ impl Strand {
 #[derive(Debug)]
 pub(crate) enum Records {
     Events(Vec<Event>),
+    /// Events that were shown to somebody before they were written.
+    Shown(Arc<[Stored<Event>]>),
     Results(Vec<ResultRecord>),
     DeadLetters(Vec<DeadLetter>),
 }

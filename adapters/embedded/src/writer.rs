@@ -1,5 +1,9 @@
 //! The one thread that writes: takes everything that waits, writes it at once, syncs once, and only then shows it.
 //!
+//! Consumers that can begin with events which are not yet durable see them before the write, and what they answer at once goes
+//! into the same write: one fsync for an event and its answer. When that write fails, everything that follows from these
+//! events fails with it, also what is still to be enqueued.
+//!
 //! After a failed write or fsync the file is never trusted again beyond what was synced before: the writer goes on in a
 //! new segment whose header fences the old one. A full disk is no such failure as long as nothing was synced: the file is
 //! cut back, and the appends are refused as full.
@@ -11,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nimbus_core::ports::log::LogError;
+use nimbus_core::ports::log::{Decision, Fate, LogError};
 
 use crate::{
     config::MAX_SEGMENT_BYTES,
@@ -19,6 +23,7 @@ use crate::{
     frame::{HEADER_BYTES, Header},
     item::Item,
     keeper::{Bell, Duty},
+    patience::Patience,
     round::Round,
     segment::{self, Form, SegmentHeader},
     segments::Segment,
@@ -99,6 +104,9 @@ pub(crate) struct Writer {
     /// What `next_sequence` and `offsets` become when the round is durable.
     ahead: (u64, Vec<u64>),
     round: Round,
+    /// Of the events of this round that were shown already: when they were enqueued, and when they were taken.
+    shown: Vec<Decision>,
+    patience: Patience,
     /// What the tail cache holds, oldest first.
     cached: VecDeque<(Strand, usize)>,
     cached_bytes: usize,
@@ -118,6 +126,8 @@ impl Writer {
             ahead: (next_sequence, offsets.clone()),
             round: Round::new(partitions, offsets.len()),
             offsets,
+            shown: Vec::new(),
+            patience: Patience::new(shared.config.answer_patience),
             cached: VecDeque::new(),
             cached_bytes: 0,
             broken: None,
@@ -138,10 +148,13 @@ impl Writer {
         }
         loop {
             let deadline = self.broken.as_ref().map(|broken| broken.retry);
-            let taken = shared.queue.take(&mut items, deadline, || self.events_refused());
+            let next = std::mem::take(&mut self.offsets);
+            let taken = shared.queue.take(&mut items, deadline, &next, &shared.shelves, || self.events_refused());
+            self.offsets = next;
             shared.metrics.full_refusals.inc_by(taken.refused);
-            self.write(&mut items);
-            shared.queue.done(taken.bytes);
+            self.shown.extend(taken.shown);
+            let more = self.write(&mut items, taken.results);
+            shared.queue.done(taken.bytes + more);
             shared.metrics.queue_bytes.set(shared.queue.bytes() as i64);
             if taken.closed {
                 return self.broken.is_none().then_some(End {
@@ -173,7 +186,8 @@ impl Writer {
         self.room.low.clone().map(LogError::Full)
     }
 
-    fn write(&mut self, items: &mut Vec<Item>) {
+    /// Writes these, and what is answered to them at once; returns how many bytes that took of the queue.
+    fn write(&mut self, items: &mut Vec<Item>, results: u64) -> usize {
         if self.broken.as_ref().is_some_and(|broken| broken.retry <= Instant::now()) {
             self.reopen();
         }
@@ -184,18 +198,56 @@ impl Writer {
         }
         self.ahead.0 = self.next_sequence;
         self.ahead.1.copy_from_slice(&self.offsets);
-        let (sequence, offsets) = (&mut self.ahead.0, &mut self.ahead.1[..]);
-        self.round.lay_out(sequence, offsets, self.active.synced, self.shared.salt);
+        self.lay_out();
         if let Some(broken) = &self.broken {
             let error = LogError::Unavailable(broken.why.clone());
             self.give_up(&error, &error);
-            return;
+            return 0;
         }
         if self.round.bytes().is_empty() {
             // Only barriers: everything before them is durable already.
             self.publish(self.active.end);
-            return;
+            return 0;
         }
+        let more = self.take_answers(items, results);
+        self.write_round();
+        more
+    }
+
+    fn lay_out(&mut self) {
+        let (sequence, offsets) = (&mut self.ahead.0, &mut self.ahead.1[..]);
+        self.round.lay_out(sequence, offsets, self.active.synced, self.shared.salt);
+    }
+
+    /// Shows the events of the round to who can begin with them, and takes what is answered in good time into the round. Returns
+    /// how many bytes that took of the queue. `items` is empty, before and after. So many `results` are in the round already:
+    /// answers to its events, if there are any that were shown when they were enqueued.
+    fn take_answers(&mut self, items: &mut Vec<Item>, results: u64) -> usize {
+        let answered = if self.shown.is_empty() { 0 } else { results };
+        let (decision, fate) = Fate::undecided();
+        let shown = self.round.show_events(&self.shared.shelves, &fate);
+        if shown == 0 {
+            return 0;
+        }
+        self.shown.push(decision);
+        if answered >= shown {
+            return 0;
+        }
+        let Some(patience) = self.patience.begin() else { return 0 };
+        let shared = Arc::clone(&self.shared);
+        let (missing, deadline) = (shown - answered, Instant::now() + patience);
+        let full = || self.events_refused();
+        let (taken, came) = shared.queue.take_results(items, missing, deadline, &shared.shelves, full);
+        shared.metrics.full_refusals.inc_by(taken.refused);
+        self.shown.extend(taken.shown);
+        self.patience.end(came);
+        self.round.gather(items.drain(..));
+        self.lay_out();
+        taken.bytes
+    }
+
+    /// Writes what is laid out, makes it durable, and shows it.
+    fn write_round(&mut self) {
         let at = self.active.end;
         if let Err(error) = self.active.segment.file.write_at(self.round.bytes(), at) {
             self.write_failed(&error);
@@ -256,11 +308,16 @@ impl Writer {
             shared.shelves.evict(strand);
         }
         metrics.log_bytes.set(shared.segments.bytes() as i64);
+        // Last: whoever waits for it may commit what it has read, and it must be seen to be durable.
+        self.shown.drain(..).for_each(Decision::durable);
     }
 
     fn give_up(&mut self, failed: &LogError, unwritten: &LogError) {
-        let (replies, notes) = self.round.give_up();
-        self.shared.queue.fail(replies.into_iter(), failed, notes, unwritten);
+        // Nobody gets to see the events any more before those who could have seen them are cut off: whoever begins anew in
+        // between gets new ones.
+        let (replies, notes) = self.round.give_up(&self.shared.shelves);
+        self.shared.queue.fail(replies.into_iter(), failed, notes, unwritten, !self.shown.is_empty());
+        self.shown.clear();
     }
 
     fn write_failed(&mut self, error: &io::Error) {

@@ -82,11 +82,11 @@ impl Readers {
                 Ok(if bytes < max_bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
             });
             match next {
-                Ok(next) => Ok(Batch { partition, from, records: records.into(), next }),
+                Ok(next) => Ok(Batch { partition, from, records: records.into(), next, provisional: None }),
                 // What comes before the damage can be read.
                 Err(LogError::Damaged(_)) if !records.is_empty() => {
                     let next = records.last().map_or(from, |last| last.offset.position_after());
-                    Ok(Batch { partition, from, records: records.into(), next })
+                    Ok(Batch { partition, from, records: records.into(), next, provisional: None })
                 }
                 Err(error) => Err(error),
             }

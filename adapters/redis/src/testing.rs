@@ -306,7 +306,7 @@ pub(crate) fn answer(of: &ClientId, principal: &str, seq: u64) -> ResultRecord {
 pub(crate) fn batch(from: u64, records: Vec<ResultRecord>) -> Batch<ResultRecord> {
     let next = Position(from + records.len() as u64);
     let stored = records.into_iter().zip(from..).map(|(record, offset)| Stored { offset: Offset(offset), record });
-    Batch { partition: Partition(0), from: Position(from), records: stored.collect(), next }
+    Batch { partition: Partition(0), from: Position(from), records: stored.collect(), next, provisional: None }
 }
 
 /// One client's answers `seqs`, from offset `from` on.

@@ -93,6 +93,11 @@ impl<R> Counter<R> {
         std::mem::take(&mut lock(&self.slot).wants)
     }
 
+    /// Whether something was finished since it was taken last.
+    pub(super) fn has_finished(&self) -> bool {
+        lock(&self.slot).finished.is_some()
+    }
+
     /// What was finished since this was asked last.
     pub(super) fn take_finished(&self) -> Option<Committed> {
         lock(&self.slot).finished.take()
@@ -108,7 +113,9 @@ impl<R> Desk<R> {
 
     /// Notes that everything before `committed.position` is finished. Committed soon; the latest counts.
     pub(crate) fn finished(&self, committed: Committed) {
-        lock(&self.slot).finished = Some(committed);
+        if lock(&self.slot).finished.replace(committed).is_none() {
+            self.bell.notify_one();
+        }
     }
 
     /// Gives up what was handed over and not taken. No batch comes any more, and the partition stays paused.
@@ -145,7 +152,13 @@ mod tests {
     use super::*;
 
     fn batch(from: u64) -> Batch<u8> {
-        Batch { partition: Partition(0), from: Position(from), records: Arc::from([]), next: Position(from + 1) }
+        Batch {
+            partition: Partition(0),
+            from: Position(from),
+            records: Arc::from([]),
+            next: Position(from + 1),
+            provisional: None,
+        }
     }
 
     #[tokio::test]

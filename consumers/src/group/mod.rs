@@ -78,6 +78,8 @@ pub(crate) struct GroupConfig {
     pub(crate) lag_interval: Duration,
     pub(crate) drain_limit: Duration,
     pub(crate) backoff: Backoff,
+    /// Workers can begin with records that are not yet durable ([`Consumer::show_early`]).
+    pub(crate) early: bool,
 }
 
 impl GroupConfig {
@@ -97,7 +99,10 @@ pub(crate) async fn run<R: LogRecord>(
     joining: impl Send,
     shutdown: CancellationToken,
 ) -> Result<(), ConsumersError> {
-    let Some(consumer) = join(&*log, &config, &metrics, &shutdown).await? else { return Ok(()) };
+    let Some(mut consumer) = join(&*log, &config, &metrics, &shutdown).await? else { return Ok(()) };
+    if config.early {
+        consumer.show_early();
+    }
     let member = Member {
         log,
         consumer,
@@ -139,8 +144,8 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
 
     async fn read(&mut self, joining: impl Send, shutdown: &CancellationToken) -> Result<(), LogError> {
         let (mut joined, mut joining) = (Some(self.consumer.joined()), Some(joining));
-        let mut commit_tick = tokio::time::interval(self.config.commit_interval);
-        commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Only while there is something to commit: an idle group wakes nobody.
+        let mut commit_at: Option<Instant> = None;
         let mut lag_tick = tokio::time::interval(self.config.lag_interval);
         lag_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut lag: Option<BoxFuture<'static, u64>> = None;
@@ -152,8 +157,16 @@ impl<R: LogRecord, C: Crew<R>> Member<R, C> {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
                 Some(joined) = self.workers.join_next_with_id() => self.ended(joined)?,
-                () = bell.notified() => self.serve(),
-                _ = commit_tick.tick() => self.commit(),
+                () = bell.notified() => {
+                    self.serve();
+                    if commit_at.is_none() && self.seats.values().any(|seat| seat.counter.has_finished()) {
+                        commit_at = Some(Instant::now() + self.config.commit_interval);
+                    }
+                }
+                () = until(commit_at), if commit_at.is_some() => {
+                    commit_at = None;
+                    self.commit();
+                }
                 positions = poll_some(&mut lag) => {
                     self.metrics.lag.set(i64::try_from(positions).unwrap_or(i64::MAX));
                     lag = None;

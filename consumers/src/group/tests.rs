@@ -45,6 +45,7 @@ fn stage_with(log: MemoryLog<Event>, joining: impl Send + 'static) -> Stage {
         lag_interval: Duration::from_secs(5),
         drain_limit: Duration::from_secs(8),
         backoff: Backoff { base: Duration::from_millis(100), max: Duration::from_secs(1) },
+        early: false,
     };
     let metrics = GroupMetrics::default();
     let member = run(Arc::new(log.clone()), Puppets(starts), config, metrics.clone(), joining, shutdown.clone());

@@ -55,7 +55,7 @@ impl Appends {
         backoff: Backoff,
         cautious: bool,
     ) -> Self {
-        let appender = log.appender();
+        let appender = log.appender_of_answers();
         Self {
             log,
             appender,
@@ -67,6 +67,12 @@ impl Appends {
             failures: 0,
             pause: None,
         }
+    }
+
+    /// Whether answers may be appended again that nobody has stored: then they must not follow from events that may be taken
+    /// back.
+    pub(super) fn is_cautious(&self) -> bool {
+        self.cautious
     }
 
     /// Whether an append may be made now.
@@ -97,7 +103,8 @@ impl Appends {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
                 if let Some(InFlight { appending, kept: Some(records), .. }) = self.in_flight.front_mut() {
-                    self.appender = self.log.appender();
+                    // None of them follows from an event that may be taken back: a cautious worker takes none of those.
+                    self.appender = self.log.appender_of_answers();
                     *appending = self.appender.append(self.partition, records.clone());
                 }
             }

@@ -8,13 +8,13 @@ use nimbus_core::{
     clock::UnixMillis,
     ports::{
         executor::Output,
-        log::{LogRecord, Stored, TooLarge},
+        log::{Fate, LogError, LogRecord, Stored, TooLarge},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::Runtime;
+use super::{Runtime, run::Halt};
 use crate::{
     catalogue::Entry,
     metrics::{ExecutorMeters, LaneMeters},
@@ -33,6 +33,8 @@ pub(super) struct PartitionCx {
     pub(super) attempts: Arc<Semaphore>,
     /// What was put out since the last append.
     out: Mutex<Outgoing>,
+    /// What becomes of the events that were taken before they were durable, if there were any.
+    newest: Mutex<Option<Fate>>,
 }
 
 /// Payloads up to this many bytes are packed: see [`Outgoing::pack`].
@@ -89,7 +91,7 @@ impl PartitionCx {
         stop: CancellationToken,
     ) -> Self {
         let attempts = Arc::new(Semaphore::new(runtime.config.concurrency.get().min(Semaphore::MAX_PERMITS)));
-        Self { runtime, lane, meters, partition, stop, attempts, out: Mutex::default() }
+        Self { runtime, lane, meters, partition, stop, attempts, out: Mutex::default(), newest: Mutex::default() }
     }
 
     pub(super) fn entry(&self, index: usize) -> &Entry {
@@ -107,6 +109,22 @@ impl PartitionCx {
     /// A panic while it is held leaves nothing half done: every change is a push or a swap.
     fn out(&self) -> MutexGuard<'_, Outgoing> {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on events are taken whose fate this is.
+    pub(super) fn take_early(&self, fate: Fate) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fate);
+    }
+
+    /// Waits until every event that was taken is durable. For what cannot be taken back.
+    pub(super) async fn certain(&self) -> Result<(), Halt> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(fate) = newest else { return Ok(()) };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(Halt::Stopped),
+            durable = fate.is_durable() => if durable { Ok(()) } else { Err(Halt::Broken(taken_back())) },
+        }
     }
 
     /// How many records, and bytes, wait to be appended.
@@ -189,6 +207,11 @@ impl PartitionCx {
         out.push(record);
         out.permits.extend(permit);
     }
+}
+
+/// Events were taken that did not become durable. Read again, there are others in their place.
+pub(super) fn taken_back() -> LogError {
+    LogError::Unavailable("events that were being written were taken back".to_owned())
 }
 
 fn fill(record: &mut ResultRecord, output: Output) {

@@ -122,6 +122,7 @@ pub async fn run_executors(
             lag_interval: runtime.config.lag_interval,
             drain_limit: runtime.config.drain_limit,
             backoff: runtime.config.log_backoff,
+            early: lane == Lane::Ordered && runtime.catalogue.has_pure(),
         };
         let events = Arc::clone(&runtime.ports.events);
         let member = group::run(events, crew, config, metrics.group(lane), Arc::clone(&joining), stop.clone());

@@ -281,6 +281,7 @@ impl Execution<'_> {
     }
 
     async fn keep(&self, letter: DeadLetter) -> Result<(), Halt> {
+        self.cx.certain().await?;
         let runtime = &self.cx.runtime;
         let mut failures = 0;
         loop {

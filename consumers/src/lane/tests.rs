@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -24,6 +24,7 @@ use super::*;
 use crate::testing::{Client, Fate, MemoryLog, TokioClock, brief, soon};
 
 mod basics;
+mod early;
 mod faults;
 mod jobs;
 mod order;
@@ -50,11 +51,12 @@ struct Running {
 impl Bench {
     fn new(partitions: usize) -> Self {
         let mut registry = Registry::default();
+        let taken_back = Arc::<AtomicU64>::default();
         let metrics = ExecutorMetrics::register(&mut registry);
         Self {
-            events: MemoryLog::new(partitions),
-            results: MemoryLog::new(partitions),
-            dead_letters: MemoryLog::new(partitions),
+            events: MemoryLog::in_store(partitions, Arc::clone(&taken_back)),
+            results: MemoryLog::in_store(partitions, Arc::clone(&taken_back)),
+            dead_letters: MemoryLog::in_store(partitions, taken_back),
             clock: TokioClock::new(),
             registry,
             metrics,

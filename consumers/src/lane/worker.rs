@@ -25,7 +25,7 @@ use tracing::warn;
 
 use super::{
     appends::Appends,
-    cx::{PartitionCx, Settle},
+    cx::{PartitionCx, Settle, taken_back},
     gauges::Gauges,
     lanes::{Inherited, Lanes, Noted},
     run::{Halt, RunEnd, run},
@@ -58,6 +58,8 @@ pub(super) struct Worker<S> {
     ready: Option<BoxFuture<'static, ()>>,
     /// What is being taken.
     current: Option<Cursor>,
+    /// The event at the cursor is taken when it is known to be durable.
+    fate: Option<BoxFuture<'static, bool>>,
     /// The window refused the event at the cursor; nothing is taken until something settles.
     full: bool,
     scan: Option<BoxFuture<'static, Result<Batch<Event>, LogError>>>,
@@ -72,6 +74,7 @@ enum Step {
     Append,
     Durable(Result<Vec<Settle>, LogError>),
     Take,
+    TakenBack,
     Scanned(Result<Batch<Event>, LogError>),
     Batch(Option<Batch<Event>>),
 }
@@ -99,6 +102,7 @@ impl<S: Schedule> Worker<S> {
             appends: Appends::new(results, start.partition, meters, config.log_backoff, cautious),
             ready: None,
             current: None,
+            fate: None,
             full: false,
             scan: None,
             in_hand_bytes: 0,
@@ -132,11 +136,12 @@ impl<S: Schedule> Worker<S> {
             match step {
                 Step::Stop => return self.drain().await,
                 Step::Batch(None) => return WorkerEnd::Stopped,
-                Step::Batch(Some(batch)) => self.current = Some(Cursor { batch, index: 0 }),
+                Step::Batch(Some(batch)) => self.begin(batch),
                 Step::Take => {
                     self.take_round();
                     steps += STEPS_OF_A_ROUND;
                 }
+                Step::TakenBack => return ended(taken_back()),
                 Step::Scanned(Ok(batch)) => self.take_again(&batch),
                 Step::Scanned(Err(error)) => return ended(error),
                 other => {
@@ -170,7 +175,7 @@ impl<S: Schedule> Worker<S> {
             }
             Step::Append => self.append(),
             Step::Durable(settles) => self.settle(&settles?),
-            Step::Stop | Step::Take | Step::Scanned(_) | Step::Batch(_) => {}
+            Step::Stop | Step::Take | Step::TakenBack | Step::Scanned(_) | Step::Batch(_) => {}
         }
         Ok(())
     }
@@ -194,6 +199,16 @@ impl<S: Schedule> Worker<S> {
         if let Some(ready) = &mut self.ready {
             std::task::ready!(ready.as_mut().poll(cx));
             self.ready = None;
+        }
+        if let Some(fate) = &mut self.fate {
+            let durable = std::task::ready!(fate.as_mut().poll(cx));
+            self.fate = None;
+            if !durable {
+                return Poll::Ready(Step::TakenBack);
+            }
+            if let Some(cursor) = &mut self.current {
+                cursor.batch.provisional = None;
+            }
         }
         if self.current.is_some() {
             return Poll::Ready(Step::Take);

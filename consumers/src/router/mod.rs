@@ -65,6 +65,7 @@ pub async fn run_router(
         lag_interval: LAG_INTERVAL,
         drain_limit: config.drain_limit,
         backoff: config.backoff,
+        early: false,
     };
     let crew = RouterCrew { ports: ports.clone(), config, metrics: metrics.clone() };
     let span = info_span!("router", group = ROUTER_GROUP);

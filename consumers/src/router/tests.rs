@@ -484,7 +484,7 @@ proptest! {
         let mut client = Client::new("c");
         let stored = |number: usize| Stored { offset: Offset(10 + number as u64 * gap), record: answer(&mut client) };
         let records: Arc<[_]> = (0..count).map(stored).collect();
-        let batch = Batch { partition: Partition(0), from: Position(7), records, next: Position(1_000) };
+        let batch = Batch { partition: Partition(0), from: Position(7), records, next: Position(1_000), provisional: None };
         let pieces = worker::pieces(batch.clone(), max);
         let mut at = batch.from;
         for piece in &pieces {

@@ -224,7 +224,7 @@ pub(super) fn pieces(batch: Batch<ResultRecord>, max: usize) -> Vec<Batch<Result
         rest -= records.len();
         let last: Option<&nimbus_core::ports::log::Stored<ResultRecord>> = records.last();
         let next = if rest == 0 { batch.next } else { last.map_or(batch.next, |last| last.offset.position_after()) };
-        let piece = Batch { partition: batch.partition, from, records: records.into(), next };
+        let piece = Batch { partition: batch.partition, from, records: records.into(), next, provisional: None };
         from = next;
         piece
     };

@@ -1,5 +1,6 @@
-//! A log in memory with consumer groups. It keeps the contract of the port (an appender ends with its first failure; readers see durable records only; offsets are not dense) and can be told when appends
-//! become durable, and when they fail and how.
+//! A log in memory with consumer groups. It keeps the contract of the port (an appender ends with its first failure; readers see
+//! durable records only, unless they want to see them early; offsets are not dense) and can be told when appends become durable,
+//! and when they fail and how.
 
 mod consumer;
 
@@ -8,13 +9,19 @@ use std::{
     future::Future,
     num::NonZeroU32,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 use nimbus_core::{
     GroupId, LogEpoch, Offset, Partition, PartitionCount, Position,
-    ports::log::{Appender, Appending, Batch, Committed, Consumer, Log, LogError, LogRecord, Range, Stored, TooLarge},
+    ports::log::{
+        self as port, Appender, Appending, Batch, Committed, Consumer, Decision, Log, LogError, LogRecord, Range,
+        Stored, TooLarge,
+    },
 };
 use tokio::sync::Notify;
 
@@ -44,6 +51,8 @@ struct Inner<R> {
     groups: BTreeMap<String, GroupState>,
     fates: VecDeque<Fate>,
     hold: bool,
+    /// Of the appends that are held.
+    held: Option<(Decision, port::Fate)>,
     /// Groups do not say that they have taken a member in.
     silent: bool,
     /// How many more times a consumer cannot be served.
@@ -51,6 +60,8 @@ struct Inner<R> {
     /// The next batch wrongly begins here.
     misread: Option<Position>,
     members: u64,
+    /// How often what was held was lost.
+    losses: u64,
     appends: usize,
     batch_records: usize,
     /// The largest weight of a record.
@@ -65,6 +76,8 @@ pub(crate) struct MemoryLog<R>(Arc<Shared<R>>);
 pub(crate) struct Shared<R> {
     inner: Mutex<Inner<R>>,
     changed: Notify,
+    /// How often records were taken back that may have been shown, in any log of the store.
+    taken_back: Arc<AtomicU64>,
 }
 
 impl<R> Deref for MemoryLog<R> {
@@ -77,21 +90,28 @@ impl<R> Deref for MemoryLog<R> {
 
 impl<R: LogRecord> MemoryLog<R> {
     pub(crate) fn new(partitions: usize) -> Self {
+        Self::in_store(partitions, Arc::default())
+    }
+
+    /// One of several logs of a store, which share this.
+    pub(crate) fn in_store(partitions: usize, taken_back: Arc<AtomicU64>) -> Self {
         let partition = |_| PartitionState { start: Position(0), next: 0, records: Vec::new(), held: Vec::new() };
         let inner = Inner {
             partitions: (0..partitions).map(partition).collect(),
             groups: BTreeMap::new(),
             fates: VecDeque::new(),
             hold: false,
+            held: None,
             silent: false,
             failing_reads: 0,
             misread: None,
             members: 0,
+            losses: 0,
             appends: 0,
             batch_records: 100,
             most: usize::MAX,
         };
-        Self(Arc::new(Shared { inner: Mutex::new(inner), changed: Notify::new() }))
+        Self(Arc::new(Shared { inner: Mutex::new(inner), changed: Notify::new(), taken_back }))
     }
 }
 
@@ -130,7 +150,10 @@ impl<R: LogRecord> Shared<R> {
 
     /// From now on appends become durable only at [`sync`](Self::sync).
     pub(crate) fn hold(&self) {
-        self.change(|inner| inner.hold = true);
+        self.change(|inner| {
+            inner.hold = true;
+            inner.held = Some(port::Fate::undecided());
+        });
     }
 
     /// Makes everything appended durable, and holds nothing any more.
@@ -140,14 +163,23 @@ impl<R: LogRecord> Shared<R> {
             for partition in &mut inner.partitions {
                 partition.records.append(&mut partition.held);
             }
+            if let Some((decision, _)) = inner.held.take() {
+                decision.durable();
+            }
         });
     }
 
-    /// Power loss: what is not durable is gone, and nothing is held any more.
+    /// What is not durable is gone, its offsets will be others', and nothing is held any more. Its appends fail.
     pub(crate) fn lose(&self) {
+        self.taken_back.fetch_add(1, Ordering::Relaxed);
         self.change(|inner| {
             inner.hold = false;
-            inner.partitions.iter_mut().for_each(|partition| partition.held.clear());
+            inner.held = None;
+            inner.losses += 1;
+            for partition in &mut inner.partitions {
+                partition.next = partition.held.first().map_or(partition.next, |first| first.offset.0);
+                partition.held.clear();
+            }
         });
     }
 
@@ -254,11 +286,20 @@ impl<R: LogRecord> PartitionState<R> {
     }
 
     fn read(&self, from: Position, records: usize) -> (Arc<[Stored<R>]>, Position) {
-        let at = self.records.partition_point(|stored| from.covers(stored.offset));
-        let found: Arc<[Stored<R>]> = self.records[at..].iter().take(records).cloned().collect();
-        let next = found.last().map_or(from, |last| last.offset.position_after());
-        (found, next)
+        some_of(&self.records, from, records)
     }
+
+    /// What is not yet durable, for who has everything that is.
+    fn read_early(&self, from: Position, records: usize) -> (Arc<[Stored<R>]>, Position) {
+        some_of(&self.held, from, records)
+    }
+}
+
+fn some_of<R: Clone>(all: &[Stored<R>], from: Position, records: usize) -> (Arc<[Stored<R>]>, Position) {
+    let at = all.partition_point(|stored| from.covers(stored.offset));
+    let found: Arc<[Stored<R>]> = all[at..].iter().take(records).cloned().collect();
+    let next = found.last().map_or(from, |last| last.offset.position_after());
+    (found, next)
 }
 
 impl<R: LogRecord> Inner<R> {
@@ -297,7 +338,12 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
     }
 
     fn appender(&self) -> Box<dyn Appender<R>> {
-        Box::new(MemoryAppender { log: self.clone(), failed: Mutex::new(false) })
+        Box::new(MemoryAppender { log: self.clone(), failed: Mutex::new(false), begun: None })
+    }
+
+    fn appender_of_answers(&self) -> Box<dyn Appender<R>> {
+        let begun = Some(self.taken_back.load(Ordering::Relaxed));
+        Box::new(MemoryAppender { log: self.clone(), failed: Mutex::new(false), begun })
     }
 
     async fn consume(&self, group: &GroupId) -> Result<Box<dyn Consumer<R>>, LogError> {
@@ -317,7 +363,7 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
             return Err(LogError::Expired { partition, wanted: from, start: state.start });
         }
         let (records, next) = state.read(from, inner.batch_records);
-        Ok(Batch { partition, from, records, next })
+        Ok(Batch { partition, from, records, next, provisional: None })
     }
 
     async fn committed(&self, _partition: Partition) -> Result<Vec<(GroupId, Position)>, LogError> {
@@ -330,11 +376,15 @@ impl<R: LogRecord> Log<R> for MemoryLog<R> {
 struct MemoryAppender<R> {
     log: MemoryLog<R>,
     failed: Mutex<bool>,
+    /// Nothing may have been taken back since then.
+    begun: Option<u64>,
 }
 
 impl<R: LogRecord> Appender<R> for MemoryAppender<R> {
     fn append(&self, partition: Partition, records: Vec<R>) -> Appending {
-        self.log.append_fenced(partition, records, &mut self.failed.lock().unwrap())
+        let mut failed = self.failed.lock().unwrap();
+        *failed |= self.begun.is_some_and(|begun| begun != self.log.taken_back.load(Ordering::Relaxed));
+        self.log.append_fenced(partition, records, &mut failed)
     }
 }
 
@@ -342,6 +392,7 @@ impl<R: LogRecord> MemoryLog<R> {
     fn append_fenced(&self, partition: Partition, records: Vec<R>, failed: &mut bool) -> Appending {
         assert!(!records.is_empty());
         let behind = Fate::Lost(LogError::Unavailable("an append before it failed".to_owned()));
+        let losses = self.lock().losses;
         let (end, failure) = self.change(|inner| {
             inner.appends += 1;
             let fate = if *failed { Some(behind) } else { inner.fates.pop_front() };
@@ -365,8 +416,12 @@ impl<R: LogRecord> MemoryLog<R> {
                 return Err(error);
             }
             let end = end.expect("stored");
-            log.wait(|inner| (inner.partitions[partition.0 as usize].end() >= end).then_some(())).await;
-            Ok(end)
+            log.wait(|inner| {
+                let lost = || LogError::Ambiguous("it was lost".to_owned());
+                let durable = inner.partitions[partition.0 as usize].end() >= end;
+                (durable || inner.losses > losses).then(|| if durable { Ok(end) } else { Err(lost()) })
+            })
+            .await
         })
     }
 }

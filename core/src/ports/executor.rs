@@ -162,6 +162,14 @@ pub trait Executor: Debug + Send + Sync {
         DEFAULT_TIME_LIMIT
     }
 
+    /// Whether an attempt has no effect at all but its outcome and its parts. Then, where the log can do that, it is made while
+    /// its event is still being written, and both become durable together; should the event not become durable after all,
+    /// the outcome is dropped. An executor that touches anything else must not say so: it would have done that for an
+    /// event that was never accepted.
+    fn is_pure(&self) -> bool {
+        false
+    }
+
     /// Makes one attempt. A panic is caught and treated as poison.
     fn run<'a>(&'a self, job: Job<'a>) -> Run<'a>;
 }

@@ -3,6 +3,8 @@
 //! One generic port serves both. Records of one partition keep the order in which `append` was called; nothing is promised
 //! across partitions. Reading shows durable records only (rule 5 of the delivery rules).
 
+mod fate;
+
 use std::{fmt::Debug, sync::Arc};
 
 use async_trait::async_trait;
@@ -13,6 +15,8 @@ use crate::{
     Event, GroupId, LogEpoch, Offset, Partition, PartitionCount, Position, Reason, ResultRecord, error::ErrorClass,
     event::Origin, result::DeadLetter,
 };
+
+pub use self::fate::{Decision, Fate};
 
 /// The log of events.
 pub type EventLog = dyn Log<Event>;
@@ -82,6 +86,9 @@ pub struct Batch<R> {
     pub records: Arc<[Stored<R>]>,
     /// Where the next read begins: past the last record, and past any hole behind it.
     pub next: Position,
+    /// These records were shown before they were durable, to a consumer that [wants that](Consumer::show_early), and this is
+    /// what becomes of them. `None`: they are durable.
+    pub provisional: Option<Fate>,
 }
 
 /// What a partition holds.
@@ -224,6 +231,13 @@ pub trait Log<R: LogRecord>: Debug + Send + Sync {
     /// the next.
     fn appender(&self) -> Box<dyn Appender<R>>;
 
+    /// An [`appender`](Self::appender) for what follows from records that were [shown early](Consumer::show_early): it also ends
+    /// when such records are taken back, by whichever topic of the same store, that were shown after it was made. So nothing
+    /// that follows from them is ever stored, whenever it is appended.
+    fn appender_of_answers(&self) -> Box<dyn Appender<R>> {
+        self.appender()
+    }
+
     /// Joins a consumer group. Each partition belongs to one member of the group at a time.
     ///
     /// # Errors
@@ -272,6 +286,13 @@ pub trait Consumer<R: LogRecord>: Debug + Send {
         Box::pin(std::future::ready(()))
     }
 
+    /// From now on records may come a moment before they are durable ([`Batch::provisional`]), where the log can do that. For who
+    /// can begin with them, so that what follows from them becomes durable together with them, and sees to it that nothing
+    /// comes of it when they are taken back: whatever it appends goes through an
+    /// [`appender_of_answers`](Log::appender_of_answers) that was made before the batch came, and all else waits for the
+    /// [`Fate`]. Records that were taken back leave their offsets to others: read again from the last commit.
+    fn show_early(&mut self) {}
+
     /// Waits for what comes next. Reads ahead at most one batch per partition. Cancel safe.
     ///
     /// # Errors
@@ -289,7 +310,7 @@ pub trait Consumer<R: LogRecord>: Debug + Send {
     fn seek(&mut self, partition: Partition, position: Position);
 
     /// Records that everything before `committed.position` is finished. Does not wait: durable soon, and in order. A
-    /// lost commit costs repeated work, never a loss. Ignored for a partition that is not owned.
+    /// lost commit costs repeated work, never a loss. Ignored for a partition that is not owned, and beyond what is durable.
     fn commit(&mut self, partition: Partition, committed: Committed);
 
     /// Waits until all commits so far are durable. Cancel safe.

@@ -108,6 +108,7 @@ macro_rules! each_log_promise {
             another_log_is_another_epoch
             a_lone_member_owns_every_partition
             a_waiting_member_hears_of_new_records
+            a_member_that_wants_to_see_records_early_sees_each_once
             members_share_the_partitions
             a_revoked_partition_stays_until_it_is_released
             a_member_that_is_dropped_leaves_its_partitions_to_the_others
@@ -132,6 +133,7 @@ macro_rules! each_log_fault_promise {
             rule_5_readers_see_durable_records_only
             rule_4_a_failed_append_takes_all_later_ones_with_it
             rule_4_an_appender_ends_with_its_first_failure
+            what_follows_from_records_that_were_taken_back_is_refused
         }
     };
 }

@@ -163,6 +163,7 @@ impl Both {
             from: Position(from.into()),
             records: (from..from + records).map(|offset| stored(offset, self.log.at(offset))).collect(),
             next: Position((from + records).into()),
+            provisional: None,
         };
         let ApplyOutcome::Folded(really) = self.real.apply(&batch, NOW) else { panic!("a hole at {from}") };
         let mut told: Vec<_> = really.notifications.into_iter().map(told).collect();

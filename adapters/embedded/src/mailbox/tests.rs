@@ -217,7 +217,10 @@ async fn a_claim_that_is_not_durable_leaves_the_client_where_it_was() {
     }
     let answer = ResultRecord { origin: origin("alice"), ..ResultRecord::sample(&sdk(1).client, 0) };
     let records = Arc::new([Stored { offset: Offset(0), record: answer }]);
-    mailbox.apply(&Batch { partition: Partition(0), from: Position(0), records, next: Position(1) }).await.unwrap();
+    mailbox
+        .apply(&Batch { partition: Partition(0), from: Position(0), records, next: Position(1), provisional: None })
+        .await
+        .unwrap();
     assert!(matches!(subscription.next().await, Some(Notification::Results { .. })), "it is still session 1's");
 
     let bob = Claim { principal: PrincipalId::try_new("bob").unwrap(), ..newer.clone() };
@@ -268,7 +271,7 @@ async fn the_metrics_tell_what_happened() {
     };
     let stored = |offset, record| Stored { offset: Offset(offset), record };
     let records = Arc::new([stored(0, answer("alice")), stored(1, answer("alice")), stored(2, answer("bob"))]);
-    let batch = Batch { partition: Partition(0), from: Position(0), records, next: Position(3) };
+    let batch = Batch { partition: Partition(0), from: Position(0), records, next: Position(3), provisional: None };
     let applied = mailbox.apply(&batch).await.unwrap();
     assert_eq!(applied, Applied::Through { applied: Position(3), fresh: 1, duplicates: 1 });
     mailbox.sweep(|_| LogStarts { events: Position(0), results: Position(0) });
@@ -318,7 +321,7 @@ fn busy() -> (PartitionMailbox, Vec<(Partition, ClaimChange)>) {
         .map(|at| Stored { offset: Offset(at), record: ResultRecord::sample(&ClientId::try_new("x").unwrap(), at) })
         .collect();
     mailbox.apply(
-        &Batch { partition: Partition(0), from: Position(0), records, next: Position(40) },
+        &Batch { partition: Partition(0), from: Position(0), records, next: Position(40), provisional: None },
         nimbus_core::clock::UnixMillis(8),
     );
     (mailbox, changes)

@@ -3,6 +3,7 @@
 mod basics;
 mod contracts;
 mod damage;
+mod early;
 mod faults;
 mod mailbox;
 mod power;

@@ -168,7 +168,7 @@ impl Fetcher {
         strand.usual = records.len();
         // There may be more than what fitted in.
         strand.fresh.store(true, Ordering::Release);
-        Some(Ok(Batch { partition, from, records: records.into(), next }))
+        Some(Ok(Batch { partition, from, records: records.into(), next, provisional: None }))
     }
 }
 

@@ -37,7 +37,7 @@ async fn cluster(test: &str) -> Option<[OwnRedis; 2]> {
 fn answers_in(partition: Partition, of: &nimbus_core::ClientId, from: u64, count: u64) -> Batch<ResultRecord> {
     let stored = |at| Stored { offset: Offset(at), record: answer(of, "alice", at + 1) };
     let records = (from..from + count).map(stored).collect();
-    Batch { partition, from: Position(from), records, next: Position(from + count) }
+    Batch { partition, from: Position(from), records, next: Position(from + count), provisional: None }
 }
 
 #[tokio::test]

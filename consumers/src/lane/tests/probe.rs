@@ -11,6 +11,7 @@ pub(super) struct Probe {
     name: &'static str,
     lane: Lane,
     time_limit: Duration,
+    pure: bool,
     seen: Arc<Seen>,
 }
 
@@ -56,7 +57,12 @@ impl Drop for PanicsWhenDropped {
 
 impl Probe {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, lane: Lane::Ordered, time_limit: Duration::from_secs(30), seen: Arc::default() }
+        Self { name, lane: Lane::Ordered, time_limit: Duration::from_secs(30), pure: false, seen: Arc::default() }
+    }
+
+    /// One that says that it has no effect but its outcome.
+    pub(super) fn pure(name: &'static str) -> Self {
+        Self { pure: true, time_limit: Duration::from_secs(100_000), ..Self::new(name) }
     }
 
     pub(super) fn jobs(name: &'static str) -> Self {
@@ -121,6 +127,10 @@ impl Executor for Probe {
 
     fn time_limit(&self) -> Duration {
         self.time_limit
+    }
+
+    fn is_pure(&self) -> bool {
+        self.pure
     }
 
     fn run<'a>(&'a self, job: Job<'a>) -> Run<'a> {

@@ -40,8 +40,10 @@ impl<S: Schedule> Worker<S> {
     async fn follow_end(&mut self) -> Result<Infallible, Halt> {
         loop {
             let end = end_of_log(&self.cx).await?;
-            self.schedule.read_to(end);
-            self.note();
+            if end > self.schedule.read() {
+                self.schedule.read_to(end);
+                self.note();
+            }
             sleep(&self.cx, INTERVAL).await?;
         }
     }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Worker, passing::end_of_log};
 use crate::lane::{
     run::Halt,
-    schedule::{Schedule, Taken},
+    schedule::{Cursor, Schedule, Taken},
     work::Route,
 };
 
@@ -41,6 +41,22 @@ impl<S: Schedule> Worker<S> {
         self.schedule.in_hand() < config.max_in_hand.get() && self.in_hand_bytes < config.max_in_hand_bytes.get()
     }
 
+    /// Begins with a batch.
+    pub(super) fn begin(&mut self, batch: Batch<Event>) {
+        if let Some(fate) = &batch.provisional {
+            self.cx.take_early(fate.clone());
+        }
+        self.current = Some(Cursor { batch, index: 0 });
+    }
+
+    /// Whether an event may be taken that is still being written. What follows from it must be its answer and nothing else:
+    /// passing it over would finish it, and leaving it in the log would have it read again where it is not yet.
+    fn may_begin_early(&self, route: Option<Route>) -> bool {
+        let Some(Route::Executor(index)) = route else { return false };
+        let nobody_has_too_much = self.schedule.in_hand() < self.cx.runtime.config.max_in_hand_per_client.get();
+        self.cx.entry(index).pure && !self.appends.is_cautious() && nobody_has_too_much && self.schedule.parked() == 0
+    }
+
     /// Takes some events of the current batch.
     pub(super) fn take_round(&mut self) {
         let Some(mut cursor) = self.current.take() else { return };
@@ -49,7 +65,14 @@ impl<S: Schedule> Worker<S> {
         let end = records.len().min(cursor.index + ROUND);
         while cursor.index < end && self.has_room() {
             let stored = &records[cursor.index];
-            if let Some(route) = Route::of(stored, self.cx.lane, catalogue, &self.lanes) {
+            let route = Route::of(stored, self.cx.lane, catalogue, &self.lanes);
+            if let Some(fate) = &cursor.batch.provisional
+                && !self.may_begin_early(route)
+            {
+                self.fate = Some(Box::pin(fate.clone().is_durable()));
+                break;
+            }
+            if let Some(route) = route {
                 match self.schedule.offer(records, cursor.index, route) {
                     Taken::InHand => self.in_hand_bytes += stored.record.weight(),
                     Taken::Passed => {}

@@ -33,6 +33,8 @@ pub(super) struct MemoryConsumer<R: LogRecord> {
     group: String,
     member: u64,
     seats: BTreeMap<Partition, MemberSeat>,
+    /// Records are wanted before they are durable.
+    early: bool,
 }
 
 impl<R: LogRecord> MemoryConsumer<R> {
@@ -44,7 +46,7 @@ impl<R: LogRecord> MemoryConsumer<R> {
             inner.groups.entry(group.as_str().to_owned()).or_default().members.push(member);
             member
         });
-        Self { log: log.clone(), group: group.as_str().to_owned(), member, seats: BTreeMap::new() }
+        Self { log: log.clone(), group: group.as_str().to_owned(), member, seats: BTreeMap::new(), early: false }
     }
 }
 
@@ -61,7 +63,7 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
     }
 
     async fn next(&mut self) -> Result<ConsumerEvent<R>, LogError> {
-        let (group, member, seats) = (&self.group, self.member, &mut self.seats);
+        let (group, member, seats, early) = (&self.group, self.member, &mut self.seats, self.early);
         self.log
             .wait(|inner| {
                 if inner.failing_reads > 0 {
@@ -94,11 +96,22 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
                                 let (wanted, start) = (seat.next, log.start);
                                 return Some(Err(LogError::Expired { partition, wanted, start }));
                             }
-                            let (records, next) = log.read(seat.next, batch);
+                            let (mut records, mut next) = log.read(seat.next, batch);
+                            let mut provisional = None;
+                            if records.is_empty() && early {
+                                (records, next) = log.read_early(seat.next, batch);
+                                provisional = inner.held.as_ref().map(|(_, fate)| fate.clone());
+                            }
                             if !records.is_empty() {
                                 let from = std::mem::replace(&mut seat.next, next);
                                 state.handed += records.len();
-                                return Some(Ok(ConsumerEvent::Records(Batch { partition, from, records, next })));
+                                return Some(Ok(ConsumerEvent::Records(Batch {
+                                    partition,
+                                    from,
+                                    records,
+                                    next,
+                                    provisional,
+                                })));
                             }
                         }
                         _ => {}
@@ -107,6 +120,10 @@ impl<R: LogRecord> Consumer<R> for MemoryConsumer<R> {
                 None
             })
             .await
+    }
+
+    fn show_early(&mut self) {
+        self.early = true;
     }
 
     fn pause(&mut self, partition: Partition) {

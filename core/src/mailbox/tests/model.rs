@@ -225,7 +225,7 @@ impl World {
             Some(last) if !all => last.offset.position_after(),
             _ => Position(self.end).max(from),
         };
-        Batch { partition: Partition(0), from, records, next }
+        Batch { partition: Partition(0), from, records, next, provisional: None }
     }
 
     fn step(&mut self, op: Op) {

@@ -74,7 +74,7 @@ pub(super) fn job_answer(origin: &Arc<Origin>, seq: u64) -> ResultRecord {
 pub(super) fn batch(from: u64, records: Vec<ResultRecord>) -> Batch<ResultRecord> {
     let next = Position(from + records.len() as u64);
     let records = (from..).zip(records).map(|(offset, record)| Stored { offset: Offset(offset), record }).collect();
-    Batch { partition: Partition(0), from: Position(from), records, next }
+    Batch { partition: Partition(0), from: Position(from), records, next, provisional: None }
 }
 
 pub(super) fn mailbox(limits: MailboxLimits) -> PartitionMailbox {

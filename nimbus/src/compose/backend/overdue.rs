@@ -141,7 +141,7 @@ mod tests {
                 return Err(LogError::Damaged("version 2".to_owned()));
             }
             let records = Arc::from([Stored { offset: Offset(from.0), record: event() }]);
-            Ok(Batch { partition, from, records, next: Position(from.0 + 1) })
+            Ok(Batch { partition, from, records, next: Position(from.0 + 1), provisional: None })
         }
 
         async fn committed(&self, _: Partition) -> Result<Vec<(GroupId, Position)>, LogError> {

@@ -95,3 +95,41 @@ pub async fn rule_4_an_appender_ends_with_its_first_failure<X: LogFaults>(make: 
     let again = read_all(&*log, P0, Position::START, 1 << 20).await;
     assert_eq!(again[again.len() - 2..], next);
 }
+
+/// What was begun because of a record that is not stored in the end ends with it: its offset will be another's.
+pub async fn what_follows_from_records_that_were_taken_back_is_refused<X: LogFaults>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let fixture = make(partitions(2)).await;
+    let log = fixture.log();
+    let mut member = Member::join(&log, "group").await;
+    member.consumer.show_early();
+    while member.owned.len() < 2 {
+        member.step().await;
+    }
+    let begun = log.appender_of_answers();
+    fixture.hold().await;
+    fixture.fail_next_write().await;
+    let append = log.append(P0, samples(&*log, P0, 0, 2));
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        member.step_now();
+    }
+    fixture.release().await;
+    within("an append", append).await.expect_err("the fault did not show");
+    for fate in std::mem::take(&mut member.fates) {
+        assert!(!within("a decision", fate.is_durable()).await);
+        let told = within("an append", begun.append(P1, samples(&*log, P1, 0, 1))).await;
+        assert!(matches!(told, Err(LogError::Unavailable(_))), "{told:?}");
+    }
+    // Whoever begins anew goes on, and finds what is there now.
+    let anew = log.appender_of_answers();
+    while within("an append", anew.append(P1, samples(&*log, P1, 1, 1))).await.is_err() {}
+    member.got.clear();
+    member.seek(P0, Position::START);
+    store(&*log, P0, samples(&*log, P0, 10, 1)).await;
+    while member.got.get(&P0).and_then(|got| got.last()) != samples(&*log, P0, 10, 1).last() {
+        member.step().await;
+    }
+    assert_eq!(member.got[&P0], read_all(&*log, P0, Position::START, 1 << 20).await);
+}

@@ -65,6 +65,35 @@ pub async fn a_waiting_member_hears_of_new_records<X: LogFixture>(make: impl Asy
     }
 }
 
+/// Early or not: each record comes once, in order, and what was shown early and appended became durable.
+pub async fn a_member_that_wants_to_see_records_early_sees_each_once<X: LogFixture>(
+    make: impl AsyncFn(PartitionCount) -> X,
+) {
+    let log = make(partitions(2)).await.log();
+    let mut member = Member::join(&log, "group").await;
+    member.consumer.show_early();
+    while member.owned.len() < 2 {
+        member.step().await;
+    }
+    let answers = log.appender_of_answers();
+    for number in 0..20 {
+        let append = log.append(P0, samples(&*log, P0, number * 3, 3));
+        member.until(P0, (number as usize + 1) * 3).await;
+        within("what follows", answers.append(P1, samples(&*log, P1, number, 1))).await.expect("append");
+        within("an append", append).await.expect("append");
+    }
+    member.until(P1, 20).await;
+    assert_eq!(member.got[&P0], samples(&*log, P0, 0, 60));
+    assert_eq!(member.got[&P1], samples(&*log, P1, 0, 20));
+    for fate in std::mem::take(&mut member.fates) {
+        assert!(within("a decision", fate.is_durable()).await);
+    }
+    member.commit(P0, Committed { position: member.position(P0), ..Committed::default() });
+    member.flush().await;
+    let committed = within("commits", log.committed(P0)).await.expect("committed");
+    assert_eq!(committed, [(group("group"), member.position(P0))]);
+}
+
 /// Each partition has one owner at a time, and each member gets a share.
 pub async fn members_share_the_partitions<X: LogFixture>(make: impl AsyncFn(PartitionCount) -> X) {
     let log = make(partitions(4)).await.log();

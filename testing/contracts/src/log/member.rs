@@ -8,7 +8,7 @@ use std::{
 use futures_util::FutureExt;
 use nimbus_core::{
     Partition, Position,
-    ports::log::{Committed, Consumer, ConsumerEvent, Log, LogError},
+    ports::log::{Committed, Consumer, ConsumerEvent, Fate, Log, LogError},
 };
 
 use super::check;
@@ -26,6 +26,8 @@ pub(super) struct Member<R> {
     /// Records so far, over all assignments.
     pub(super) got: BTreeMap<Partition, Vec<R>>,
     pub(super) batches: BTreeMap<Partition, usize>,
+    /// What becomes of records that came before they were durable.
+    pub(super) fates: Vec<Fate>,
     /// Where the next batch must begin.
     at: BTreeMap<Partition, Position>,
 }
@@ -39,6 +41,7 @@ impl<R: Sample> Member<R> {
             revoked: BTreeSet::new(),
             got: BTreeMap::new(),
             batches: BTreeMap::new(),
+            fates: Vec::new(),
             at: BTreeMap::new(),
         }
     }
@@ -81,6 +84,7 @@ impl<R: Sample> Member<R> {
                 assert!(self.owned.contains_key(&partition), "records of partition {partition}, which is not owned");
                 check(&batch, partition, self.at[&partition]);
                 self.at.insert(partition, batch.next);
+                self.fates.extend(batch.provisional.clone());
                 *self.batches.entry(partition).or_default() += 1;
                 let records = batch.records.iter().map(|stored| stored.record.clone());
                 self.got.entry(partition).or_default().extend(records);

@@ -81,7 +81,7 @@ impl<X: MailboxFixture> World<X> {
     /// The log from `from` to its end, as one batch.
     pub(super) fn batch(&self, from: Position) -> Batch<ResultRecord> {
         let records = self.log.iter().filter(|stored| !from.covers(stored.offset)).cloned().collect();
-        Batch { partition: self.partition, from, records, next: self.end().max(from) }
+        Batch { partition: self.partition, from, records, next: self.end().max(from), provisional: None }
     }
 
     pub(super) async fn apply(&self, batch: &Batch<ResultRecord>) -> Applied {

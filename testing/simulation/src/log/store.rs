@@ -122,6 +122,6 @@ impl<R: LogRecord> Inner<R> {
         };
         let records: Arc<[Stored<R>]> = log.records[at..].iter().take(most.max(1)).take_while(fits).cloned().collect();
         let next = records.last().map_or(from, |last| last.offset.position_after());
-        Batch { partition, from, records, next }
+        Batch { partition, from, records, next, provisional: None }
     }
 }

@@ -60,7 +60,7 @@ impl Log<ResultRecord> for Records {
         }
         let found = self.records.iter().find(|stored| !from.covers(stored.offset)).cloned();
         let next = found.as_ref().map_or(from, |stored| stored.offset.position_after());
-        Ok(Batch { partition, from, records: found.into_iter().collect(), next })
+        Ok(Batch { partition, from, records: found.into_iter().collect(), next, provisional: None })
     }
 
     async fn committed(&self, _: Partition) -> Result<Vec<(GroupId, Position)>, LogError> {

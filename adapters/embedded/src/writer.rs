@@ -230,6 +230,7 @@ impl Writer {
             return 0;
         }
         self.shown.push(decision);
+        self.shared.metrics.early_events.inc_by(shown);
         if answered >= shown {
             return 0;
         }
@@ -240,6 +241,9 @@ impl Writer {
         let (taken, came) = shared.queue.take_results(items, missing, deadline, &shared.shelves, full);
         shared.metrics.full_refusals.inc_by(taken.refused);
         self.shown.extend(taken.shown);
+        if !came {
+            shared.metrics.vain_waits.inc();
+        }
         self.patience.end(came);
         self.round.gather(items.drain(..));
         self.lay_out();

@@ -127,8 +127,8 @@ async fn a_stream_with_nothing_to_say_is_not_given_up() {
     let report = load(&server, |config| {
         config.streams = 1;
         config.limit = Limit::Events(3);
-        config.rate = Some(1.8);
-        config.drain_timeout = Duration::from_millis(500);
+        config.rate = Some(0.45);
+        config.drain_timeout = Duration::from_secs(2);
     })
     .await;
     assert!(report.is_clean() && report.answered == 3, "its turns are further apart than the timeout: {report}");

@@ -68,9 +68,9 @@ impl Catalogue {
         self.entries.iter().filter(move |entry| entry.lane == lane).map(|entry| &entry.name)
     }
 
-    /// Whether there is an executor that can begin with events which are not yet durable.
-    pub(crate) fn has_pure(&self) -> bool {
-        self.entries.iter().any(|entry| entry.pure)
+    /// Whether there is an executor in this lane that can begin with events which are not yet durable.
+    pub(crate) fn has_pure(&self, lane: Lane) -> bool {
+        self.entries.iter().any(|entry| entry.pure && entry.lane == lane)
     }
 
     pub(crate) fn serves(&self, lane: Lane) -> bool {

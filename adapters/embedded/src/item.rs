@@ -92,7 +92,7 @@ pub(crate) fn show_events(records: &mut Records, strand: Strand, base: u64, shel
         Records::Shown(_) => true,
         Records::Events(events) => {
             let shelf = &shelves.events[strand.partition.0 as usize];
-            let wanted = shelf.wants_early();
+            let wanted = shelf.wants_early(base);
             if wanted {
                 let events = numbered(base, std::mem::take(events));
                 shelf.show_early(Arc::clone(&events), fate.clone());

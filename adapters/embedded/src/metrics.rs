@@ -102,7 +102,7 @@ impl Metrics {
             full_refusals: counter("full_refusals", "Appends refused because the disk or the log is full"),
             compacted_segments: counter("compacted_segments", "Segments of which retention left only the dead letters"),
             deleted_segments: counter("deleted_segments", "Segments deleted by retention"),
-            early_events: counter("early_events", "Events shown to pure executors while they were being written"),
+            early_events: counter("early_events", "Events shown while they were being written"),
             vain_waits: counter(
                 "vain_waits",
                 "Writes that waited for answers to their events which did not come in time",

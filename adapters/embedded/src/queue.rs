@@ -47,7 +47,7 @@ struct Waiting {
     full: bool,
     /// How many results wait.
     results: u64,
-    /// The writer waits for so many of them, or for its patience to end; nothing else wakes it.
+    /// The writer waits for so many of them; nothing else that is enqueued wakes it.
     awaited: Option<u64>,
 }
 
@@ -219,11 +219,14 @@ impl Queue {
     /// When `full` says so, events are refused instead. All of them, and while nobody can enqueue: whoever learns of a
     /// refusal knows that nothing it enqueued later was stored either. `full` itself is asked before that, while everybody
     /// can: it may ask the file system, and one that hangs must stop nobody but the writer.
+    ///
+    /// While it waits, events may be shown as soon as they are enqueued, if it is told where the `next` record of each strand
+    /// will be.
     pub(crate) fn take(
         &self,
         into: &mut Vec<Item>,
         deadline: Option<Instant>,
-        next: &[u64],
+        next: Option<&[u64]>,
         shelves: &Shelves,
         full: impl FnOnce() -> Option<LogError>,
     ) -> Taken {
@@ -252,7 +255,6 @@ impl Queue {
         let results = mem::take(&mut waiting.results);
         waiting.urgent = false;
         waiting.lazy_since = None;
-        waiting.nudged = false;
         let bytes = into.iter().map(Item::bytes).sum();
         let mut shown = waiting.shown.take();
         let mut refused = 0;
@@ -272,10 +274,10 @@ impl Queue {
     }
 
     /// Waits for work, at most until `deadline`. What is there stays: nobody but the writer takes it.
-    fn wait(&self, deadline: Option<Instant>, next: &[u64]) {
+    fn wait(&self, deadline: Option<Instant>, next: Option<&[u64]>) {
         let mut waiting = self.lock();
         if waiting.items.iter().all(Item::is_note) {
-            waiting.resting_at = Some(next.to_vec());
+            waiting.resting_at = next.map(<[u64]>::to_vec);
         }
         loop {
             let now = Instant::now();
@@ -283,6 +285,7 @@ impl Queue {
             let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
             if waiting.urgent || waiting.closed || waiting.nudged || due(lazy_due) || due(deadline) {
                 waiting.resting_at = None;
+                waiting.nudged = false;
                 return;
             }
             let until = [lazy_due, deadline].into_iter().flatten().min();
@@ -396,7 +399,7 @@ mod tests {
 
     /// Where nobody looks.
     fn no_shelves() -> Shelves {
-        let shelf = Shelf::new(P0, 0, 0, VecDeque::new());
+        let shelf = Shelf::new(P0, 0, 7, VecDeque::new());
         Shelves { events: vec![shelf], results: Vec::new(), dead_letters: Vec::new() }
     }
 
@@ -411,7 +414,7 @@ mod tests {
         let before = queue.append(&shelves, P0, vec![event(1)], Terms::default());
         let (mut meanwhile, mut items) = (None, Vec::new());
         let taken = thread::scope(|threads| {
-            queue.take(&mut items, None, &[0], &shelves, || {
+            queue.take(&mut items, None, Some(&[0]), &shelves, || {
                 let (appended_tx, appended) = mpsc::channel();
                 let (queue, shelves) = (&queue, &shelves);
                 threads.spawn(move || appended_tx.send(queue.append(shelves, P0, vec![event(2)], Terms::default())));
@@ -425,7 +428,7 @@ mod tests {
             assert!(matches!(refused.await, Err(LogError::Full(_))));
         }
         let _after = queue.append(&shelves, P0, vec![event(3)], Terms::default());
-        let taken = queue.take(&mut items, None, &[0], &shelves, || None);
+        let taken = queue.take(&mut items, None, Some(&[0]), &shelves, || None);
         assert_eq!((taken.refused, items.len()), (0, 1), "what comes after the refusal is taken by itself");
     }
 
@@ -435,12 +438,12 @@ mod tests {
         let queue = Queue::new(1024);
         let shelves = no_shelves();
         let member = Arc::new(Member::new(1, 1));
-        shelves.events[0].watch(&member, Position(0), true);
+        shelves.events[0].watch(&member, Position(7), true);
         let answering = Terms { standing: Some(queue.standing()), ..Terms::default() };
         let (mut items, mut answer) = (Vec::new(), None);
         let (taken, event) = thread::scope(|threads| {
             let writer = threads.spawn(|| {
-                queue.take(&mut items, None, &[7, 0], &shelves, || {
+                queue.take(&mut items, None, Some(&[7, 0]), &shelves, || {
                     let shown = shelves.events[0].early(Position(7)).expect("it is shown");
                     assert_eq!((shown.records[0].offset, shown.next), (Offset(7), Position(8)));
                     answer =

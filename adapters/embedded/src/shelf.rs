@@ -125,10 +125,12 @@ impl<R: LogRecord> Shelf<R> {
         }
     }
 
-    /// Whether somebody who has read everything wants to see what is being written.
-    pub(crate) fn wants_early(&self) -> bool {
+    /// Whether somebody who has read everything wants to see what is being written at `base`. No hole is shown: what lies behind
+    /// something that is not shown is not shown either.
+    pub(crate) fn wants_early(&self, base: u64) -> bool {
         let inner = self.lock();
-        inner.watchers.iter().any(|watcher| watcher.early && watcher.from.0 >= inner.end)
+        let seen = inner.early.last().map_or(inner.end, |last| last.end().0);
+        base == seen && inner.watchers.iter().any(|watcher| watcher.early && watcher.from.0 >= inner.end)
     }
 
     /// Shows records that are being written, to those who want that.
@@ -216,7 +218,7 @@ impl<R: LogRecord> Shelf<R> {
     pub(crate) fn watch(&self, member: &Arc<Member>, position: Position, early: bool) {
         let mut inner = self.lock();
         match inner.watchers.iter_mut().find(|watcher| Arc::ptr_eq(&watcher.member, member)) {
-            Some(watcher) => watcher.from = position,
+            Some(watcher) => (watcher.from, watcher.early) = (position, early),
             None => inner.watchers.push(Watcher { member: Arc::clone(member), from: position, early }),
         }
         if position.0 < inner.end || early && inner.early.iter().any(|early| position < early.end()) {
@@ -257,4 +259,29 @@ pub(crate) fn within<R: LogRecord>(records: &[Stored<R>], max_bytes: usize) -> &
     });
     let count = fit.count().max(1).min(records.len());
     &records[..count]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{P0, event};
+
+    #[test]
+    fn what_lies_behind_something_that_is_not_shown_is_not_shown_either() {
+        let shelf = Shelf::new(P0, 0, 10, VecDeque::new());
+        let member = Arc::new(Member::new(1, 1));
+        shelf.watch(&member, Position(10), false);
+        assert!(!shelf.wants_early(10), "nobody wants it");
+        shelf.watch(&member, Position(9), true);
+        assert!(!shelf.wants_early(10), "it has something else to read");
+        shelf.watch(&member, Position(10), true);
+        assert!(!shelf.wants_early(12));
+        assert!(shelf.wants_early(10));
+        let (_decision, fate) = Fate::undecided();
+        shelf.show_early(numbered(10, vec![event(1), event(2)]), fate);
+        assert!(shelf.wants_early(12) && !shelf.wants_early(10) && !shelf.wants_early(13));
+        assert_eq!(shelf.early(Position(11)).map(|batch| (batch.records.len(), batch.next)), Some((1, Position(12))));
+        shelf.take_back();
+        assert!(shelf.early(Position(11)).is_none() && shelf.wants_early(10));
+    }
 }

@@ -106,6 +106,8 @@ pub(crate) struct Writer {
     round: Round,
     /// Of the events of this round that were shown already: when they were enqueued, and when they were taken.
     shown: Vec<Decision>,
+    /// The last write went well, so that this one probably will: otherwise nothing is shown before it is durable.
+    well: bool,
     patience: Patience,
     /// What the tail cache holds, oldest first.
     cached: VecDeque<(Strand, usize)>,
@@ -127,6 +129,7 @@ impl Writer {
             round: Round::new(partitions, offsets.len()),
             offsets,
             shown: Vec::new(),
+            well: true,
             patience: Patience::new(shared.config.answer_patience),
             cached: VecDeque::new(),
             cached_bytes: 0,
@@ -149,7 +152,8 @@ impl Writer {
         loop {
             let deadline = self.broken.as_ref().map(|broken| broken.retry);
             let next = std::mem::take(&mut self.offsets);
-            let taken = shared.queue.take(&mut items, deadline, &next, &shared.shelves, || self.events_refused());
+            let known = self.well.then_some(&next[..]);
+            let taken = shared.queue.take(&mut items, deadline, known, &shared.shelves, || self.events_refused());
             self.offsets = next;
             shared.metrics.full_refusals.inc_by(taken.refused);
             self.shown.extend(taken.shown);
@@ -223,6 +227,9 @@ impl Writer {
     /// how many bytes that took of the queue. `items` is empty, before and after. So many `results` are in the round already:
     /// answers to its events, if there are any that were shown when they were enqueued.
     fn take_answers(&mut self, items: &mut Vec<Item>, results: u64) -> usize {
+        if !self.well {
+            return 0;
+        }
         let answered = if self.shown.is_empty() { 0 } else { results };
         let (decision, fate) = Fate::undecided();
         let shown = self.round.show_events(&self.shared.shelves, &fate);
@@ -240,7 +247,7 @@ impl Writer {
         let full = || self.events_refused();
         let (taken, came) = shared.queue.take_results(items, missing, deadline, &shared.shelves, full);
         shared.metrics.full_refusals.inc_by(taken.refused);
-        self.shown.extend(taken.shown);
+        debug_assert!(taken.shown.is_none(), "it does not rest");
         if !came {
             shared.metrics.vain_waits.inc();
         }
@@ -264,6 +271,7 @@ impl Writer {
             self.failed(&error);
             return;
         }
+        self.well = true;
         let written = self.round.bytes().len() as u64;
         self.room.left = self.room.left.saturating_sub(written);
         self.active.synced = at + written;
@@ -317,11 +325,13 @@ impl Writer {
     }
 
     fn give_up(&mut self, failed: &LogError, unwritten: &LogError) {
-        // Nobody gets to see the events any more before those who could have seen them are cut off: whoever begins anew in
-        // between gets new ones.
+        self.well = false;
+        // Nobody gets to see the events any more, and their fate is decided, before those who have seen them are cut off:
+        // whoever takes a new appender after that cannot begin with them.
         let (replies, notes) = self.round.give_up(&self.shared.shelves);
-        self.shared.queue.fail(replies.into_iter(), failed, notes, unwritten, !self.shown.is_empty());
+        let taken_back = !self.shown.is_empty();
         self.shown.clear();
+        self.shared.queue.fail(replies.into_iter(), failed, notes, unwritten, taken_back);
     }
 
     fn write_failed(&mut self, error: &io::Error) {

@@ -35,6 +35,8 @@ pub(super) struct Appends {
     backoff: Backoff,
     in_flight: VecDeque<InFlight>,
     cautious: bool,
+    /// Some of what is appended may follow from events that are not durable.
+    early: bool,
     failures: u32,
     /// Until the first append in flight, which stored nothing, is tried again.
     pause: Option<Pin<Box<Sleep>>>,
@@ -54,8 +56,9 @@ impl Appends {
         meters: LaneMeters,
         backoff: Backoff,
         cautious: bool,
+        early: bool,
     ) -> Self {
-        let appender = log.appender_of_answers();
+        let appender = appender(&*log, early);
         Self {
             log,
             appender,
@@ -64,6 +67,7 @@ impl Appends {
             backoff,
             in_flight: VecDeque::new(),
             cautious,
+            early,
             failures: 0,
             pause: None,
         }
@@ -103,8 +107,9 @@ impl Appends {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
                 if let Some(InFlight { appending, kept: Some(records), .. }) = self.in_flight.front_mut() {
-                    // None of them follows from an event that may be taken back: a cautious worker takes none of those.
-                    self.appender = self.log.appender_of_answers();
+                    // None of them follows from an event that may be taken back: a cautious worker takes none of those, and
+                    // nobody begins with one that was taken back before this.
+                    self.appender = appender(&*self.log, self.early);
                     *appending = self.appender.append(self.partition, records.clone());
                 }
             }
@@ -129,4 +134,8 @@ impl Appends {
             }
         }
     }
+}
+
+fn appender(log: &ResultLog, early: bool) -> Box<dyn Appender<ResultRecord>> {
+    if early { log.appender_of_answers() } else { log.appender() }
 }

@@ -92,6 +92,11 @@ impl<W> Clients<W> {
         Offered::Taken
     }
 
+    /// Whether an event of the client would be taken now.
+    pub(super) fn would_take(&self, client: &ClientId) -> bool {
+        self.slots.get(client).is_none_or(|slot| slot.parked.is_none() && slot.held < self.limit)
+    }
+
     /// The next run to start: a client and its events, in order.
     pub(super) fn start(&mut self) -> Option<(ClientId, VecDeque<W>)> {
         let client = self.idle.pop_front()?;

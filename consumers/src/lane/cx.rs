@@ -116,6 +116,12 @@ impl PartitionCx {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fate);
     }
 
+    /// Whether events that were taken early are gone.
+    pub(super) fn is_taken_back(&self) -> bool {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.as_ref().is_some_and(|fate| fate.decided() == Some(false))
+    }
+
     /// Waits until every event that was taken is durable. For what cannot be taken back.
     pub(super) async fn certain(&self) -> Result<(), Halt> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -80,6 +80,11 @@ impl Runtime {
     fn has_work(&self, lane: Lane) -> bool {
         lane == Lane::Ordered || self.catalogue.serves(lane)
     }
+
+    /// Whether events of the lane may be taken before they are durable. Jobs take longer than that.
+    fn begins_early(&self, lane: Lane) -> bool {
+        lane == Lane::Ordered && self.catalogue.has_pure(lane)
+    }
 }
 
 /// Executes events until `shutdown`: both lanes, all partitions that this process gets. Drops `joining` when the groups of both
@@ -122,7 +127,7 @@ pub async fn run_executors(
             lag_interval: runtime.config.lag_interval,
             drain_limit: runtime.config.drain_limit,
             backoff: runtime.config.log_backoff,
-            early: lane == Lane::Ordered && runtime.catalogue.has_pure(),
+            early: runtime.begins_early(lane),
         };
         let events = Arc::clone(&runtime.ports.events);
         let member = group::run(events, crew, config, metrics.group(lane), Arc::clone(&joining), stop.clone());

@@ -33,6 +33,8 @@ pub(super) trait Schedule: Send + 'static {
     fn begin(read: Position, committed: Position, notes: &[u8], config: &ExecutorConfig) -> Self;
     /// Offers the event at `index` of a batch, which is this lane's to answer.
     fn offer(&mut self, batch: &Arc<[Stored<Event>]>, index: usize, route: Route) -> Taken;
+    /// Whether an event of the client would be taken in hand if it were offered now.
+    fn would_take(&self, client: &ClientId) -> bool;
     /// The next run to start.
     fn start(&mut self) -> Option<(Option<ClientId>, VecDeque<Work>)>;
     /// A run ended.
@@ -92,6 +94,10 @@ impl Schedule for Ordered {
             }
             Offered::Left => Taken::Passed,
         }
+    }
+
+    fn would_take(&self, client: &ClientId) -> bool {
+        self.clients.would_take(client)
     }
 
     fn start(&mut self) -> Option<(Option<ClientId>, VecDeque<Work>)> {
@@ -182,6 +188,11 @@ impl Schedule for Jobs {
             Admission::Answered => Taken::Passed,
             Admission::Full => Taken::Full,
         }
+    }
+
+    /// Only the window knows, and it admits by offset.
+    fn would_take(&self, _client: &ClientId) -> bool {
+        false
     }
 
     fn start(&mut self) -> Option<(Option<ClientId>, VecDeque<Work>)> {

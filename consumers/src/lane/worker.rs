@@ -58,8 +58,10 @@ pub(super) struct Worker<S> {
     ready: Option<BoxFuture<'static, ()>>,
     /// What is being taken.
     current: Option<Cursor>,
-    /// The event at the cursor is taken when it is known to be durable.
+    /// What becomes of the batch that was begun last, while it is not known to be durable.
     fate: Option<BoxFuture<'static, bool>>,
+    /// The event at the cursor is taken only then.
+    waits_for_fate: bool,
     /// The window refused the event at the cursor; nothing is taken until something settles.
     full: bool,
     scan: Option<BoxFuture<'static, Result<Batch<Event>, LogError>>>,
@@ -84,7 +86,7 @@ impl<S: Schedule> Worker<S> {
         let config = &cx.runtime.config;
         let ports = &cx.runtime.ports;
         let (results, meters) = (Arc::clone(&ports.results), cx.meters.clone());
-        let cautious = start.failures > 0;
+        let (cautious, early) = (start.failures > 0, cx.runtime.begins_early(cx.lane));
         let Committed { position: committed, metadata } = start.committed;
         let today = Lanes::new(cx.runtime.catalogue.names_of(Lane::Jobs));
         let inherited = today.clone().inherit(&metadata).unwrap_or_else(|error| {
@@ -99,10 +101,11 @@ impl<S: Schedule> Worker<S> {
             failures: start.failures,
             stopped: Box::pin(start.stop.cancelled_owned()),
             runs: FuturesUnordered::new(),
-            appends: Appends::new(results, start.partition, meters, config.log_backoff, cautious),
+            appends: Appends::new(results, start.partition, meters, config.log_backoff, cautious, early),
             ready: None,
             current: None,
             fate: None,
+            waits_for_fate: false,
             full: false,
             scan: None,
             in_hand_bytes: 0,
@@ -136,12 +139,15 @@ impl<S: Schedule> Worker<S> {
             match step {
                 Step::Stop => return self.drain().await,
                 Step::Batch(None) => return WorkerEnd::Stopped,
-                Step::Batch(Some(batch)) => self.begin(batch),
+                Step::Batch(Some(batch)) => {
+                    if let Err(error) = self.begin(batch) {
+                        return ended(error);
+                    }
+                }
                 Step::Take => {
                     self.take_round();
                     steps += STEPS_OF_A_ROUND;
                 }
-                Step::TakenBack => return ended(taken_back()),
                 Step::Scanned(Ok(batch)) => self.take_again(&batch),
                 Step::Scanned(Err(error)) => return ended(error),
                 other => {
@@ -175,7 +181,8 @@ impl<S: Schedule> Worker<S> {
             }
             Step::Append => self.append(),
             Step::Durable(settles) => self.settle(&settles?),
-            Step::Stop | Step::Take | Step::TakenBack | Step::Scanned(_) | Step::Batch(_) => {}
+            Step::TakenBack => return Err(taken_back()),
+            Step::Stop | Step::Take | Step::Scanned(_) | Step::Batch(_) => {}
         }
         Ok(())
     }
@@ -200,15 +207,8 @@ impl<S: Schedule> Worker<S> {
             std::task::ready!(ready.as_mut().poll(cx));
             self.ready = None;
         }
-        if let Some(fate) = &mut self.fate {
-            let durable = std::task::ready!(fate.as_mut().poll(cx));
-            self.fate = None;
-            if !durable {
-                return Poll::Ready(Step::TakenBack);
-            }
-            if let Some(cursor) = &mut self.current {
-                cursor.batch.provisional = None;
-            }
+        if self.waits_for_fate {
+            return Poll::Pending;
         }
         if self.current.is_some() {
             return Poll::Ready(Step::Take);
@@ -218,6 +218,19 @@ impl<S: Schedule> Worker<S> {
 
     /// Runs, appends, durability: everything that a drain does as well.
     fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        // Also while nothing waits for it: an event that was taken back must not occupy the place of another.
+        if let Some(fate) = &mut self.fate
+            && let Poll::Ready(durable) = fate.as_mut().poll(cx)
+        {
+            self.fate = None;
+            if !durable {
+                return Poll::Ready(Step::TakenBack);
+            }
+            self.waits_for_fate = false;
+            if let Some(cursor) = &mut self.current {
+                cursor.batch.provisional = None;
+            }
+        }
         let (records, bytes) = self.cx.waiting();
         let overflowing = records >= APPEND_RECORDS || bytes >= APPEND_BYTES;
         if overflowing && self.appends.may_append() {

@@ -232,8 +232,8 @@ pub trait Log<R: LogRecord>: Debug + Send + Sync {
     fn appender(&self) -> Box<dyn Appender<R>>;
 
     /// An [`appender`](Self::appender) for what follows from records that were [shown early](Consumer::show_early): it also ends
-    /// when such records are taken back, by whichever topic of the same store, that were shown after it was made. So nothing
-    /// that follows from them is ever stored, whenever it is appended.
+    /// when such records, of whichever topic of the same store, are taken back. So nothing that follows from them is ever stored,
+    /// whenever it is appended, if it was made before somebody began with them whose [`Fate`] was not decided then.
     fn appender_of_answers(&self) -> Box<dyn Appender<R>> {
         self.appender()
     }
@@ -289,8 +289,8 @@ pub trait Consumer<R: LogRecord>: Debug + Send {
     /// From now on records may come a moment before they are durable ([`Batch::provisional`]), where the log can do that. For who
     /// can begin with them, so that what follows from them becomes durable together with them, and sees to it that nothing
     /// comes of it when they are taken back: whatever it appends goes through an
-    /// [`appender_of_answers`](Log::appender_of_answers) that was made before the batch came, and all else waits for the
-    /// [`Fate`]. Records that were taken back leave their offsets to others: read again from the last commit.
+    /// [`appender_of_answers`](Log::appender_of_answers), and all else waits for the [`Fate`]; it begins with nothing that is
+    /// decided against. Records that were taken back leave their offsets to others: read again from the last commit.
     fn show_early(&mut self) {}
 
     /// Waits for what comes next. Reads ahead at most one batch per partition. Cancel safe.

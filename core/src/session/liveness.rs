@@ -75,3 +75,21 @@ fn on_the_beat(interval: Duration, now: Now) -> Instant {
     let rest = u64::try_from((beat - past) % beat).unwrap_or(0);
     now.instant + interval + Duration::from_millis(rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::UnixMillis;
+
+    use super::*;
+
+    #[test]
+    fn pings_are_at_least_an_interval_apart_and_fall_on_the_beats_of_all() {
+        let instant = Instant::now();
+        for (unix, rest) in [(0, 0), (1_000, 0), (1_001, 49), (1_049, 1), (1_050, 0)] {
+            let at = on_the_beat(Duration::from_secs(25), Now { instant, unix: UnixMillis(unix) });
+            assert_eq!(at - instant, Duration::from_millis(25_000 + rest), "{unix}");
+        }
+        let at = on_the_beat(Duration::from_millis(30), Now { instant, unix: UnixMillis(7) });
+        assert_eq!(at - instant, Duration::from_millis(43), "an interval that is no multiple of a beat");
+    }
+}

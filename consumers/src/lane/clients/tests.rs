@@ -53,7 +53,9 @@ impl World {
             Step::Read(events) => {
                 for _ in 0..events {
                     let Some(number) = self.log.get(self.read as usize) else { break };
-                    self.clients.offer(&client(*number), Offset(self.read), |_| self.read);
+                    let id = client(*number);
+                    let expected = if self.clients.would_take(&id) { Offered::Taken } else { Offered::Left };
+                    assert_eq!(self.clients.offer(&id, Offset(self.read), |_| self.read), expected);
                     self.read += 1;
                 }
             }

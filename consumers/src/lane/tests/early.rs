@@ -134,3 +134,49 @@ async fn a_worker_that_comes_back_from_a_failure_begins_with_nothing_early() {
     bench.settled().await;
     running.stop().await;
 }
+
+/// It takes a new appender when it appends again. What was shown before that, and taken back, must not follow on it.
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_back_while_a_worker_waited_to_append_again_is_not_begun_with_afterwards() {
+    let probe = Probe::pure("pure");
+    let bench = Bench::new(1).with(probe.clone());
+    let unavailable = LogError::Unavailable("test".to_owned());
+    bench.results.doom([Fate::Lost(LogError::Ambiguous("test".to_owned())), Fate::Lost(unavailable)]);
+    let (mut client, mut lost, mut next) = (Client::new("c"), Client::new("lost"), Client::new("next"));
+    bench.events.put(client.event("pure", "now"));
+    let running = bench.start();
+    // The second worker's first append stored nothing either, and it waits before it appends again.
+    soon(bench.results.until_appends(2)).await;
+    bench.events.hold();
+    drop(bench.events.append(P0, vec![lost.event("pure", "now")]));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(bench.results.appends(), 2, "it still waits");
+    bench.events.lose();
+    bench.answers(1).await;
+    bench.events.put(next.event("pure", "now"));
+    let answers: Vec<String> = bench.briefs(2).await;
+    assert_eq!(answers, ["c/1 Final now", "next/1 Final now"].map(|brief| brief.to_owned()));
+    a_while().await;
+    assert_eq!((bench.results.all().len(), probe.runs("lost", 1)), (2, 0));
+    bench.settled().await;
+    running.stop().await;
+}
+
+/// Nothing but its fate tells a worker that does not append.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_was_taken_back_does_not_keep_the_place_of_another_while_it_runs() {
+    let bench = Bench::new(1).with(Probe::pure("pure"));
+    hold(&bench);
+    let running = bench.start();
+    let (mut lost, mut next) = (Client::new("lost"), Client::new("next"));
+    drop(bench.events.append(P0, vec![lost.event("pure", "later 3600000")]));
+    a_while().await;
+    lose(&bench);
+    bench.events.put(next.event("pure", "now"));
+    let limit = tokio::time::timeout(Duration::from_secs(60), bench.briefs(1)).await;
+    assert_eq!(limit.expect("it is not waited for"), ["next/1 Final now".to_owned()]);
+    bench.settled().await;
+    running.stop().await;
+}

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::{Worker, passing::end_of_log};
 use crate::lane::{
+    cx::taken_back,
     run::Halt,
     schedule::{Cursor, Schedule, Taken},
     work::Route,
@@ -41,20 +42,28 @@ impl<S: Schedule> Worker<S> {
         self.schedule.in_hand() < config.max_in_hand.get() && self.in_hand_bytes < config.max_in_hand_bytes.get()
     }
 
-    /// Begins with a batch.
-    pub(super) fn begin(&mut self, batch: Batch<Event>) {
+    /// Begins with a batch. What becomes of it is looked at before anything of it is taken.
+    ///
+    /// # Errors
+    /// What was begun before was taken back. It is decided by now, unless both are of one write.
+    pub(super) fn begin(&mut self, batch: Batch<Event>) -> Result<(), LogError> {
+        if self.cx.is_taken_back() {
+            return Err(taken_back());
+        }
         if let Some(fate) = &batch.provisional {
             self.cx.take_early(fate.clone());
+            self.fate = Some(Box::pin(fate.clone().is_durable()));
         }
         self.current = Some(Cursor { batch, index: 0 });
+        Ok(())
     }
 
     /// Whether an event may be taken that is still being written. What follows from it must be its answer and nothing else:
     /// passing it over would finish it, and leaving it in the log would have it read again where it is not yet.
-    fn may_begin_early(&self, route: Option<Route>) -> bool {
+    fn may_begin_early(&self, event: &Event, route: Option<Route>) -> bool {
         let Some(Route::Executor(index)) = route else { return false };
-        let nobody_has_too_much = self.schedule.in_hand() < self.cx.runtime.config.max_in_hand_per_client.get();
-        self.cx.entry(index).pure && !self.appends.is_cautious() && nobody_has_too_much && self.schedule.parked() == 0
+        let pure = self.cx.entry(index).pure;
+        pure && !self.appends.is_cautious() && self.schedule.would_take(&event.origin.client)
     }
 
     /// Takes some events of the current batch.
@@ -66,14 +75,15 @@ impl<S: Schedule> Worker<S> {
         while cursor.index < end && self.has_room() {
             let stored = &records[cursor.index];
             let route = Route::of(stored, self.cx.lane, catalogue, &self.lanes);
-            if let Some(fate) = &cursor.batch.provisional
-                && !self.may_begin_early(route)
-            {
-                self.fate = Some(Box::pin(fate.clone().is_durable()));
+            let early = cursor.batch.provisional.is_some();
+            if early && !self.may_begin_early(&stored.record, route) {
+                self.waits_for_fate = true;
                 break;
             }
             if let Some(route) = route {
-                match self.schedule.offer(records, cursor.index, route) {
+                let taken = self.schedule.offer(records, cursor.index, route);
+                debug_assert!(!early || taken == Taken::InHand, "it would be read again where it is not yet");
+                match taken {
                     Taken::InHand => self.in_hand_bytes += stored.record.weight(),
                     Taken::Passed => {}
                     Taken::Full => {

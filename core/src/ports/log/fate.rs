@@ -17,6 +17,12 @@ impl Fate {
         (Decision(decision), Self(fate))
     }
 
+    /// What was decided, if it was.
+    pub fn decided(&self) -> Option<bool> {
+        let decided = *self.0.borrow();
+        decided.or_else(|| self.0.has_changed().is_err().then_some(false))
+    }
+
     /// Waits for the decision: true, they are durable, and everything that was shown before them; false, they were taken back.
     /// Cancel safe.
     pub async fn is_durable(mut self) -> bool {
@@ -39,11 +45,14 @@ mod tests {
     async fn who_waits_learns_what_was_decided_and_a_decision_never_made_takes_back() {
         let (decision, fate) = Fate::undecided();
         let (waiting, later) = (tokio::spawn(fate.clone().is_durable()), fate);
+        assert_eq!(later.decided(), None);
         decision.durable();
         assert!(waiting.await.unwrap());
+        assert_eq!(later.decided(), Some(true));
         assert!(later.is_durable().await, "also for who asks late");
         let (decision, fate) = Fate::undecided();
         drop(decision);
+        assert_eq!(fate.decided(), Some(false));
         assert!(!fate.is_durable().await);
     }
 }

@@ -115,7 +115,7 @@ pub(super) fn event(seq: u64) -> NewEvent {
 
 /// A session that has just been opened, and what it did.
 pub(super) fn open(limits: Limits, hello: &Hello, opened: Opened) -> Result<(Session, Vec<Action>, Now), Close> {
-    let now = Now { instant: Instant::now(), unix: UnixMillis(1) };
+    let now = Now { instant: Instant::now(), unix: UnixMillis(1_000) };
     let mut actions = Vec::new();
     let start =
         Start { dialect: Dialect::V1, limits, id: SessionId(Ulid(1)), origin: Arc::new(origin()), hello, opened };

@@ -38,6 +38,8 @@ async fn member(log: &Embedded, name: &str, early: bool) -> Box<dyn Consumer<Eve
         consumer.show_early();
     }
     while consumer.next().now_or_never().is_some() {}
+    // Nothing is left that the writer would write by itself, and be held.
+    consumer.flush().await.unwrap();
     consumer
 }
 

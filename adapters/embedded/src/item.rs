@@ -34,6 +34,15 @@ pub(crate) struct Terms {
     pub(crate) standing: Option<Standing>,
 }
 
+impl Terms {
+    /// An append under these terms has failed: none of the same appender will be made any more.
+    pub(crate) fn end(&self) {
+        if let Some(fence) = &self.fence {
+            fence.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Resolves an append.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -78,13 +87,6 @@ pub(crate) struct RecordItem {
     pub(crate) reply: Reply,
 }
 
-impl RecordItem {
-    /// Shows its events, which will be at `base`, if they are any and somebody wants to see them.
-    pub(crate) fn show_events(&mut self, shelves: &Shelves, base: u64, fate: &Fate) -> bool {
-        show_events(&mut self.records, self.strand, base, shelves, fate)
-    }
-}
-
 /// Shows events that will be at `base` to who wants them while they are being written. Says whether they are shown, now or
 /// already.
 pub(crate) fn show_events(records: &mut Records, strand: Strand, base: u64, shelves: &Shelves, fate: &Fate) -> bool {
@@ -125,8 +127,8 @@ pub(crate) enum Item {
 /// Whoever enqueued it may have gone: then nobody wants the answer. Failures are answered under the queue's lock: nothing of
 /// the same appender gets in between the failure and the fence.
 pub(crate) fn answer(reply: Reply, outcome: Result<Position, LogError>) {
-    if let (Err(_), Some(fence)) = (&outcome, &reply.terms.fence) {
-        fence.store(true, Ordering::Relaxed);
+    if outcome.is_err() {
+        reply.terms.end();
     }
     drop(reply.sender.send(outcome));
 }

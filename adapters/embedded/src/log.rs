@@ -1,10 +1,6 @@
 //! The [`Log`] port over one topic of the embedded log.
 
-use std::{
-    fmt,
-    marker::PhantomData,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
 use nimbus_core::{
@@ -58,21 +54,19 @@ impl<R: Shelved> TopicLog<R> {
 /// One caller's way into a topic.
 struct TopicAppender<R> {
     log: TopicLog<R>,
-    fence: Fence,
     terms: Terms,
 }
 
 impl<R: Shelved> TopicAppender<R> {
     fn new(log: &TopicLog<R>, standing: Option<Standing>) -> Box<Self> {
         let log = TopicLog::new(Arc::clone(&log.shared), Arc::clone(&log._running));
-        let fence = Fence::default();
-        Box::new(Self { log, terms: Terms { fence: Some(Arc::clone(&fence)), standing }, fence })
+        Box::new(Self { log, terms: Terms { fence: Some(Fence::default()), standing } })
     }
 }
 
 impl<R: Shelved> fmt::Debug for TopicAppender<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TopicAppender").field("log", &self.log).field("fence", &self.fence).finish()
+        f.debug_struct("TopicAppender").field("log", &self.log).field("terms", &self.terms).finish()
     }
 }
 
@@ -81,7 +75,7 @@ impl<R: Shelved> Appender<R> for TopicAppender<R> {
         match self.log.check_append(partition, &records) {
             Ok(()) => self.log.shared.queue.append(&self.log.shared.shelves, partition, records, self.terms.clone()),
             Err(error) => {
-                self.fence.store(true, Ordering::Relaxed);
+                self.terms.end();
                 Box::pin(async { Err(error) })
             }
         }

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     body,
-    item::{Item, RecordItem, Reply, Standing, StateItem, Terms, answer, unanswered},
+    item::{Item, RecordItem, Reply, Standing, StateItem, Terms, answer, show_events, unanswered},
     shared::Shelves,
     state::StateKind,
     topic::{Strand, TopicRecord},
@@ -189,7 +189,7 @@ impl Queue {
         {
             let (decision, fate) = Fate::undecided();
             let base = next[item.strand.index(shelves.events.len())];
-            waiting.shown = item.show_events(shelves, base, &fate).then_some(decision);
+            waiting.shown = show_events(&mut item.records, item.strand, base, shelves, &fate).then_some(decision);
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         waiting.results += item.results();

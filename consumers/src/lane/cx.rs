@@ -111,20 +111,24 @@ impl PartitionCx {
         self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As [`out`](Self::out): every change is one assignment.
+    fn newest(&self) -> MutexGuard<'_, Option<Fate>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// From now on events are taken whose fate this is.
     pub(super) fn take_early(&self, fate: Fate) {
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(fate);
+        *self.newest() = Some(fate);
     }
 
     /// Whether events that were taken early are gone.
     pub(super) fn is_taken_back(&self) -> bool {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.as_ref().is_some_and(|fate| fate.decided() == Some(false))
+        self.newest().as_ref().is_some_and(|fate| fate.decided() == Some(false))
     }
 
     /// Waits until every event that was taken is durable. For what cannot be taken back.
     pub(super) async fn certain(&self) -> Result<(), Halt> {
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let newest = self.newest().clone();
         let Some(fate) = newest else { return Ok(()) };
         tokio::select! {
             biased;

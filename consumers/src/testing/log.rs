@@ -50,8 +50,7 @@ struct Inner<R> {
     partitions: Vec<PartitionState<R>>,
     groups: BTreeMap<String, GroupState>,
     fates: VecDeque<Fate>,
-    hold: bool,
-    /// Of the appends that are held.
+    /// Of the appends that are held, while they are.
     held: Option<(Decision, port::Fate)>,
     /// Groups do not say that they have taken a member in.
     silent: bool,
@@ -100,7 +99,6 @@ impl<R: LogRecord> MemoryLog<R> {
             partitions: (0..partitions).map(partition).collect(),
             groups: BTreeMap::new(),
             fates: VecDeque::new(),
-            hold: false,
             held: None,
             silent: false,
             failing_reads: 0,
@@ -150,16 +148,12 @@ impl<R: LogRecord> Shared<R> {
 
     /// From now on appends become durable only at [`sync`](Self::sync).
     pub(crate) fn hold(&self) {
-        self.change(|inner| {
-            inner.hold = true;
-            inner.held = Some(port::Fate::undecided());
-        });
+        self.change(|inner| inner.held = Some(port::Fate::undecided()));
     }
 
     /// Makes everything appended durable, and holds nothing any more.
     pub(crate) fn sync(&self) {
         self.change(|inner| {
-            inner.hold = false;
             for partition in &mut inner.partitions {
                 partition.records.append(&mut partition.held);
             }
@@ -173,7 +167,6 @@ impl<R: LogRecord> Shared<R> {
     pub(crate) fn lose(&self) {
         self.taken_back.fetch_add(1, Ordering::Relaxed);
         self.change(|inner| {
-            inner.hold = false;
             inner.held = None;
             inner.losses += 1;
             for partition in &mut inner.partitions {
@@ -400,7 +393,7 @@ impl<R: LogRecord> MemoryLog<R> {
                 return (None, Some(error));
             }
             let end = inner.store(partition, records).last().map(|last| last.position_after());
-            if !inner.hold {
+            if inner.held.is_none() {
                 let state = &mut inner.partitions[partition.0 as usize];
                 state.records.append(&mut state.held);
             }

@@ -9,6 +9,7 @@
 //! Calls block the thread: a start takes some seconds (Kafka) or milliseconds (Redis). From async code whose other tasks shall
 //! go on meanwhile, call them on a thread of their own.
 
+mod certificates;
 mod error;
 mod guard;
 mod home;
@@ -23,6 +24,7 @@ mod tools;
 mod wait;
 
 pub use self::{
+    certificates::Certificates,
     error::{Error, Result},
     guard::Guard,
     kafka::{Kafka, KafkaCluster, KafkaOptions},

@@ -5,10 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-
 use super::write;
-use crate::{Error, Result};
+use crate::{Certificates, Result};
 
 /// What SASL mechanism the listener offers.
 pub(super) const MECHANISM: &str = "SCRAM-SHA-256";
@@ -43,17 +41,7 @@ pub(super) fn certify(home: &Path) -> Result<()> {
     if keys(home).exists() {
         return Ok(());
     }
-    let failed = |error: rcgen::Error| Error::Answer { name: "rcgen", answer: error.to_string() };
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(DnType::CommonName, "nimbus-services authority");
-    let authority = KeyPair::generate().and_then(|key| CertifiedIssuer::self_signed(params, key)).map_err(failed)?;
-    let key = KeyPair::generate().map_err(failed)?;
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
-    let mut params = CertificateParams::new(names).map_err(failed)?;
-    params.distinguished_name.push(DnType::CommonName, "nimbus-services broker");
-    let certificate = params.signed_by(&key, &authority).map_err(failed)?;
-    write(&self::authority(home), &authority.pem())?;
-    write(&keys(home), &format!("{}{}", key.serialize_pem(), certificate.pem()))
+    let Certificates { authority, certificate, key } = Certificates::make()?;
+    write(&self::authority(home), &authority)?;
+    write(&keys(home), &format!("{key}{certificate}"))
 }

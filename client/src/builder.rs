@@ -31,6 +31,7 @@ pub struct Builder {
     address: String,
     client_id: String,
     token: Option<String>,
+    authority: Option<Vec<u8>>,
     outbox: Outbox,
     receive_window: u32,
     connect_timeout: Duration,
@@ -45,6 +46,7 @@ impl Builder {
             address,
             client_id: String::new(),
             token: None,
+            authority: None,
             outbox: Outbox::memory(),
             receive_window: DEFAULT_RECEIVE_WINDOW,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -64,6 +66,13 @@ impl Builder {
     /// The token that the server wants to see, if it wants one.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());
+        self
+    }
+
+    /// Who may vouch for the server, as PEM: this authority and nobody else, in place of those that this machine trusts. The
+    /// connection is then encrypted, also without `https://` in the address.
+    pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authority = Some(pem.into());
         self
     }
 
@@ -152,7 +161,7 @@ impl Builder {
         if self.receive_window == 0 {
             return Err(Error::Invalid { what: "receive window is 0; give 1 or more".to_owned() });
         }
-        let target = Target::try_new(&self.address, self.token.as_deref(), self.connector)?;
+        let target = Target::try_new(&self.address, self.token.as_deref(), self.authority, self.connector)?;
         let fresh_id = self.seed.map_or_else(rand::random, |seed| u128::from(seed).to_be_bytes());
         let Opened { outbox_id, memory, journal, capacity } = self.outbox.open(&self.client_id, fresh_id).await?;
         let options = Options {

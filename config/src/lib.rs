@@ -34,6 +34,7 @@ pub use sections::{
     shutdown::ShutdownConfig,
     storage::{MailboxConfig, StorageConfig},
     telemetry::{LogFormat, TelemetryConfig},
+    tls::TlsConfig,
 };
 pub use setting::{Display, Scope, Setting};
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub shutdown: ShutdownConfig,
     /// The embedded log.
     pub storage: StorageConfig,
+    /// Who the gRPC listener is; `None`: it speaks no TLS.
+    pub tls: Option<TlsConfig>,
     /// What waits for clients.
     pub mailbox: MailboxConfig,
     /// Limits of a session.
@@ -89,8 +92,9 @@ pub struct Loaded {
 pub fn load(environment: &Environment) -> Result<Loaded, ConfigError> {
     let mut reading = Reading::new(environment);
     let listen = ListenConfig::read(&mut reading);
+    let tls = TlsConfig::read(&mut reading);
     let config = Config {
-        auth: AuthConfig::read(&mut reading, &listen),
+        auth: AuthConfig::read(&mut reading, &listen, tls.is_some()),
         telemetry: TelemetryConfig::read(&mut reading),
         shutdown: ShutdownConfig::read(&mut reading),
         storage: StorageConfig::read(&mut reading),
@@ -101,6 +105,7 @@ pub fn load(environment: &Environment) -> Result<Loaded, ConfigError> {
         kafka: KafkaConfig::read(&mut reading),
         redis: RedisConfig::read(&mut reading),
         listen,
+        tls,
     };
     unknown::check(&mut reading);
     let (config, warnings, effective) = reading.finish(config)?;

@@ -131,6 +131,8 @@ fn without_tokens_only_loopback_is_allowed_unless_someone_says_insecure() {
     let token = ("NIMBUS_AUTH_TOKENS", "alice 0123456789abcdef phone-*");
     let loaded = load(&pairs(&[open, token])).unwrap();
     assert!(loaded.warnings[0].message.contains("unencrypted"));
+    let tls = [("NIMBUS_TLS_CERT_FILE", "/tls.crt"), ("NIMBUS_TLS_KEY_FILE", "/tls.key")];
+    assert!(load(&pairs(&[open, token, tls[0], tls[1]])).unwrap().warnings.is_empty());
     assert!(load(&pairs(&[("NIMBUS_LISTEN_ADDR", "::1")])).is_ok());
     assert_eq!(names(&problems(&pairs(&[("NIMBUS_ADMIN_ADDR", "0.0.0.0:9464")]))), ["NIMBUS_ADMIN_ADDR"]);
     assert!(load(&pairs(&[("NIMBUS_ADMIN_ADDR", "0.0.0.0:9464"), ("NIMBUS_ADMIN_PUBLIC", "true")])).is_ok());
@@ -367,6 +369,8 @@ fn every_example_is_a_right_value() {
             "NIMBUS_REDIS_CA_FILE" => {
                 pairs(&[(setting.name, example), ("NIMBUS_REDIS_ADDRESS", "rediss://cache:6379")])
             }
+            "NIMBUS_TLS_CERT_FILE" => pairs(&[(setting.name, example), ("NIMBUS_TLS_KEY_FILE", "/tls.key")]),
+            "NIMBUS_TLS_KEY_FILE" => pairs(&[(setting.name, example), ("NIMBUS_TLS_CERT_FILE", "/tls.crt")]),
             name => pairs(&[tokens, (name, example)]),
         };
         if let Err(error) = load(&environment) {

@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -101,6 +102,17 @@ pub(crate) fn socket_or_off(text: &str) -> Result<Option<SocketAddr>, String> {
             parsed.map_err(|_| "is neither an IP address with a port nor `off`".to_owned())
         }
     }
+}
+
+/// The path of a file that need not be there.
+pub(crate) fn file(text: &str) -> Result<PathBuf, String> {
+    if text.contains(char::is_control) { Err("is no path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+/// `host:port`, with `https://` in front of it or `http://` or nothing.
+pub(crate) fn server(text: &str) -> Result<String, String> {
+    let bare = ["https://", "http://"].iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    host_and_port(bare).map(|_| text.to_owned())
 }
 
 /// `host:port`, without a scheme.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::LoadError;
+use crate::{Destination, LoadError};
 
 /// Largest window: bounds the memory of a stream.
 const MAX_WINDOW: usize = 1 << 20;
@@ -51,7 +51,7 @@ pub struct Weighted {
 /// What load to make.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadConfig {
-    /// Such as `http://127.0.0.1:50051`.
+    /// Such as `http://127.0.0.1:50051`, or with `https`.
     pub address: String,
     /// Which protocol.
     pub protocol: Protocol,
@@ -95,6 +95,10 @@ pub struct LoadConfig {
     #[serde(skip_serializing)]
     #[serde(default)]
     pub token: Option<String>,
+    /// Who may vouch for the server, as PEM, in place of those that this machine trusts.
+    #[serde(skip_serializing)]
+    #[serde(default)]
+    pub authority: Option<String>,
     /// Processes on this machine whose CPU time and memory are reported.
     #[serde(default)]
     pub server_pids: Vec<u32>,
@@ -126,10 +130,16 @@ impl LoadConfig {
             slow_pause: Duration::from_millis(100),
             idle: 0,
             token: None,
+            authority: None,
             server_pids: Vec::new(),
             client_id_prefix: "load".to_owned(),
             drain_timeout: Duration::from_secs(10),
         }
+    }
+
+    /// Where to.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination { address: self.address.clone(), authority: self.authority.clone() }
     }
 
     pub(crate) fn check(&self) -> Result<(), LoadError> {

@@ -7,7 +7,7 @@ use tonic::{Status, Streaming};
 use crate::{
     LoadError, Protocol, run,
     stream::describe,
-    transport::{self, Caller},
+    transport::{self, Caller, Destination},
     wire,
 };
 
@@ -28,7 +28,7 @@ impl IdleStreams {
     /// # Errors
     /// [`LoadError::Connect`]: nothing is left open then.
     pub async fn open(
-        address: &str,
+        to: &Destination,
         protocol: Protocol,
         count: usize,
         client_id_prefix: &str,
@@ -38,7 +38,7 @@ impl IdleStreams {
         let streams: Vec<BoxFuture<'static, String>> = stream::iter(0..count)
             .map(|number| {
                 let client_id = format!("{client_id_prefix}-{run_no:08x}-{number}");
-                async move { open_one(address, protocol, &client_id, token).await }
+                async move { open_one(to, protocol, &client_id, token).await }
             })
             .buffer_unordered(OPENING_AT_ONCE)
             .try_collect()
@@ -59,14 +59,14 @@ impl IdleStreams {
 
 /// Opens a stream. What is returned keeps it open, and returns why it ended.
 async fn open_one(
-    address: &str,
+    to: &Destination,
     protocol: Protocol,
     client_id: &str,
     token: Option<&str>,
 ) -> Result<BoxFuture<'static, String>, LoadError> {
-    let channel = transport::connect(address).await?;
+    let channel = transport::connect(to).await?;
     let caller = Caller { client_id, token };
-    let failed = |why: String| LoadError::Connect { address: address.to_owned(), why };
+    let failed = |why: String| LoadError::Connect { address: to.address.clone(), why };
     let opened = |status: Status| failed(status.to_string());
     match protocol {
         Protocol::V1 => {

@@ -36,4 +36,5 @@ pub use self::{
     report::{Latency, LoadProgress, LoadReport, OpenLoop},
     result::{Compared, Latencies, LoadResult, SCHEMA, Sample, Unit, compare, merge, page},
     run::{run, run_until},
+    transport::Destination,
 };

@@ -103,7 +103,7 @@ async fn run_dialect<D: Dialect>(
 ) -> Result<LoadResult, LoadError> {
     let common = Arc::new(Common {
         window: config.window,
-        address: config.address.clone(),
+        to: config.destination(),
         own_connections: config.connections >= config.streams,
         think: config.think,
         slow_readers: config.slow_readers,
@@ -198,7 +198,7 @@ fn pace<D: Dialect>(
 
 async fn open_idle(config: &LoadConfig) -> Result<IdleStreams, LoadError> {
     let prefix = format!("{}-idle", config.client_id_prefix);
-    IdleStreams::open(&config.address, config.protocol, config.idle, &prefix, config.token.as_deref()).await
+    IdleStreams::open(&config.destination(), config.protocol, config.idle, &prefix, config.token.as_deref()).await
 }
 
 /// Opens all connections and streams.
@@ -209,7 +209,7 @@ async fn open<D: Dialect>(
 ) -> Result<Vec<Lane<D>>, LoadError> {
     let connections = config.connections.min(config.streams);
     let channels: Vec<Channel> = stream::iter(0..connections)
-        .map(|_| transport::connect(&config.address))
+        .map(|_| transport::connect(&common.to))
         .buffered(OPENING_AT_ONCE)
         .try_collect()
         .await?;

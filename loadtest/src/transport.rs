@@ -1,6 +1,6 @@
 //! Connections and calls, with the lean messages.
 
-use std::error::Error as _;
+use std::error::Error;
 
 use futures_util::Stream;
 use nimbus_proto::codec::SmallBufferCodec;
@@ -10,7 +10,7 @@ use tonic::{
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     metadata::MetadataValue,
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
 use crate::LoadError;
@@ -18,17 +18,54 @@ use crate::LoadError;
 /// Flow control must not be what is measured.
 const HTTP2_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-pub(crate) async fn connect(address: &str) -> Result<Channel, LoadError> {
-    let with_scheme = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(with_scheme)
-        .map_err(|error| LoadError::Config(format!("address `{address}`: {error}")))?
+/// Where connections go, and who may vouch for who is there.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Such as `http://127.0.0.1:50051`, or with `https`; without either it is `https` if there is an authority.
+    pub address: String,
+    /// PEM: who may vouch for a server that speaks TLS. `None`: whoever this machine trusts.
+    pub authority: Option<String>,
+}
+
+impl Destination {
+    /// A server that no authority of its own vouches for.
+    pub fn new(address: impl Into<String>) -> Self {
+        Self { address: address.into(), authority: None }
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, LoadError> {
+        let Self { address, authority } = self;
+        let wrong = |why: String| LoadError::Config(format!("address `{address}`: {why}"));
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let with_scheme = if address.contains("://") { address.clone() } else { format!("{scheme}://{address}") };
+        let is_plain = !with_scheme.starts_with("https://");
+        let endpoint = Endpoint::from_shared(with_scheme).map_err(|error| wrong(error.to_string()))?;
+        let tls = match authority {
+            Some(_) if is_plain => return Err(wrong("does not ask for TLS, and an authority is given".to_owned())),
+            None if is_plain => return Ok(endpoint),
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_enabled_roots(),
+        };
+        endpoint.tls_config(tls).map_err(|error| wrong(root(&error)))
+    }
+}
+
+/// What an error goes back to, which is what says something.
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
+
+pub(crate) async fn connect(to: &Destination) -> Result<Channel, LoadError> {
+    let endpoint = to
+        .endpoint()?
         .tcp_nodelay(true)
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)
         .initial_stream_window_size(HTTP2_WINDOW_BYTES);
-    endpoint.connect().await.map_err(|error| LoadError::Connect {
-        address: address.to_owned(),
-        why: error.source().map_or_else(|| error.to_string(), |source| source.to_string()),
-    })
+    endpoint.connect().await.map_err(|error| LoadError::Connect { address: to.address.clone(), why: root(&error) })
 }
 
 /// What a call carries besides its messages.

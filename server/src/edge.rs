@@ -32,6 +32,7 @@ use crate::{
     metrics::Metrics,
     original::OriginalService,
     shared::{EdgePorts, Shared},
+    tls::Tls,
     v1::GatewayService,
 };
 
@@ -76,12 +77,24 @@ impl Edge {
         Self { shared: Shared::new(ports, config.settled(), metrics) }
     }
 
-    /// Serves until `stop` is cancelled, then cuts whatever streams are left: call [`drain`](Self::drain) before.
+    /// Serves until `stop` is cancelled, then cuts whatever streams are left: call [`drain`](Self::drain) before. With a
+    /// certificate every connection has to speak TLS, without one none may.
     ///
     /// # Errors
     /// [`EdgeError`]: the listener or the notifier failed. Retry by starting again.
-    pub async fn serve(&self, listener: TcpListener, stop: CancellationToken) -> Result<(), EdgeError> {
-        self.run(Gentle::new(TcpIncoming::from(listener).with_nodelay(Some(true))), stop).await
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Option<Tls>,
+        stop: CancellationToken,
+    ) -> Result<(), EdgeError> {
+        let incoming = Gentle::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
+        let Some(tls) = tls else { return self.run(incoming, stop).await };
+        let metrics = &self.shared.metrics;
+        tokio::select! {
+            served = self.run(tls.clone().over(incoming, metrics.clone()), stop) => served,
+            () = tls.keep_up(metrics) => Ok(()),
+        }
     }
 
     /// [`serve`](Self::serve) over connections that come from elsewhere than a TCP listener.

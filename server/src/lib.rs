@@ -22,9 +22,11 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod testing;
+mod tls;
 mod v1;
 
 pub use config::EdgeConfig;
 pub use edge::{Edge, EdgeError};
 pub use metrics::Metrics;
 pub use shared::EdgePorts;
+pub use tls::{Tls, TlsError, TlsFiles};

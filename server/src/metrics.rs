@@ -50,6 +50,10 @@ pub struct Metrics {
     pub(crate) repairs: Counter,
     pub(crate) missed_notifications: Counter,
     pub(crate) queue_bytes: Gauge,
+    pub(crate) tls_handshakes: Counter,
+    pub(crate) tls_handshakes_failed: Counter,
+    pub(crate) tls_reloads: Counter,
+    pub(crate) tls_reload_failures: Counter,
 }
 
 impl Metrics {
@@ -106,6 +110,18 @@ impl Metrics {
             m.missed_notifications.clone(),
         );
         registry.register("nimbus_session_queue_bytes", "Bytes waiting in outgoing queues", m.queue_bytes.clone());
+        registry.register("nimbus_tls_handshakes", "TLS handshakes that came about", m.tls_handshakes.clone());
+        registry.register(
+            "nimbus_tls_handshakes_failed",
+            "Connections that ended before, or spoke no TLS, or took too long",
+            m.tls_handshakes_failed.clone(),
+        );
+        registry.register("nimbus_tls_reloads", "Certificates that took another's place", m.tls_reloads.clone());
+        registry.register(
+            "nimbus_tls_reload_failures",
+            "Looks at new files of a certificate that could not be used",
+            m.tls_reload_failures.clone(),
+        );
         for protocol in [Dialect::V1, Dialect::Original].map(protocol) {
             drop(m.streams_opened.get_or_create(&protocol));
             drop(m.streams_open.get_or_create(&protocol));

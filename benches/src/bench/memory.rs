@@ -18,6 +18,8 @@ const MOST_LOOKS: usize = 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct IdleStream {
     pub(super) kind: Kind,
+    /// Whether the connections are encrypted.
+    pub(super) tls: bool,
     pub(super) protocol: Protocol,
     pub(super) streams: usize,
     pub(super) kib_per_stream: f64,
@@ -32,9 +34,10 @@ pub(super) async fn per_idle_stream(
     count: usize,
     looking: Duration,
 ) -> anyhow::Result<IdleStream> {
-    drop(IdleStreams::open(&server.address(), protocol, WARM_UP_STREAMS, "warm", None).await?);
+    let to = server.destination();
+    drop(IdleStreams::open(&to, protocol, WARM_UP_STREAMS, "warm", None).await?);
     let before = settled(server).await?;
-    let streams = IdleStreams::open(&server.address(), protocol, count, "idle", None).await?;
+    let streams = IdleStreams::open(&to, protocol, count, "idle", None).await?;
     let after = settled(server).await?;
     let cores = if looking.is_zero() {
         None
@@ -46,7 +49,7 @@ pub(super) async fn per_idle_stream(
     drop(streams);
     #[allow(clippy::cast_precision_loss)]
     let kib_per_stream = (after - before).max(0.0) / count as f64;
-    Ok(IdleStream { kind: server.kind, protocol, streams: count, kib_per_stream, cores })
+    Ok(IdleStream { kind: server.kind, tls: server.speaks_tls(), protocol, streams: count, kib_per_stream, cores })
 }
 
 async fn settled(server: &Server) -> anyhow::Result<f64> {

@@ -169,14 +169,18 @@ async fn measure_embedded(
 async fn measure_idle(plan: &Plan, directory: &Path) -> anyhow::Result<Vec<IdleStream>> {
     let mut idle = Vec::new();
     if plan.idle > 0 {
-        for kind in [Kind::Baseline, Kind::Nimbus] {
+        for (kind, tls) in [(Kind::Baseline, false), (Kind::Nimbus, false), (Kind::Nimbus, true)] {
             for protocol in PROTOCOLS {
-                let server = Server::start_embedded(kind, &plan.nimbus, directory).await?;
+                let server = match tls {
+                    true => Server::start_with_tls(&plan.nimbus, directory).await?,
+                    false => Server::start_embedded(kind, &plan.nimbus, directory).await?,
+                };
                 // What a limit spends on doing nothing is nobody's question.
                 let looking = if kind == Kind::Nimbus { plan.idle_seconds } else { 0.0 };
                 let looking = Duration::from_secs_f64(looking);
                 let stream = memory::per_idle_stream(&server, protocol, plan.idle, looking).await?;
-                eprintln!("idle: {kind}, {protocol:?}: {:.1} KiB a stream", stream.kib_per_stream);
+                let encrypted = if tls { " over TLS" } else { "" };
+                eprintln!("idle: {kind}, {protocol:?}{encrypted}: {:.1} KiB a stream", stream.kib_per_stream);
                 idle.push(stream);
                 server.stop().await?;
             }

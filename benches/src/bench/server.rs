@@ -2,6 +2,8 @@
 
 use std::{net::SocketAddr, path::Path};
 
+use nimbus_loadtest::Destination;
+use nimbus_services::Certificates;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -16,6 +18,8 @@ pub(super) struct Server {
     pub(super) uses: Vec<(&'static str, u32)>,
     /// Of gRPC, host:port.
     address: String,
+    /// PEM: who vouches for it, if it speaks TLS.
+    authority: Option<String>,
     /// Where the process that routes tells its metrics.
     pub(super) router_admin: Option<SocketAddr>,
     _files: TempDir,
@@ -23,7 +27,7 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(kind: Kind, processes: Vec<Process>, address: String, files: TempDir) -> Self {
-        Self { kind, processes, uses: Vec::new(), address, router_admin: None, _files: files }
+        Self { kind, processes, uses: Vec::new(), address, authority: None, router_admin: None, _files: files }
     }
 
     /// One that needs nothing but a directory.
@@ -38,18 +42,37 @@ impl Server {
                 }
                 command
             }
-            _ => {
-                let mut command = nimbus_command(nimbus, "standalone", files.path())?;
-                command.env("NIMBUS_ADMIN_ADDR", "off").env("NIMBUS_DATA_DIR", files.path().join("data"));
-                command
-            }
+            _ => standalone(nimbus, files.path())?,
         };
         let (process, address) = Process::start(kind.to_string(), command, address_in).await?;
         Ok(Self::new(kind, vec![process], address, files))
     }
 
+    /// Nimbus, with a certificate.
+    pub(super) async fn start_with_tls(nimbus: &Path, directory: &Path) -> anyhow::Result<Self> {
+        let files = files_in(directory)?;
+        let certificates = Certificates::make()?;
+        certificates.write(files.path(), ["ca.crt", "tls.crt", "tls.key"])?;
+        let mut command = standalone(nimbus, files.path())?;
+        command
+            .env("NIMBUS_TLS_CERT_FILE", files.path().join("tls.crt"))
+            .env("NIMBUS_TLS_KEY_FILE", files.path().join("tls.key"));
+        let (process, address) = Process::start("Nimbus with TLS".to_owned(), command, address_in).await?;
+        let authority = Some(certificates.authority);
+        Ok(Self { authority, ..Self::new(Kind::Nimbus, vec![process], address, files) })
+    }
+
     pub(super) fn address(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub(super) fn speaks_tls(&self) -> bool {
+        self.authority.is_some()
+    }
+
+    /// Where it is, and who vouches for it.
+    pub(super) fn destination(&self) -> Destination {
+        Destination { address: self.address.clone(), authority: self.authority.clone() }
     }
 
     /// Resident memory of its processes, in KiB.
@@ -79,6 +102,12 @@ impl Server {
 
 pub(super) fn files_in(directory: &Path) -> anyhow::Result<TempDir> {
     Ok(tempfile::Builder::new().prefix("nimbus-bench-").tempdir_in(directory)?)
+}
+
+fn standalone(nimbus: &Path, files: &Path) -> anyhow::Result<Command> {
+    let mut command = nimbus_command(nimbus, "standalone", files)?;
+    command.env("NIMBUS_ADMIN_ADDR", "off").env("NIMBUS_DATA_DIR", files.join("data"));
+    Ok(command)
 }
 
 /// Every setting at its default, except where it listens; what it logs is not measured.

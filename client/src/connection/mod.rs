@@ -6,7 +6,7 @@
 mod connector;
 mod frames;
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use nimbus_proto::v1::{self, gateway_client::GatewayClient};
@@ -14,7 +14,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use tonic::{
     Request, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::Endpoint,
+    transport::{Certificate, ClientTlsConfig, Endpoint},
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -49,17 +49,33 @@ impl Target {
     pub(crate) fn try_new(
         address: &str,
         token: Option<&str>,
+        authority: Option<Vec<u8>>,
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<Self, Error> {
         let invalid = |what: String| Error::Invalid { what };
-        let with_scheme = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-        let endpoint = Endpoint::from_shared(with_scheme)
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let with_scheme = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
+        let is_plain = !with_scheme.starts_with("https://");
+        if is_plain && authority.is_some() {
+            // Whoever names an authority believes that the connection is encrypted.
+            let what = format!("address `{address}` does not ask for TLS, and an authority is given: write https://");
+            return Err(invalid(what));
+        }
+        let mut endpoint = Endpoint::from_shared(with_scheme)
             .map_err(|error| invalid(format!("address `{address}` is no URL such as http://127.0.0.1:50051: {error}")))?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
+        // What is behind a connector is not for this to judge.
+        if !is_plain && connector.is_none() {
+            let tls = match authority {
+                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+                None => ClientTlsConfig::new().with_enabled_roots(),
+            };
+            endpoint = endpoint.tls_config(tls).map_err(|error| invalid(format!("the authority: {}", root(&error))))?;
+        }
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -77,10 +93,7 @@ impl Target {
             None => self.endpoint.connect().await,
             Some(connector) => self.endpoint.connect_with_connector(Through(connector)).await,
         };
-        let channel = connected.map_err(|error| {
-            let why = error.source().map_or_else(|| error.to_string(), |source| source.to_string());
-            Loss::Retry { after: Duration::ZERO, why }
-        })?;
+        let channel = connected.map_err(|error| Loss::Retry { after: Duration::ZERO, why: root(&error) })?;
         let mut request = Request::new(frames);
         if let Some(authorization) = self.authorization {
             request.metadata_mut().insert("authorization", authorization);
@@ -89,6 +102,15 @@ impl Target {
         let response = client.session(request).await.map_err(|status| status::loss(&status))?;
         Ok(response.into_inner())
     }
+}
+
+/// What an error goes back to, which is what says something.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
 }
 
 type Opening = futures_util::future::BoxFuture<'static, Result<Streaming<v1::ServerFrame>, Loss>>;

@@ -7,7 +7,7 @@ use std::{collections::HashSet, fmt, fs};
 
 use nimbus_core::{ClientId, PrincipalId};
 
-use super::{listen, listen::ListenConfig, raw_section};
+use super::{listen, listen::ListenConfig, raw_section, tls};
 use crate::{Setting, environment, reading::Reading, setting::Display};
 
 /// No tokens: then only a loopback listener is allowed.
@@ -84,7 +84,7 @@ pub struct AuthConfig {
 }
 
 impl AuthConfig {
-    pub(crate) fn read(reading: &mut Reading<'_>, listen: &ListenConfig) -> Self {
+    pub(crate) fn read(reading: &mut Reading<'_>, listen: &ListenConfig, is_encrypted: bool) -> Self {
         let raw = RawAuth::read(reading.environment());
         let both = raw.tokens.is_some() && raw.tokens_file.is_some();
         let from_variable = reading.optional(&TOKENS, raw.tokens, tokens);
@@ -104,11 +104,11 @@ impl AuthConfig {
             reading.problem_with_remedy(&TOKENS, format!("is set, and so is {}", TOKENS_FILE.name), remedy);
         }
         let auth = Self { tokens: from_variable.or(from_file).unwrap_or_default() };
-        auth.check_exposure(reading, listen);
+        auth.check_exposure(reading, listen, is_encrypted);
         auth
     }
 
-    fn check_exposure(&self, reading: &mut Reading<'_>, listen: &ListenConfig) {
+    fn check_exposure(&self, reading: &mut Reading<'_>, listen: &ListenConfig, is_encrypted: bool) {
         if listen.address.ip().is_loopback() || !reading.are_sound(&[&TOKENS, &TOKENS_FILE, &listen::INSECURE]) {
             return;
         }
@@ -128,9 +128,14 @@ impl AuthConfig {
                 listen::INSECURE.name,
                 "any caller may take any client id, from any machine that reaches this one",
             ),
+            (false, _) if is_encrypted => {}
             (false, _) => reading.warn(
                 listen::LISTEN_ADDR.name,
-                "tokens and payloads cross the network unencrypted: put a proxy that speaks TLS in front",
+                format!(
+                    "tokens and payloads cross the network unencrypted: set {} and {}, or put a proxy that speaks TLS in front",
+                    tls::CERT_FILE.name,
+                    tls::KEY_FILE.name
+                ),
             ),
         }
     }

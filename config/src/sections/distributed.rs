@@ -172,7 +172,7 @@ impl RedisConfig {
         let raw = RawRedis::read(reading.environment());
         let config = Self {
             address: reading.value(&ADDRESS, raw.address, address),
-            ca_file: reading.optional(&CA_FILE, raw.ca_file, file),
+            ca_file: reading.optional(&CA_FILE, raw.ca_file, value::file),
             events_channel: reading.value(&EVENTS_CHANNEL, raw.events_channel, value::topic),
             key_prefix: reading.value(&KEY_PREFIX, raw.key_prefix, value::topic),
         };
@@ -206,10 +206,6 @@ fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
 }
 
 /// Whether it is there is seen when it is read.
-fn file(text: &str) -> Result<PathBuf, String> {
-    if text.contains(char::is_control) { Err("is no path of a file".to_owned()) } else { Ok(PathBuf::from(text)) }
-}
-
 fn address(text: &str) -> Result<String, String> {
     let rest = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"]
         .iter()

@@ -9,12 +9,14 @@ pub(crate) mod session;
 pub(crate) mod shutdown;
 pub(crate) mod storage;
 pub(crate) mod telemetry;
+pub(crate) mod tls;
 
 use crate::setting::Setting;
 
 /// The settings of every section, in the order of `.env.example`.
 pub(crate) const ALL: &[&[&Setting]] = &[
     listen::RawListen::SETTINGS,
+    tls::RawTls::SETTINGS,
     auth::RawAuth::SETTINGS,
     telemetry::RawLog::SETTINGS,
     telemetry::RawAdmin::SETTINGS,
@@ -32,6 +34,7 @@ pub(crate) const ALL: &[&[&Setting]] = &[
 /// What the names of the sections begin with.
 pub(crate) const PREFIXES: &[&str] = &[
     listen::RawListen::PREFIX,
+    tls::RawTls::PREFIX,
     auth::RawAuth::PREFIX,
     telemetry::RawLog::PREFIX,
     telemetry::RawAdmin::PREFIX,

@@ -29,7 +29,7 @@ impl<D: Dialect> Lane<D> {
         self.feed.renew();
         self.resend = None;
         if self.common.own_connections {
-            let connecting = timeout(self.common.drain_timeout, transport::connect(&self.common.address)).await;
+            let connecting = timeout(self.common.drain_timeout, transport::connect(&self.common.to)).await;
             let connected = connecting.map_err(|_| "no connection in time".to_owned())?;
             self.channel = connected.map_err(|error| error.to_string())?;
         }

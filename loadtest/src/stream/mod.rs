@@ -35,7 +35,7 @@ use self::{
 use crate::{
     meter::{Counts, Meter},
     tally::Tally,
-    transport::{self, Caller},
+    transport::{self, Caller, Destination},
 };
 
 /// Most answers that are judged in one go.
@@ -45,7 +45,7 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) window: usize,
-    pub(crate) address: String,
+    pub(crate) to: Destination,
     /// Each stream has a connection of its own, and a new one with each session.
     pub(crate) own_connections: bool,
     pub(crate) think: Duration,

@@ -6,13 +6,14 @@ use super::{
     load, over_v1,
     servers::{honest, right, serve},
 };
-use crate::{Latency, Limit, LoadConfig, Protocol, Weighted, idle::IdleStreams};
+use crate::{Destination, Latency, Limit, LoadConfig, Protocol, Weighted, idle::IdleStreams};
 
 #[tokio::test]
 async fn idle_streams_stay_open_until_dropped() {
     let server = honest().await;
     for protocol in [Protocol::V1, Protocol::Original] {
-        let mut idle = IdleStreams::open(&server.address.to_string(), protocol, 5, "idle", None).await.unwrap();
+        let mut idle =
+            IdleStreams::open(&Destination::new(server.address.to_string()), protocol, 5, "idle", None).await.unwrap();
         assert_eq!(idle.ended(), [] as [String; 0]);
         drop(idle);
     }

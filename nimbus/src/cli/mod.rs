@@ -1,5 +1,6 @@
 //! The command line. Help teaches: each command says what it is for and shows a line to copy.
 
+mod authority;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
@@ -231,9 +232,12 @@ pub(crate) struct ClientArgs {
 /// How client commands reach a server.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Connection {
-    /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
+    /// The server, as host:port, or https://host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
     #[arg(long, global = true)]
     pub(crate) addr: Option<String>,
+    /// Who may vouch for a server that speaks TLS, as PEM [default: NIMBUS_CLIENT_CA_FILE, or whoever this machine trusts]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     /// Who this client is. Results wait under this name while it is away, for the --outbox that they belong to; without
     /// one, each run is a new outbox
     #[arg(long = "client_id", alias = "client-id", global = true, default_value = "nimbus-cli")]

@@ -2,7 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
-use nimbus_config::Config;
+use nimbus_config::{Config, TlsConfig};
+use nimbus_server::{Tls, TlsError, TlsFiles};
 use tokio::net::{TcpListener, TcpSocket};
 
 use super::Role;
@@ -13,6 +14,8 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Listeners {
     /// Of roles that serve clients.
     pub(crate) grpc: Option<(TcpListener, SocketAddr)>,
+    /// What clients see of who it is, if connections are encrypted.
+    pub(crate) tls: Option<Tls>,
     pub(crate) admin: Option<TcpListener>,
     pub(crate) admin_address: Option<SocketAddr>,
 }
@@ -24,6 +27,10 @@ impl Listeners {
             true => Some(bind(config.listen.address, "NIMBUS_PORT")?),
             false => None,
         };
+        let tls = match &config.tls {
+            Some(files) if role.serves() => Some(certificate(files)?),
+            _ => None,
+        };
         let (admin, admin_address) = match config.telemetry.admin_address {
             Some(address) => {
                 let (listener, address) = bind(address, "NIMBUS_ADMIN_ADDR")?;
@@ -31,8 +38,20 @@ impl Listeners {
             }
             None => (None, None),
         };
-        Ok(Self { grpc, admin, admin_address })
+        Ok(Self { grpc, tls, admin, admin_address })
     }
+}
+
+fn certificate(config: &TlsConfig) -> Result<Tls, Failure> {
+    let TlsConfig { cert_file, key_file, reload_interval } = config;
+    let files = TlsFiles { certificate: cert_file.clone(), key: key_file.clone(), reload: *reload_interval };
+    Tls::load(files).map_err(|error| {
+        let setting = match error {
+            TlsError::Certificate { .. } => "NIMBUS_TLS_CERT_FILE",
+            TlsError::Key { .. } => "NIMBUS_TLS_KEY_FILE",
+        };
+        Failure::new(Exit::Usage, format!("cannot use the certificate: {error} (the setting is {setting})"))
+    })
 }
 
 /// Connections that may wait to be accepted; the system may allow fewer (net.core.somaxconn, 4,096 on Linux). When a balancer or a network

@@ -99,7 +99,7 @@ pub(crate) async fn run(
         parts.router();
     }
     if let Some((listener, _)) = listeners.grpc {
-        parts.edge(listener);
+        parts.edge(listener, listeners.tls);
     }
     let registry = parts.registry;
     if let Some(upkeep) = backend.upkeep {

@@ -12,7 +12,7 @@ use nimbus_core::{
     clock::Clock,
     shutdown::{Phase, Shutdown},
 };
-use nimbus_server::{Edge, EdgePorts};
+use nimbus_server::{Edge, EdgePorts, Tls};
 use nimbus_telemetry::Readiness;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -65,7 +65,7 @@ impl Parts<'_> {
     }
 
     /// Streams to sessions.
-    pub(super) fn edge(&mut self, listener: TcpListener) {
+    pub(super) fn edge(&mut self, listener: TcpListener, tls: Option<Tls>) {
         let ports = EdgePorts {
             events: Arc::clone(&self.backend.events),
             results: Arc::clone(&self.backend.results),
@@ -79,7 +79,7 @@ impl Parts<'_> {
         let window = self.config.shutdown.drain_window;
         self.failed.watch(self.shutdown, Phase::DrainStreams, "edge", |drain| async move {
             let cut = CancellationToken::new();
-            let mut serving = std::pin::pin!(edge.serve(listener, cut.clone()));
+            let mut serving = std::pin::pin!(edge.serve(listener, tls, cut.clone()));
             tokio::select! {
                 ended = &mut serving => {
                     // Nothing comes in any more, and nothing is notified; what is there still ends in good order.

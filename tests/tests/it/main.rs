@@ -15,4 +15,5 @@ mod many_streams;
 mod original_clients;
 mod sessions;
 mod shutdown;
+mod tls;
 mod unary;

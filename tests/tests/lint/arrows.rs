@@ -39,7 +39,7 @@ const ARROWS: &[Arrow] = &[
     arrow(
         "nimbus-server",
         &["nimbus-core", "nimbus-proto"],
-        &["nimbus-embedded", "nimbus-executors", "nimbus-consumers"],
+        &["nimbus-embedded", "nimbus-executors", "nimbus-consumers", "nimbus-services"],
     ),
     arrow("nimbus-consumers", &["nimbus-core"], &["nimbus-embedded", "nimbus-executors"]),
     arrow("nimbus-executors", &["nimbus-core"], &[]),
@@ -68,8 +68,9 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("redis", &[]),
     // What one would build instead is measured, and that is all.
     ("async-nats", &[]),
-    // TLS towards Redis; gRPC leaves it to a proxy.
-    ("rustls", &["nimbus-redis"]),
+    // TLS towards Redis, and at the edge; tonic has its own for clients.
+    ("rustls", &["nimbus-redis", "nimbus-server"]),
+    ("tokio-rustls", &["nimbus-server"]),
     ("rcgen", &["nimbus-services"]),
     ("envy", &["nimbus-config"]),
     ("dotenvy", &["nimbus-config"]),

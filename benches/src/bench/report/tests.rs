@@ -118,27 +118,38 @@ fn a_missed_target_is_told() {
 #[test]
 fn a_heavy_idle_stream_is_told() {
     let mut report = report(1.0, 1.0);
-    let idle =
-        |kind, kib_per_stream| IdleStream { kind, protocol: Protocol::V1, streams: 1, kib_per_stream, cores: None };
-    report.idle = vec![idle(Kind::Baseline, 99.0), idle(Kind::Nimbus, 24.9)];
+    let idle = |kind, tls, kib_per_stream| IdleStream {
+        kind,
+        tls,
+        protocol: Protocol::V1,
+        streams: 1,
+        kib_per_stream,
+        cores: None,
+    };
+    let light = [idle(Kind::Baseline, false, 99.0), idle(Kind::Nimbus, false, 24.9), idle(Kind::Nimbus, true, 44.9)];
+    report.idle = light.to_vec();
     assert!(report.meets_every_target());
-    report.idle.push(idle(Kind::Nimbus, 25.1));
+    report.idle.push(idle(Kind::Nimbus, false, 25.1));
+    assert!(!report.meets_every_target());
+    report.idle = light.to_vec();
+    report.idle.push(idle(Kind::Nimbus, true, 45.1));
     assert!(!report.meets_every_target());
 }
 
 #[test]
 fn idle_streams_that_keep_a_core_busy_are_told() {
     let mut report = report(1.0, 1.0);
-    let idle = |cores| IdleStream {
+    let idle = |tls, cores| IdleStream {
         kind: Kind::Nimbus,
+        tls,
         protocol: Protocol::V1,
         streams: 1,
         kib_per_stream: 1.0,
         cores: Some(cores),
     };
-    report.idle = vec![idle(0.0099)];
+    report.idle = vec![idle(false, 0.0099), idle(true, 0.5)];
     assert!(report.meets_every_target());
-    report.idle = vec![idle(0.0101)];
+    report.idle = vec![idle(false, 0.0101)];
     assert!(!report.meets_every_target());
     assert!(report.to_string().contains("| 0.0101 | at most 0.01 | MISSED |"), "{report}");
 }

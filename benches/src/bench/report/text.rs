@@ -7,9 +7,9 @@ use super::{
         kind::{Kind, Setting},
         memory::IdleStream,
     },
-    Distributed, IDLE_AT_MOST_CORES, IDLE_AT_MOST_KIB, Report, Spread,
+    Distributed, IDLE_AT_MOST_CORES, Report, Spread,
     compare::{Comparison, Target},
-    cores_met,
+    cores_met, idle_at_most_kib,
     redis::{AT_MOST_US, IN_BATCHES_OF, Verdict},
 };
 
@@ -65,15 +65,16 @@ impl Report {
         }
         for idle in &self.idle {
             let (target, verdict) = if idle.kind == Kind::Nimbus {
-                let met = idle.kib_per_stream <= IDLE_AT_MOST_KIB;
-                (format!("at most {IDLE_AT_MOST_KIB:.0}"), verdict(met))
+                let most = idle_at_most_kib(idle);
+                (format!("at most {most:.0}"), verdict(idle.kib_per_stream <= most))
             } else {
                 ("none".to_owned(), "")
             };
             writeln!(
                 f,
-                "| {} | {:?} | {} | {:.1} | {target} | {verdict} | {} |",
+                "| {}{} | {:?} | {} | {:.1} | {target} | {verdict} | {} |",
                 idle.kind,
+                if idle.tls { ", TLS" } else { "" },
                 idle.protocol,
                 idle.streams,
                 idle.kib_per_stream,
@@ -179,6 +180,7 @@ const fn verdict(met: bool) -> &'static str {
 fn cores(idle: &IdleStream) -> String {
     match idle.cores {
         None => "not looked at | none | ".to_owned(),
+        Some(cores) if idle.tls => format!("{cores:.4} | none | "),
         Some(cores) => {
             format!("{cores:.4} | at most {IDLE_AT_MOST_CORES} | {}", verdict(cores_met(idle)))
         }

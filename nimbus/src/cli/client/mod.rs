@@ -19,7 +19,11 @@ use self::{
     receive::{Receiver, Tally},
     sink::Sink,
 };
-use super::{ClientArgs, Connection, Talk, style::Style};
+use super::{
+    ClientArgs, Connection, Talk,
+    authority::{advice, authority},
+    style::Style,
+};
 use crate::exit::{Exit, Failure, OrExit, OrUnread, tell};
 
 /// What the numbers of `--start` and `--end` are sent to.
@@ -100,10 +104,12 @@ fn address<'a>(connection: &'a Connection, config: &'a ClientConfig) -> &'a str 
 
 async fn connect(connection: &Connection, config: &ClientConfig) -> Result<Client, Failure> {
     let addr = address(connection, config);
-    let address = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
-    let mut builder = Client::builder(address).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
+    let mut builder = Client::builder(addr).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
     if let Some(token) = &config.token {
         builder = builder.token(token.expose());
+    }
+    if let Some(pem) = authority(connection.ca_file.as_deref(), config)? {
+        builder = builder.authority(pem);
     }
     if let Some(path) = &connection.outbox {
         builder = builder.outbox(Outbox::file(path));
@@ -138,7 +144,7 @@ async fn listen(
 fn failure(error: Error) -> Failure {
     let (exit, advice) = match &error {
         Error::Invalid { .. } => (Exit::Usage, ""),
-        Error::Unreachable { .. } => (Exit::Unavailable, "; is a server running there? `nimbus dev` starts one"),
+        Error::Unreachable { address, .. } => (Exit::Unavailable, advice(address)),
         Error::Refused { reason, .. } if reason == "UNAUTHENTICATED" || reason == "CLIENT_ID_FORBIDDEN" => {
             (Exit::Denied, "; set NIMBUS_CLIENT_TOKEN to a token that may use this client id")
         }

@@ -5,7 +5,7 @@ mod progress;
 mod table;
 mod units;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use nimbus_config::ClientConfig;
@@ -17,7 +17,10 @@ use self::{
     files::{Files, Output},
     progress::Progress,
 };
-use super::text;
+use super::{
+    authority::{advice, authority},
+    text,
+};
 use crate::exit::{Exit, Failure, OrExit};
 
 /// Of a closed loop: enough to keep a server on one machine busy.
@@ -37,9 +40,12 @@ pub(crate) struct LoadArgs {
 
 #[derive(Debug, Args)]
 struct LoadOptions {
-    /// The server, as host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
+    /// The server, as host:port, or https://host:port [default: NIMBUS_CLIENT_ADDR, or 127.0.0.1:50051]
     #[arg(long)]
     addr: Option<String>,
+    /// Who may vouch for a server that speaks TLS, as PEM [default: NIMBUS_CLIENT_CA_FILE, or whoever this machine trusts]
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Which protocol to speak
     #[arg(long, value_enum, default_value_t = Protocol::V1)]
     protocol: Protocol,
@@ -124,7 +130,7 @@ pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: Cance
     }
     let LoadArgs { options, .. } = args;
     options.output.check()?;
-    let config = config(&options, client);
+    let config = config(&options, client)?;
     let mut progress = Progress::new(options.output.json);
     let result = nimbus_loadtest::run_until(&config, interrupted, |now| progress.show(now)).await;
     progress.end();
@@ -145,14 +151,13 @@ fn show(report: &LoadReport, json: bool) -> Result<(), Failure> {
     text::write_rows(["what", "how much"], &table::rows(report))
 }
 
-fn config(args: &LoadOptions, client: ClientConfig) -> LoadConfig {
+fn config(args: &LoadOptions, client: ClientConfig) -> Result<LoadConfig, Failure> {
     let protocol = match args.protocol {
         Protocol::V1 => nimbus_loadtest::Protocol::V1,
         Protocol::Original => nimbus_loadtest::Protocol::Original,
     };
     let addr = args.addr.as_deref().unwrap_or(&client.addr);
-    let address = if addr.contains("://") { addr.to_owned() } else { format!("http://{addr}") };
-    LoadConfig {
+    Ok(LoadConfig {
         streams: args.streams,
         connections: args.connections.unwrap_or(args.streams),
         rate: args.rate,
@@ -168,12 +173,13 @@ fn config(args: &LoadOptions, client: ClientConfig) -> LoadConfig {
         slow_readers: args.slow_readers,
         slow_pause: args.slow_pause,
         idle: args.idle,
-        token: client.token.map(|token| token.expose().to_owned()),
+        token: client.token.as_ref().map(|token| token.expose().to_owned()),
+        authority: authority(args.ca_file.as_deref(), &client)?,
         server_pids: args.server_pids.clone(),
         // Results of a load that was cut short wait for its client ids, and would pass for repeats in the next.
         client_id_prefix: args.client_id_prefix.clone().unwrap_or_else(|| format!("load-{}", Ulid::generate())),
-        ..LoadConfig::new(address, protocol)
-    }
+        ..LoadConfig::new(addr, protocol)
+    })
 }
 
 fn failure(error: LoadError) -> Failure {
@@ -191,9 +197,7 @@ fn failure(error: LoadError) -> Failure {
             };
             Failure::new(exit, format!("{error}{advice}"))
         }
-        LoadError::Connect { .. } => {
-            Failure::new(Exit::Unavailable, format!("{error}; is a server running there? `nimbus dev` starts one"))
-        }
+        LoadError::Connect { address, .. } => Failure::new(Exit::Unavailable, format!("{error}{}", advice(address))),
     }
 }
 

@@ -1,0 +1,138 @@
+//! A renewal, what cannot be used, and handshakes that come to nothing.
+
+use nimbus_services::Certificates;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject as _},
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+    sync::mpsc,
+};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+const NAMES: [&str; 3] = ["ca.pem", "tls.crt", "tls.key"];
+
+fn files(dir: &TempDir) -> TlsFiles {
+    let [_, certificate, key] = NAMES.map(|name| dir.path().join(name));
+    TlsFiles { certificate, key, reload: Duration::from_secs(60) }
+}
+
+/// New ones, in the files.
+fn renew(dir: &TempDir) -> Certificates {
+    let certificates = Certificates::make().unwrap();
+    certificates.write(dir.path(), NAMES).unwrap();
+    certificates
+}
+
+/// A client that trusts the authority of these.
+fn trusting(certificates: &Certificates) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificates.authority.as_bytes()).unwrap()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let mut config =
+        builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![HTTP2.to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+/// What a client says who comes with this trust.
+async fn meets(tls: &Tls, client: TlsConnector) -> io::Result<()> {
+    let (ours, theirs) = duplex(64 * 1024);
+    let (shaken, met) = tokio::join!(tls.acceptor().accept(ours), client.connect(localhost(), theirs));
+    met.map(drop).and(shaken.map(drop))
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_to_whoever_comes_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = renew(&dir);
+    let tls = Tls::load(files(&dir)).unwrap();
+    meets(&tls, trusting(&first)).await.unwrap();
+    assert!(!tls.reload().unwrap(), "nothing has changed");
+
+    let second = renew(&dir);
+    meets(&tls, trusting(&first)).await.unwrap();
+    assert!(tls.reload().unwrap());
+    meets(&tls, trusting(&second)).await.unwrap();
+    meets(&tls, trusting(&first)).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_used_leaves_the_one_before_in_force() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = renew(&dir);
+    let tls = Tls::load(files(&dir)).unwrap();
+    // Half of a renewal.
+    let second = Certificates::make().unwrap();
+    fs::write(dir.path().join("tls.crt"), &second.certificate).unwrap();
+    let told = tls.reload().unwrap_err().to_string();
+    assert!(told.contains("tls.key") && told.contains("does not belong to") && told.contains("tls.crt"), "{told}");
+    meets(&tls, trusting(&first)).await.unwrap();
+    // The other half.
+    fs::write(dir.path().join("tls.key"), &second.key).unwrap();
+    assert!(tls.reload().unwrap());
+    meets(&tls, trusting(&second)).await.unwrap();
+}
+
+#[test]
+fn what_is_wrong_is_told_with_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = renew(&dir);
+    let told = || Tls::load(files(&dir)).unwrap_err().to_string();
+    for (file, text, says) in [
+        ("tls.crt", "no certificate", "has no certificate in it"),
+        ("tls.crt", made.key.as_str(), "has no certificate in it"),
+        ("tls.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is not valid"),
+        ("tls.crt", "-----BEGIN CERTIFICATE-----\n", "is no PEM"),
+        ("tls.key", "no key", "has no private key in it"),
+        ("tls.key", made.certificate.as_str(), "has no private key in it"),
+    ] {
+        made.write(dir.path(), NAMES).unwrap();
+        fs::write(dir.path().join(file), text).unwrap();
+        let told = told();
+        assert!(told.contains(file) && told.contains(says), "{says}: {told}");
+    }
+    made.write(dir.path(), NAMES).unwrap();
+    fs::remove_file(dir.path().join("tls.key")).unwrap();
+    assert!(told().contains("tls.key: cannot be read"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = renew(&dir);
+    let metrics = Metrics::default();
+    let (connect, mut connections) = mpsc::unbounded_channel();
+    let incoming = futures_util::stream::poll_fn(move |cx| connections.poll_recv(cx)).map(Ok);
+    let mut shaken = std::pin::pin!(Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone()));
+
+    let (ours, _silent) = duplex(1024);
+    connect.send(ours).unwrap();
+    let (ours, mut loud) = duplex(1024);
+    connect.send(ours).unwrap();
+    loud.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    let (ours, theirs) = duplex(64 * 1024);
+    connect.send(ours).unwrap();
+    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    let mut stream = shaken.next().await.unwrap().unwrap();
+    let mut client = client.await.unwrap();
+    assert_eq!(client.get_ref().1.alpn_protocol(), Some(HTTP2));
+    client.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
+    assert_eq!(metrics.tls_handshakes.get(), 1);
+
+    // The silent one is given up, and with it the last that is under way.
+    drop(connect);
+    assert!(shaken.next().await.is_none());
+    assert_eq!(metrics.tls_handshakes_failed.get(), 2);
+}

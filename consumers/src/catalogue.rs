@@ -1,12 +1,11 @@
 //! Which executor handles which event name. Fixed for the life of the process.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
-use nimbus_core::{EventName, Lane, ports::executor::Executor};
+use nimbus_core::{EventName, Lane, chance::HashMap, ports::executor::Executor};
 
 use crate::CatalogueError;
 
@@ -37,7 +36,7 @@ impl Catalogue {
     /// # Errors
     /// [`CatalogueError`] when two have the same name, or one has a name that no event can have.
     pub fn try_new(executors: Vec<Arc<dyn Executor>>) -> Result<Self, CatalogueError> {
-        let mut catalogue = Self { entries: Vec::new(), by_name: HashMap::new() };
+        let mut catalogue = Self { entries: Vec::new(), by_name: HashMap::default() };
         for executor in executors {
             let name = EventName::try_new(executor.name())?;
             let index = catalogue.entries.len();

@@ -9,7 +9,7 @@
 
 use std::{
     cell::Cell,
-    hash::{BuildHasher, DefaultHasher, Hasher, RandomState},
+    hash::{BuildHasher, Hasher, RandomState},
     marker::PhantomData,
 };
 
@@ -81,37 +81,21 @@ impl Drop for Seeded {
     }
 }
 
-/// The standard library's hasher with random keys; with keys that follow from the seed in a thread that has one.
+/// A quick hasher with random keys; with keys that follow from the seed in a thread that has one.
 #[derive(Debug, Clone)]
-pub struct HashState(Keys);
-
-#[derive(Debug, Clone)]
-enum Keys {
-    Random(RandomState),
-    Seeded(u64),
-}
+pub struct HashState(ahash::RandomState);
 
 impl Default for HashState {
     fn default() -> Self {
-        match SEEDED.get() {
-            None => Self(Keys::Random(RandomState::new())),
-            Some(_) => Self(Keys::Seeded(number())),
-        }
+        Self(ahash::RandomState::with_seeds(number(), number(), number(), number()))
     }
 }
 
 impl BuildHasher for HashState {
-    type Hasher = DefaultHasher;
+    type Hasher = ahash::AHasher;
 
-    fn build_hasher(&self) -> DefaultHasher {
-        match &self.0 {
-            Keys::Random(keys) => keys.build_hasher(),
-            Keys::Seeded(key) => {
-                let mut hasher = DefaultHasher::new();
-                hasher.write_u64(*key);
-                hasher
-            }
-        }
+    fn build_hasher(&self) -> ahash::AHasher {
+        self.0.build_hasher()
     }
 }
 

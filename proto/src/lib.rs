@@ -19,7 +19,7 @@ pub mod v1 {
 pub mod original {
     pub use crate::{
         generated_original::{EventError, nimbus_service_client, nimbus_service_server},
-        original_messages::{EventRequest, EventResponse, Log, Step},
+        original_messages::{EventRequest, EventResponse, Log, LoggedResponse, Step},
     };
 }
 

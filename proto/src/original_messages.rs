@@ -52,6 +52,32 @@ pub struct EventResponse {
     pub client_sequence: u64,
 }
 
+/// An [`EventResponse`] whose log is encoded already, so that many answers can share it: on the wire the two are the same.
+#[derive(Clone, PartialEq, Message)]
+pub struct LoggedResponse {
+    /// As there.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub event_name: Bytes,
+    /// As there.
+    #[prost(int32, tag = "2")]
+    pub number: i32,
+    /// As there.
+    #[prost(int32, tag = "3")]
+    pub result: i32,
+    /// An encoded [`Log`].
+    #[prost(bytes = "bytes", tag = "4")]
+    pub log: Bytes,
+    /// As there.
+    #[prost(int64, optional, tag = "10")]
+    pub wide_result: Option<i64>,
+    /// As there.
+    #[prost(message, optional, tag = "11")]
+    pub error: Option<EventError>,
+    /// As there.
+    #[prost(uint64, tag = "12")]
+    pub client_sequence: u64,
+}
+
 /// What happened to an event on its way.
 #[derive(Clone, PartialEq, Message)]
 pub struct Log {
@@ -133,5 +159,9 @@ mod tests {
         let expected = [head, &log, tail].concat();
         assert_eq!(answer.encode_to_vec(), expected);
         assert_eq!(EventResponse::decode(expected.as_slice()).unwrap(), answer);
+        let EventResponse { event_name, number, result, log, wide_result, error, client_sequence } = answer;
+        let log = Bytes::from(log.unwrap().encode_to_vec());
+        let logged = LoggedResponse { event_name, number, result, log, wide_result, error, client_sequence };
+        assert_eq!(logged.encode_to_vec(), expected);
     }
 }

@@ -95,7 +95,7 @@ impl Round {
         let mut layout = Layout { buffer: &mut self.buffer, sequence, synced, salt };
         self.touched.sort_unstable();
         for index in self.touched.drain(..) {
-            let mut items = self.by_strand[index].drain(..).peekable();
+            let mut items = self.by_strand[index].drain(..);
             while let Some(first) = items.next() {
                 let (strand, base, at) = (first.strand, offsets[index], layout.begin());
                 // What was shown already has a frame of its own, where it was said to be.
@@ -107,10 +107,10 @@ impl Round {
                 layout.buffer.extend_from_slice(&first.body);
                 let (mut count, mut weight, mut records) = (first.count, first.weight, first.records);
                 self.replies.push((first.reply, Position(base + u64::from(count))));
-                let fits = |at: usize, buffer: &Vec<u8>, next: &RecordItem| {
-                    shown.is_none() && buffer.len() - at - HEADER_BYTES + next.body.len() <= FRAME_BYTES
-                };
-                while let Some(next) = items.next_if(|next| fits(at, layout.buffer, next)) {
+                let fit = if shown.is_none() { fitting(first.body.len(), items.as_slice()) } else { &[] };
+                records.reserve(fit.iter().map(|item| item.count as usize).sum());
+                let fit = fit.len();
+                for next in items.by_ref().take(fit) {
                     layout.buffer.extend_from_slice(&next.body);
                     count += next.count;
                     weight += next.weight;
@@ -193,6 +193,17 @@ impl Round {
         let replies = self.replies.drain(..).map(|(reply, _)| reply).chain(self.barriers.drain(..)).collect();
         (replies, std::mem::take(&mut self.notes))
     }
+}
+
+/// Those of the next items that go into the same frame as a first one of so many bytes.
+fn fitting(first: usize, next: &[RecordItem]) -> &[RecordItem] {
+    let mut bytes = first;
+    let fit = next.iter().take_while(|item| {
+        bytes += item.body.len();
+        bytes <= FRAME_BYTES
+    });
+    let fit = fit.count();
+    &next[..fit]
 }
 
 /// The frames of a round as they are written one after the other.

@@ -75,6 +75,16 @@ pub(crate) enum Records {
 }
 
 impl Records {
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        match self {
+            Self::Events(records) => records.reserve_exact(more),
+            Self::Results(records) => records.reserve_exact(more),
+            Self::DeadLetters(records) => records.reserve_exact(more),
+            Self::Shown(_) => {}
+        }
+    }
+
     /// Puts `more`, of the same topic, behind these.
     pub(crate) fn extend(&mut self, more: Self) {
         match (self, more) {

@@ -4,9 +4,9 @@
 //! *parked*: its further events are not remembered at all, only the position from which the log has to be read again for
 //! it. So a client whose events take long costs the others neither their turn nor memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use nimbus_core::{ClientId, Offset, Position};
+use nimbus_core::{ClientId, Offset, Position, chance::HashMap};
 
 /// The clients of one partition that have something open. `W` is one event.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl<W> Clients<W> {
     /// Each client may have `limit` events in hand.
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             idle: VecDeque::new(),
             parked: 0,
             limit,

@@ -68,12 +68,17 @@ pub(super) async fn run(cx: Arc<PartitionCx>, client: Option<ClientId>, mut queu
     let mut broken = None;
     let mut turn = Instant::now();
     let mut done = 0_usize;
+    let mut now = cx.now();
     while let Some(work) = queue.pop_front() {
         if cx.stop.is_cancelled() {
             break;
         }
-        match execute(&cx, work, &mut queue).await {
-            Ok(()) => {}
+        // Several events share a look at the clock: executors that answer at once take microseconds. A deadline is a promise.
+        if done.is_multiple_of(LOOK_EVERY) || work.stored().record.deadline.is_some() {
+            now = cx.now();
+        }
+        match execute(&cx, work, &mut queue, now).await {
+            Ok(latest) => now = latest,
             Err(Halt::Stopped) => break,
             Err(Halt::Broken(error)) => {
                 broken = Some(error);
@@ -89,9 +94,14 @@ pub(super) async fn run(cx: Arc<PartitionCx>, client: Option<ClientId>, mut queu
     RunEnd { client, events, queue, broken }
 }
 
-/// Sees to one event until its answer is put out. Does not suspend for an executor that answers at once.
-async fn execute(cx: &PartitionCx, mut work: Work, behind: &mut VecDeque<Work>) -> Result<(), Halt> {
-    let now = cx.now();
+/// Sees to one event until its answer is put out; returns the time of its last look at the clock. Does not suspend for an executor that
+/// answers at once.
+async fn execute(
+    cx: &PartitionCx,
+    mut work: Work,
+    behind: &mut VecDeque<Work>,
+    now: UnixMillis,
+) -> Result<UnixMillis, Halt> {
     let first = Numbers { attempt: 1, part_no: 0, now };
     match work.route {
         Route::Executor(index) => {
@@ -106,7 +116,7 @@ async fn execute(cx: &PartitionCx, mut work: Work, behind: &mut VecDeque<Work>) 
             let refusal = stored.record.refused.clone();
             cx.meters.refused.inc();
             cx.answer(stored, first, Err(refusal.unwrap_or_else(|| failure(Reason::InvalidEvent, "refused"))));
-            Ok(())
+            Ok(now)
         }
         Route::Unknown => {
             let delay = until_deadline(cx, work.stored(), grace(cx, work.stored(), now));
@@ -124,7 +134,7 @@ async fn execute(cx: &PartitionCx, mut work: Work, behind: &mut VecDeque<Work>) 
                 failure(Reason::UnknownEvent, &format!("nobody handles events named {}", stored.record.name))
             };
             cx.answer(stored, numbers, Err(why));
-            Ok(())
+            Ok(numbers.now)
         }
     }
 }
@@ -168,21 +178,24 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    async fn run(&self, mut now: UnixMillis, behind: &mut VecDeque<Work>) -> Result<(), Halt> {
+    /// Returns the time of the last look at the clock.
+    async fn run(&self, mut now: UnixMillis, behind: &mut VecDeque<Work>) -> Result<UnixMillis, Halt> {
         let config = &self.cx.runtime.config;
         let attempts = u32::try_from(config.attempts.get()).unwrap_or(u32::MAX);
         let mut attempt = 1;
         loop {
             if deadline_passed(self.stored, now) {
                 self.answer(Numbers { attempt, part_no: 0, now }, Err(too_late()), Outcome::DeadlineExceeded);
-                return Ok(());
+                return Ok(now);
             }
             let parts = Parts::new(self.cx, self.stored, attempt, &self.budget);
             let Some(ended) = self.attempt(attempt, &parts, behind).await? else {
                 now = self.cx.now();
                 continue;
             };
-            now = if parts.emitted() > 0 || attempt > 1 { self.cx.now() } else { now };
+            // Unless it took no time at all.
+            let slow = self.entry.slow.load(Ordering::Relaxed) || parts.emitted() > 0 || attempt > 1;
+            now = if slow { self.cx.now() } else { now };
             let numbers = Numbers { attempt, part_no: parts.emitted(), now };
             match decide(ended, attempt, attempts, config.max_result_bytes, parts.too_large()) {
                 Decision::Answer(answer) => {
@@ -192,7 +205,7 @@ impl Execution<'_> {
                         Ok(()) => self.cx.meters_of(self.entry).ended(outcome),
                         Err(too_large) => return self.bury(numbers, not_stored(too_large), behind).await,
                     }
-                    return Ok(());
+                    return Ok(now);
                 }
                 Decision::Dead(death) => return self.bury(numbers, death, behind).await,
                 Decision::Retry { why } => {
@@ -246,7 +259,7 @@ impl Execution<'_> {
     }
 
     /// Keeps the event as a dead letter, and only then answers it: an answer without its dead letter would be a loss.
-    async fn bury(&self, numbers: Numbers, death: Death, behind: &mut VecDeque<Work>) -> Result<(), Halt> {
+    async fn bury(&self, numbers: Numbers, death: Death, behind: &mut VecDeque<Work>) -> Result<UnixMillis, Halt> {
         let event = &self.stored.record;
         // Counted, and kept for `nimbus dlq`: a storm of them is no storm in the log, where payloads have no place either.
         debug!(
@@ -264,8 +277,9 @@ impl Execution<'_> {
             mark: None,
         };
         self.keep(self.fitting(letter)).await?;
-        self.answer(Numbers { now: self.cx.now(), ..numbers }, Err(death.failure), death.outcome);
-        Ok(())
+        let now = self.cx.now();
+        self.answer(Numbers { now, ..numbers }, Err(death.failure), death.outcome);
+        Ok(now)
     }
 
     /// A letter that its log does not take is kept without what the client sent, rather than not at all.

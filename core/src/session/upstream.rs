@@ -69,8 +69,8 @@ pub(super) struct Upstream {
     /// A repeat came: tell the client once more what is accepted.
     repeat_seen: bool,
     batch: Vec<Event>,
-    /// How many events the last batch had, since the next is probably like it.
-    last_batch: usize,
+    /// How many events a batch has lately: as many as the largest of the last ones, roughly.
+    usual_batch: usize,
     /// Appends on their way, in order.
     appends: VecDeque<OutstandingAppend>,
     closed: bool,
@@ -93,7 +93,7 @@ impl Upstream {
             going_back: false,
             repeat_seen: false,
             batch: Vec::new(),
-            last_batch: 0,
+            usual_batch: 0,
             appends: VecDeque::new(),
             closed: false,
         }
@@ -134,7 +134,7 @@ impl Upstream {
         self.going_back = false;
         self.expected += 1;
         if self.batch.is_empty() {
-            self.batch.reserve_exact(self.last_batch.max(1));
+            self.batch.reserve_exact(self.usual_batch.max(1));
         }
         self.batch.push(self.checked(event, limits, now));
         Taken::Yes
@@ -185,7 +185,7 @@ impl Upstream {
     pub(super) fn take_batch(&mut self) -> Option<Vec<Event>> {
         let (first, last) = (self.batch.first()?, self.batch.last()?);
         self.appends.push_back(OutstandingAppend { first_seq: first.seq, last_seq: last.seq, void: false });
-        self.last_batch = self.batch.len();
+        self.usual_batch = self.batch.len().max(self.usual_batch - self.usual_batch.div_ceil(8));
         Some(std::mem::take(&mut self.batch))
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use nimbus_core::{EventName, Failure, PartKind, Reason, ResultRecord, clock::UnixMillis};
-use nimbus_proto::original::{EventError, EventResponse, Log, Step};
+use nimbus_proto::original::{EventError, Log, LoggedResponse, Step};
 use prost::Message as _;
 use prost_types::Timestamp;
 
@@ -13,68 +13,74 @@ const SERVICE_NAME: Bytes = Bytes::from_static(b"nimbus");
 /// `Step.message` of an event that has its result.
 const ANSWERED: Bytes = Bytes::from_static(b"answered");
 
-/// Room for so many steps is kept from one answer to the next.
-const KEEP_STEPS: usize = 1;
-
 /// How much of a log line is kept for the answer, in bytes.
 const MAX_STEP_BYTES: usize = 1024;
 
-/// Makes the answers of one stream. Texts that repeat are shared between them.
+/// Makes the answers of one stream. What repeats is shared between them.
 #[derive(Debug)]
 pub(super) struct Answers {
     instance: Bytes,
     /// The last event name and its bytes.
     name: Option<(EventName, Bytes)>,
-    /// Emptied room for the steps of an answer: nearly every answer has one.
-    steps: Vec<Step>,
+    /// The last log that says no more than when an event was answered: when, which event, and that log, encoded. Events of one
+    /// batch are answered within the same millisecond.
+    log: Option<(UnixMillis, Bytes, Bytes)>,
 }
 
 impl Answers {
     pub(super) fn new(instance: &str) -> Self {
-        Self { instance: Bytes::copy_from_slice(instance.as_bytes()), name: None, steps: Vec::new() }
+        Self { instance: Bytes::copy_from_slice(instance.as_bytes()), name: None, log: None }
     }
 
     /// Appends the answer to one event to `buffer`: its terminal record, and what its executor logged.
     pub(super) fn encode(&mut self, record: &ResultRecord, logged: Vec<Step>, buffer: &mut BytesMut) {
-        let mut answer = self.response(record, logged);
-        answer.encode(buffer).expect("a buffer that grows has room");
-        if let Some(mut log) = answer.log.take() {
-            log.step.clear();
-            log.step.shrink_to(KEEP_STEPS);
-            self.steps = log.step;
-        }
+        self.response(record, logged).encode(buffer).expect("a buffer that grows has room");
     }
 
-    fn response(&mut self, record: &ResultRecord, logged: Vec<Step>) -> EventResponse {
-        let mut steps = std::mem::take(&mut self.steps);
-        steps.reserve_exact(logged.len() + 1);
-        steps.extend(logged);
+    fn response(&mut self, record: &ResultRecord, mut logged: Vec<Step>) -> LoggedResponse {
         let context = RequestContext::decode(&record.edge_context);
         let method = self.name_of(&record.event_name);
-        let mut answer = EventResponse {
+        let mut answer = LoggedResponse {
             event_name: match context.name.is_empty() {
                 true => method.clone(),
                 false => Bytes::from(context.name),
             },
             number: context.number,
             client_sequence: context.client_sequence,
-            ..EventResponse::default()
+            ..LoggedResponse::default()
         };
         let outcome = match (record.kind, &record.failure) {
             (PartKind::Error, Some(failure)) => {
                 let outcome = Bytes::copy_from_slice(failure.reason.as_bytes());
                 let Failure { code, reason, message } = failure.clone();
                 answer.error = Some(EventError { code, reason, message });
-                outcome
+                Some(outcome)
             }
             _ => {
                 fill_result(&mut answer, &record.payload);
-                ANSWERED
+                None
             }
         };
-        steps.push(self.step(record.produced, method, outcome));
-        answer.log = Some(Log { step: steps });
+        answer.log = match outcome {
+            None if logged.is_empty() => self.answered(record.produced, method),
+            outcome => {
+                logged.push(self.step(record.produced, method, outcome.unwrap_or(ANSWERED)));
+                encoded(logged)
+            }
+        };
         answer
+    }
+
+    /// The encoded log of an event that has its result, and about which its executor has said nothing.
+    fn answered(&mut self, at: UnixMillis, method: Bytes) -> Bytes {
+        match &self.log {
+            Some((when, name, log)) if *when == at && *name == method => log.clone(),
+            Some(_) | None => {
+                let log = encoded(vec![self.step(at, method.clone(), ANSWERED)]);
+                self.log = Some((at, method, log.clone()));
+                log
+            }
+        }
     }
 
     /// What an executor logged, as a step.
@@ -110,8 +116,12 @@ impl Answers {
     }
 }
 
+fn encoded(step: Vec<Step>) -> Bytes {
+    Log { step }.encode_to_vec().into()
+}
+
 /// A number goes where it fits; `result` never holds a wrapped one.
-fn fill_result(answer: &mut EventResponse, payload: &[u8]) {
+fn fill_result(answer: &mut LoggedResponse, payload: &[u8]) {
     let number = std::str::from_utf8(payload).ok().and_then(|text| text.trim().parse::<i64>().ok());
     let Some(wide) = number else {
         answer.error = Some(error(Reason::ResultOutOfRange, "the result is not an integer of 64 bits"));

@@ -91,8 +91,18 @@ const VENDORS: &[(&str, &[&str])] = &[
 ];
 
 /// The domain names no vendor; these are the language it is written in.
-const CORE_MAY_USE: &[&str] =
-    &["async-trait", "bytes", "dashmap", "futures-core", "thiserror", "tokio", "tokio-util", "tracing", "ulid"];
+const CORE_MAY_USE: &[&str] = &[
+    "ahash",
+    "async-trait",
+    "bytes",
+    "dashmap",
+    "futures-core",
+    "thiserror",
+    "tokio",
+    "tokio-util",
+    "tracing",
+    "ulid",
+];
 
 fn metadata() -> Metadata {
     let manifest = root().join("Cargo.toml");

@@ -6,7 +6,7 @@ use super::{Now, limits::Limits};
 
 /// Pings of all sessions fall on multiples of this, by the wall clock: those of one moment share a wake-up of the server, which
 /// costs more than a ping does. Short, so that what they take together delays nobody.
-const BEAT: Duration = Duration::from_millis(50);
+const BEAT: Duration = Duration::from_millis(200);
 
 /// What a tick means.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,11 +85,11 @@ mod tests {
     #[test]
     fn pings_are_at_least_an_interval_apart_and_fall_on_the_beats_of_all() {
         let instant = Instant::now();
-        for (unix, rest) in [(0, 0), (1_000, 0), (1_001, 49), (1_049, 1), (1_050, 0)] {
+        for (unix, rest) in [(0, 0), (1_000, 0), (1_001, 199), (1_199, 1), (1_200, 0)] {
             let at = on_the_beat(Duration::from_secs(25), Now { instant, unix: UnixMillis(unix) });
             assert_eq!(at - instant, Duration::from_millis(25_000 + rest), "{unix}");
         }
         let at = on_the_beat(Duration::from_millis(30), Now { instant, unix: UnixMillis(7) });
-        assert_eq!(at - instant, Duration::from_millis(43), "an interval that is no multiple of a beat");
+        assert_eq!(at - instant, Duration::from_millis(193), "an interval that is no multiple of a beat");
     }
 }

@@ -88,7 +88,7 @@ pub struct Event {
     pub replay_no: u32,
     /// The server refused it for good: it is not executed, its ERROR is this. Keeping a refusal in the log gives it a
     /// place in the order of answers and makes it as durable as any other.
-    pub refused: Option<Failure>,
+    pub refused: Option<Box<Failure>>,
     /// Opaque to everything but the edge that wrote it; returned with each result.
     pub edge_context: Bytes,
 }
@@ -103,7 +103,7 @@ impl Event {
             attributes: Attributes::default(),
             deadline: None,
             traceparent: String::new(),
-            refused: Some(failure),
+            refused: Some(Box::new(failure)),
             ..self
         }
     }

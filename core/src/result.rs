@@ -79,7 +79,7 @@ pub struct ResultRecord {
     /// Set by the executor.
     pub attributes: Attributes,
     /// Set when `kind` is [`PartKind::Error`].
-    pub failure: Option<Failure>,
+    pub failure: Option<Box<Failure>>,
     /// Where the event lies in the events partition of the same number.
     pub event_offset: Offset,
     /// When it was produced.

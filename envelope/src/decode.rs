@@ -30,7 +30,7 @@ pub(crate) fn result(bytes: &[u8]) -> Result<ResultRecord, EnvelopeError> {
         payload: envelope.payload,
         content_type: ContentType::new(&envelope.content_type),
         attributes: attributes(envelope.attributes),
-        failure: envelope.failure.map(failure),
+        failure: envelope.failure.map(|wire| Box::new(failure(wire))),
         event_offset: Offset(envelope.event_offset),
         produced: UnixMillis(envelope.produced_unix_ms),
         edge_context: envelope.edge_context,
@@ -75,7 +75,7 @@ fn from_event(envelope: stored::EventEnvelope) -> Result<Event, EnvelopeError> {
         traceparent: envelope.traceparent,
         received: UnixMillis(envelope.received_unix_ms),
         replay_no: envelope.replay_no,
-        refused: envelope.refused.map(failure),
+        refused: envelope.refused.map(|wire| Box::new(failure(wire))),
         edge_context: envelope.edge_context,
     })
 }

@@ -26,7 +26,7 @@ impl Message for Event {
         number(sink, 10, self.received.0);
         number(sink, 11, u64::from(self.replay_no));
         if let Some(refused) = &self.refused {
-            message(sink, 12, refused);
+            message(sink, 12, &**refused);
         }
         bytes(sink, 13, &self.edge_context);
     }
@@ -62,7 +62,7 @@ impl Message for ResultRecord {
             message(sink, 12, attribute);
         }
         if let Some(failure) = &self.failure {
-            message(sink, 13, failure);
+            message(sink, 13, &**failure);
         }
         number(sink, 14, self.event_offset.0);
         number(sink, 15, self.produced.0);

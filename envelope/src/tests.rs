@@ -59,7 +59,7 @@ fn events() -> impl Strategy<Value = Event> {
                 traceparent,
                 received: UnixMillis(received),
                 replay_no,
-                refused,
+                refused: refused.map(Box::new),
                 edge_context,
             }
         },
@@ -81,7 +81,7 @@ fn results() -> impl Strategy<Value = ResultRecord> {
         record.payload = event.payload;
         record.content_type = event.content_type;
         record.attributes = event.attributes;
-        record.failure = failure;
+        record.failure = failure.map(Box::new);
         record
     })
 }

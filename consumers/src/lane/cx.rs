@@ -187,7 +187,7 @@ impl PartitionCx {
         (record.attempt, record.part_no) = (numbers.attempt, numbers.part_no);
         match answer {
             Ok(output) => fill(&mut record, output),
-            Err(failure) => record.failure = Some(failure),
+            Err(failure) => record.failure = Some(Box::new(failure)),
         }
         record
     }

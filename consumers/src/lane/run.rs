@@ -115,7 +115,8 @@ async fn execute(
             let stored = work.stored();
             let refusal = stored.record.refused.clone();
             cx.meters.refused.inc();
-            cx.answer(stored, first, Err(refusal.unwrap_or_else(|| failure(Reason::InvalidEvent, "refused"))));
+            let refusal = refusal.map_or_else(|| failure(Reason::InvalidEvent, "refused"), |refusal| *refusal);
+            cx.answer(stored, first, Err(refusal));
             Ok(now)
         }
         Route::Unknown => {

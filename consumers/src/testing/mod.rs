@@ -74,7 +74,7 @@ impl Client {
 
     pub(crate) fn refused(&mut self, reason: &str) -> Event {
         let failure = Failure { code: 3, reason: reason.to_owned(), message: "no".to_owned() };
-        Event { refused: Some(failure), ..self.event("sq", "") }
+        Event { refused: Some(Box::new(failure)), ..self.event("sq", "") }
     }
 
     pub(crate) fn with_deadline(&mut self, name: &str, payload: &str, after: Duration) -> Event {

@@ -161,7 +161,7 @@ impl Upstream {
                 traceparent: String::new(),
                 received: now.unix,
                 replay_no: 0,
-                refused,
+                refused: refused.map(Box::new),
                 edge_context: event.edge_context,
             };
         }

@@ -52,7 +52,7 @@ impl Answers {
         let outcome = match (record.kind, &record.failure) {
             (PartKind::Error, Some(failure)) => {
                 let outcome = Bytes::copy_from_slice(failure.reason.as_bytes());
-                let Failure { code, reason, message } = failure.clone();
+                let Failure { code, reason, message } = (**failure).clone();
                 answer.error = Some(EventError { code, reason, message });
                 Some(outcome)
             }

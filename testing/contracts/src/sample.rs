@@ -36,7 +36,7 @@ impl Sample for Event {
             traceparent: if odd { "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" } else { "" }.to_owned(),
             received: UnixMillis(1_700_000_000_000 + number),
             replay_no: (number % 5 == 4).into(),
-            refused: (number % 4 == 3).then(|| failure(number)),
+            refused: (number % 4 == 3).then(|| Box::new(failure(number))),
             edge_context: Bytes::from(vec![7; (number % 4) as usize]),
         }
     }
@@ -58,7 +58,7 @@ impl Sample for ResultRecord {
             payload: Bytes::from(vec![number as u8; (number % 7) as usize * 50]),
             content_type: ContentType::new(if number % 2 == 1 { "text/plain; charset=utf-8" } else { "" }),
             attributes: if number % 3 == 1 { vec![("a".to_owned(), String::new())] } else { Vec::new() },
-            failure: (kind == PartKind::Error).then(|| failure(number)),
+            failure: (kind == PartKind::Error).then(|| Box::new(failure(number))),
             event_offset: Offset(number * 3),
             produced: UnixMillis(1_700_000_000_000 + number),
             edge_context: Bytes::from(vec![9; (number % 4) as usize]),

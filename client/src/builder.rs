@@ -70,7 +70,8 @@ impl Builder {
     }
 
     /// Who may vouch for the server, as PEM: this authority and nobody else, in place of those that this machine trusts. The
-    /// connection is then encrypted, also without `https://` in the address.
+    /// connection is then encrypted, also without `https://` in the address. With `http://`, or with a
+    /// [`connector`](Self::connector), it is [`Error::Invalid`].
     pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
         self

@@ -52,7 +52,7 @@ pub struct EventResponse {
     pub client_sequence: u64,
 }
 
-/// An [`EventResponse`] whose log is encoded already, so that many answers can share it: on the wire the two are the same.
+/// An [`EventResponse`] whose log is encoded already, so that many answers can share it: on the wire the two are the same, unless the log is empty.
 #[derive(Clone, PartialEq, Message)]
 pub struct LoggedResponse {
     /// As there.

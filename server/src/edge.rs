@@ -93,7 +93,7 @@ impl Edge {
         let metrics = &self.shared.metrics;
         tokio::select! {
             served = self.run(tls.clone().over(incoming, metrics.clone()), stop) => served,
-            () = tls.keep_up(metrics) => Ok(()),
+            never = tls.keep_up(metrics) => match never {},
         }
     }
 

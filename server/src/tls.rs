@@ -1,10 +1,11 @@
-//! TLS at the edge: a certificate that may be replaced while the server runs, and handshakes that keep nobody else waiting.
+//! TLS at the edge: a certificate that may be replaced while the server runs, and handshakes that do not wait for one another.
 //!
 //! Handshakes are tasks of their own, since each is a millisecond of arithmetic and two turns of a client that may never answer.
 //! How many are under way at once is bounded, and so is how long one may take: whoever connects and says nothing takes one of
-//! these places for that long, and no more.
+//! these places for that long, and no more. Once all of them are taken, new connections wait in the listener's backlog.
 
 use std::{
+    convert::Infallible,
     fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
@@ -62,7 +63,7 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, as PEM: PKCS #8, PKCS #1 or SEC 1.
     pub key: PathBuf,
-    /// How often the files are read again. A new certificate is shown to who connects from then on.
+    /// How often the files are read again; more than nothing. A new certificate is shown to who connects from then on.
     pub reload: Duration,
 }
 
@@ -120,7 +121,7 @@ impl Tls {
     }
 
     /// Reads the files again and again. Never ends.
-    pub(crate) async fn keep_up(&self, metrics: &Metrics) {
+    pub(crate) async fn keep_up(&self, metrics: &Metrics) -> Infallible {
         let mut ticks = interval(self.files.reload);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // The first comes at once, and the files were read just now.
@@ -138,8 +139,11 @@ impl Tls {
                     metrics.tls_reload_failures.inc();
                     warn!(%error, "the new certificate cannot be used; the one before stays in force");
                 }
-                // Only when the runtime ends.
-                Err(_) => return future::pending().await,
+                // The runtime ends, or reading has panicked: then the next look may do better.
+                Err(error) => {
+                    metrics.tls_reload_failures.inc();
+                    warn!(%error, "the certificate could not be looked at; the one before stays in force");
+                }
             }
         }
     }

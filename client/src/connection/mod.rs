@@ -61,20 +61,32 @@ impl Target {
             let what = format!("address `{address}` does not ask for TLS, and an authority is given: write https://");
             return Err(invalid(what));
         }
-        let mut endpoint = Endpoint::from_shared(with_scheme)
+        if authority.is_some() && connector.is_some() {
+            let what =
+                "a connector and an authority are given: who is at the other end of a connector is for it to judge";
+            return Err(invalid(what.to_owned()));
+        }
+        // What a connector encrypts is its own concern: to the transport it is a connection without TLS.
+        let dialled = match (&connector, with_scheme.strip_prefix("https://")) {
+            (Some(_), Some(name)) => format!("http://{name}"),
+            _ => with_scheme,
+        };
+        let mut endpoint = Endpoint::from_shared(dialled)
             .map_err(|error| invalid(format!("address `{address}` is no URL such as http://127.0.0.1:50051: {error}")))?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        // What is behind a connector is not for this to judge.
         if !is_plain && connector.is_none() {
             let tls = match authority {
                 Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
                 None => ClientTlsConfig::new().with_enabled_roots(),
             };
-            endpoint = endpoint.tls_config(tls).map_err(|error| invalid(format!("the authority: {}", root(&error))))?;
+            endpoint = endpoint.tls_config(tls).map_err(|error| {
+                let why = root(&error);
+                invalid(format!("TLS to `{address}`: {why} (whom to trust: an authority, or those of this machine)"))
+            })?;
         }
         let authorization = match token {
             None => None,

@@ -205,7 +205,6 @@ fn properties(text: &str) -> Result<Vec<(String, Secret)>, String> {
     pairs.map(property).collect::<Option<_>>().ok_or_else(|| "is no list of name=value, separated by `;`".to_owned())
 }
 
-/// Whether it is there is seen when it is read.
 fn address(text: &str) -> Result<String, String> {
     let rest = ["redis://", "rediss://", "redis-cluster://", "rediss-cluster://"]
         .iter()

@@ -1,6 +1,6 @@
 //! A v1 session by hand, for tests that must send what no SDK would.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use anyhow::{Context as _, bail};
 use nimbus_proto::v1::{self, client_frame::Kind as Up, gateway_client::GatewayClient, server_frame::Kind as Down};
@@ -22,6 +22,8 @@ const WAITING_FRAMES: usize = 4_096;
 pub struct RawSession {
     frames: Option<mpsc::Sender<v1::ClientFrame>>,
     inbound: Streaming<v1::ServerFrame>,
+    /// Deliveries that came while something else was waited for.
+    passed: VecDeque<v1::Delivery>,
 }
 
 /// A connection of its own to a server.
@@ -74,7 +76,7 @@ impl RawSession {
             request.metadata_mut().insert("authorization", value);
         }
         let inbound = GatewayClient::new(channel).session(request).await?.into_inner();
-        Ok(Self { frames: Some(frames), inbound })
+        Ok(Self { frames: Some(frames), inbound, passed: VecDeque::new() })
     }
 
     /// Opens a session and reads its Welcome.
@@ -133,6 +135,13 @@ impl RawSession {
     /// # Errors
     /// The stream ended, or nothing came in time.
     pub async fn next(&mut self) -> anyhow::Result<Down> {
+        match self.passed.pop_front() {
+            Some(delivery) => Ok(Down::Delivery(delivery)),
+            None => self.read().await,
+        }
+    }
+
+    async fn read(&mut self) -> anyhow::Result<Down> {
         let frame = timeout(PATIENCE, self.inbound.message()).await.context("nothing came")??;
         frame.context("the stream ended")?.kind.context("an empty frame")
     }
@@ -142,25 +151,30 @@ impl RawSession {
     /// # Errors
     /// The stream ended, or nothing came in time.
     pub async fn delivery(&mut self) -> anyhow::Result<v1::Delivery> {
-        loop {
-            match self.next().await? {
-                Down::Delivery(delivery) => return Ok(delivery),
-                Down::Ping(_) => self.send(Up::Pong(v1::Pong {})).await?,
-                _ => {}
+        let coming = async {
+            loop {
+                match self.next().await? {
+                    Down::Delivery(delivery) => return Ok(delivery),
+                    Down::Ping(_) => self.send(Up::Pong(v1::Pong {})).await?,
+                    _ => {}
+                }
             }
-        }
+        };
+        // As a whole: pings come for ever.
+        timeout(PATIENCE, coming).await.context("no delivery came")?
     }
 
-    /// Waits until everything up to a sequence number is accepted.
+    /// Waits until everything up to a sequence number is accepted. Deliveries that come before that (an answer is durable as soon
+    /// as its event is) are handed out afterwards.
     ///
     /// # Errors
     /// The stream ended, or nothing came in time.
     pub async fn accepted(&mut self, seq: u64) -> anyhow::Result<()> {
         loop {
-            if let Down::Accepted(accepted) = self.next().await?
-                && accepted.up_to_seq >= seq
-            {
-                return Ok(());
+            match self.read().await? {
+                Down::Accepted(accepted) if accepted.up_to_seq >= seq => return Ok(()),
+                Down::Delivery(delivery) => self.passed.push_back(delivery),
+                _ => {}
             }
         }
     }

@@ -75,9 +75,13 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Whether someone set it to something.
-    pub(crate) fn is_set_but_empty(&self, setting: &Setting) -> bool {
-        matches!(self.environment.get(setting.name), Some((Value::Text(text), _)) if text.trim().is_empty())
+    /// Reports those of these settings that are set to nothing. Elsewhere that is the same as not set.
+    pub(crate) fn refuse_empty(&mut self, settings: &[&Setting]) {
+        for setting in settings {
+            if matches!(self.environment.get(setting.name), Some((Value::Text(text), _)) if text.trim().is_empty()) {
+                self.problem(setting, "is set but empty".to_owned());
+            }
+        }
     }
 
     /// Whether none of these settings is wrong by itself, so that comparing them makes sense.

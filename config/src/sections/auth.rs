@@ -93,12 +93,8 @@ impl AuthConfig {
             let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
             tokens(&text).map_err(|wrong| format!("is a file in which {wrong}"))
         });
-        for setting in [&TOKENS, &TOKENS_FILE] {
-            // A secret that was not filled in must not pass for "no tokens wanted".
-            if reading.is_set_but_empty(setting) {
-                reading.problem(setting, "is set but empty".to_owned());
-            }
-        }
+        // A secret that was not filled in must not pass for "no tokens wanted".
+        reading.refuse_empty(&[&TOKENS, &TOKENS_FILE]);
         if both && reading.are_sound(&[&TOKENS, &TOKENS_FILE]) {
             let remedy = "keep one of the two".to_owned();
             reading.problem_with_remedy(&TOKENS, format!("is set, and so is {}", TOKENS_FILE.name), remedy);

@@ -37,12 +37,8 @@ impl TlsConfig {
         let key_file = reading.optional(&KEY_FILE, raw.key_file, value::file);
         let range = Duration::from_millis(100)..=Duration::from_secs(24 * 3_600);
         let reload_interval = reading.value(&RELOAD_INTERVAL, raw.reload_interval, value::duration(range));
-        for setting in [&CERT_FILE, &KEY_FILE] {
-            // What was not filled in must not pass for "not encrypted".
-            if reading.is_set_but_empty(setting) {
-                reading.problem(setting, "is set but empty".to_owned());
-            }
-        }
+        // What was not filled in must not pass for "not encrypted".
+        reading.refuse_empty(&[&CERT_FILE, &KEY_FILE]);
         match (cert_file, key_file) {
             (Some(cert_file), Some(key_file)) => Some(Self { cert_file, key_file, reload_interval }),
             (None, None) => None,

@@ -74,7 +74,7 @@ pub(super) async fn run(cx: Arc<PartitionCx>, client: Option<ClientId>, mut queu
             break;
         }
         // Several events share a look at the clock: executors that answer at once take microseconds. A deadline is a promise.
-        if done.is_multiple_of(LOOK_EVERY) || work.stored().record.deadline.is_some() {
+        if (done > 0 && done.is_multiple_of(LOOK_EVERY)) || work.stored().record.deadline.is_some() {
             now = cx.now();
         }
         match execute(&cx, work, &mut queue, now).await {

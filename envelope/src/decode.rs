@@ -9,13 +9,23 @@ use nimbus_core::{
 use nimbus_proto::stored::{self, dead_letter_mark, result_envelope};
 use prost::Message as _;
 
-use crate::{EnvelopeError, VERSION};
+use crate::{EnvelopeError, VERSION, quick};
 
 pub(crate) fn event(bytes: &[u8]) -> Result<Event, EnvelopeError> {
-    from_event(stored::EventEnvelope::decode(bytes).map_err(malformed)?)
+    quick::event(bytes).or_else(|quick::Other| generated_event(bytes))
 }
 
 pub(crate) fn result(bytes: &[u8]) -> Result<ResultRecord, EnvelopeError> {
+    quick::result(bytes).or_else(|quick::Other| generated_result(bytes))
+}
+
+/// In whatever form protobuf allows.
+pub(crate) fn generated_event(bytes: &[u8]) -> Result<Event, EnvelopeError> {
+    from_event(stored::EventEnvelope::decode(bytes).map_err(malformed)?)
+}
+
+/// As [`generated_event`].
+pub(crate) fn generated_result(bytes: &[u8]) -> Result<ResultRecord, EnvelopeError> {
     let envelope = stored::ResultEnvelope::decode(bytes).map_err(malformed)?;
     check_version(envelope.version)?;
     Ok(ResultRecord {
@@ -109,7 +119,7 @@ fn attributes(attributes: Vec<stored::Attribute>) -> Attributes {
     attributes.into_iter().map(|attribute| (attribute.key, attribute.value)).collect()
 }
 
-fn kind(value: i32) -> Result<PartKind, EnvelopeError> {
+pub(crate) fn kind(value: i32) -> Result<PartKind, EnvelopeError> {
     use result_envelope::Kind;
     match Kind::try_from(value) {
         Ok(Kind::Part) => Ok(PartKind::Part),
@@ -121,7 +131,7 @@ fn kind(value: i32) -> Result<PartKind, EnvelopeError> {
     }
 }
 
-fn lane(value: i32) -> Result<Lane, EnvelopeError> {
+pub(crate) fn lane(value: i32) -> Result<Lane, EnvelopeError> {
     use result_envelope::Lane as Stored;
     match Stored::try_from(value) {
         Ok(Stored::Ordered) => Ok(Lane::Ordered),

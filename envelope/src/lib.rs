@@ -4,11 +4,13 @@
 //! way. Decoding checks everything that the domain types promise, so that a foreign producer's record is either a valid
 //! domain value or an [`EnvelopeError`] that names the field.
 //!
-//! The .proto file is the contract; the hand-written encoder is checked against the generated types by property tests.
+//! The .proto file is the contract; the hand-written encoder and the quick way to read (`quick`) are checked against the generated
+//! types by property tests.
 
 mod decode;
 mod encode;
 mod error;
+mod quick;
 mod wire;
 
 use nimbus_core::{DeadLetter, Event, ResultRecord};

@@ -42,7 +42,7 @@ fn failures() -> impl Strategy<Value = Failure> {
     (any::<i32>(), words(), words()).prop_map(|(code, reason, message)| Failure { code, reason, message })
 }
 
-fn events() -> impl Strategy<Value = Event> {
+pub(crate) fn events() -> impl Strategy<Value = Event> {
     let texts = (id(), words(), vec((words(), words()), 0..4), words());
     let numbers = (any::<u64>(), option::of(1..u64::MAX), any::<u64>(), any::<u32>());
     (origins(), texts, numbers, blob(), option::of(failures()), blob()).prop_map(
@@ -70,7 +70,7 @@ fn kinds() -> impl Strategy<Value = PartKind> {
     prop::sample::select(vec![PartKind::Part, PartKind::Log, PartKind::Progress, PartKind::Final, PartKind::Error])
 }
 
-fn results() -> impl Strategy<Value = ResultRecord> {
+pub(crate) fn results() -> impl Strategy<Value = ResultRecord> {
     let lanes = prop::sample::select(vec![Lane::Ordered, Lane::Jobs]);
     let numbers = (any::<u32>(), any::<u32>(), any::<u64>(), any::<u64>());
     (events(), kinds(), lanes, numbers, option::of(failures())).prop_map(|(event, kind, lane, numbers, failure)| {

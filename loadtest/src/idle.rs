@@ -2,7 +2,7 @@
 
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use tokio::{sync::mpsc, task::JoinSet};
-use tonic::{Status, Streaming};
+use tonic::{Status, Streaming, transport::Endpoint};
 
 use crate::{
     LoadError, Protocol, run,
@@ -34,7 +34,7 @@ impl IdleStreams {
         client_id_prefix: &str,
         token: Option<&str>,
     ) -> Result<Self, LoadError> {
-        let run_no: u32 = rand::random();
+        let (run_no, to) = (rand::random::<u32>(), &to.endpoint()?);
         let streams: Vec<BoxFuture<'static, String>> = stream::iter(0..count)
             .map(|number| {
                 let client_id = format!("{client_id_prefix}-{run_no:08x}-{number}");
@@ -59,14 +59,14 @@ impl IdleStreams {
 
 /// Opens a stream. What is returned keeps it open, and returns why it ended.
 async fn open_one(
-    to: &Destination,
+    to: &Endpoint,
     protocol: Protocol,
     client_id: &str,
     token: Option<&str>,
 ) -> Result<BoxFuture<'static, String>, LoadError> {
     let channel = transport::connect(to).await?;
     let caller = Caller { client_id, token };
-    let failed = |why: String| LoadError::Connect { address: to.address.clone(), why };
+    let failed = |why: String| LoadError::Connect { address: to.uri().to_string(), why };
     let opened = |status: Status| failed(status.to_string());
     match protocol {
         Protocol::V1 => {

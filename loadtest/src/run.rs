@@ -103,7 +103,7 @@ async fn run_dialect<D: Dialect>(
 ) -> Result<LoadResult, LoadError> {
     let common = Arc::new(Common {
         window: config.window,
-        to: config.destination(),
+        to: config.destination().endpoint()?,
         own_connections: config.connections >= config.streams,
         think: config.think,
         slow_readers: config.slow_readers,

@@ -1,8 +1,9 @@
 //! Connections and calls, with the lean messages.
 
-use std::error::Error;
+use std::time::Duration;
 
 use futures_util::Stream;
+use nimbus_dial::root_cause;
 use nimbus_proto::codec::SmallBufferCodec;
 use prost::Message;
 use tonic::{
@@ -10,13 +11,15 @@ use tonic::{
     client::Grpc,
     codegen::http::uri::PathAndQuery,
     metadata::MetadataValue,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Channel, Endpoint},
 };
 
 use crate::LoadError;
 
 /// Flow control must not be what is measured.
 const HTTP2_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// For TCP and TLS together. A server that takes longer is not there, as far as a load is concerned.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Where connections go, and who may vouch for who is there.
 #[derive(Debug, Clone)]
@@ -33,39 +36,21 @@ impl Destination {
         Self { address: address.into(), authority: None }
     }
 
-    fn endpoint(&self) -> Result<Endpoint, LoadError> {
-        let Self { address, authority } = self;
-        let wrong = |why: String| LoadError::Config(format!("address `{address}`: {why}"));
-        let scheme = if authority.is_some() { "https" } else { "http" };
-        let with_scheme = if address.contains("://") { address.clone() } else { format!("{scheme}://{address}") };
-        let is_plain = !with_scheme.starts_with("https://");
-        let endpoint = Endpoint::from_shared(with_scheme).map_err(|error| wrong(error.to_string()))?;
-        let tls = match authority {
-            Some(_) if is_plain => return Err(wrong("does not ask for TLS, and an authority is given".to_owned())),
-            None if is_plain => return Ok(endpoint),
-            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-            None => ClientTlsConfig::new().with_enabled_roots(),
-        };
-        endpoint.tls_config(tls).map_err(|error| wrong(root(&error)))
+    /// To be made once: the copies of one endpoint resume the TLS sessions of one another.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, LoadError> {
+        let endpoint = nimbus_dial::endpoint(&self.address, self.authority.as_deref().map(str::as_bytes));
+        let endpoint = endpoint.map_err(|error| LoadError::Config(error.to_string()))?;
+        Ok(endpoint
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+            .initial_stream_window_size(HTTP2_WINDOW_BYTES))
     }
 }
 
-/// What an error goes back to, which is what says something.
-fn root(error: &(dyn Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
-}
-
-pub(crate) async fn connect(to: &Destination) -> Result<Channel, LoadError> {
-    let endpoint = to
-        .endpoint()?
-        .tcp_nodelay(true)
-        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
-        .initial_stream_window_size(HTTP2_WINDOW_BYTES);
-    endpoint.connect().await.map_err(|error| LoadError::Connect { address: to.address.clone(), why: root(&error) })
+pub(crate) async fn connect(to: &Endpoint) -> Result<Channel, LoadError> {
+    let address = || to.uri().to_string();
+    to.connect().await.map_err(|error| LoadError::Connect { address: address(), why: root_cause(&error) })
 }
 
 /// What a call carries besides its messages.

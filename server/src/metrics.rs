@@ -52,6 +52,8 @@ pub struct Metrics {
     pub(crate) queue_bytes: Gauge,
     pub(crate) tls_handshakes: Counter,
     pub(crate) tls_handshakes_failed: Counter,
+    pub(crate) tls_handshakes_crowded_out: Counter,
+    pub(crate) tls_handshakes_under_way: Gauge,
     pub(crate) tls_reloads: Counter,
     pub(crate) tls_reload_failures: Counter,
 }
@@ -115,6 +117,16 @@ impl Metrics {
             "nimbus_tls_handshakes_failed",
             "Connections that ended before, or spoke no TLS, or took too long",
             m.tls_handshakes_failed.clone(),
+        );
+        registry.register(
+            "nimbus_tls_handshakes_crowded_out",
+            "Those of them that were the oldest when there were too many",
+            m.tls_handshakes_crowded_out.clone(),
+        );
+        registry.register(
+            "nimbus_tls_handshakes_under_way",
+            "Connections that have not spoken TLS yet",
+            m.tls_handshakes_under_way.clone(),
         );
         registry.register("nimbus_tls_reloads", "Certificates that took another's place", m.tls_reloads.clone());
         registry.register(

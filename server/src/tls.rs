@@ -1,8 +1,5 @@
-//! TLS at the edge: a certificate that may be replaced while the server runs, and handshakes that do not wait for one another.
-//!
-//! Handshakes are tasks of their own, since each is a millisecond of arithmetic and two turns of a client that may never answer.
-//! How many are under way at once is bounded, and so is how long one may take: whoever connects and says nothing takes one of
-//! these places for that long, and no more. Once all of them are taken, new connections wait in the listener's backlog.
+//! TLS at the edge: a certificate that may be replaced while the server runs, and handshakes that do not wait for one another
+//! ([`handshakes`]).
 
 use std::{
     convert::Infallible,
@@ -12,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt as _, future};
+use futures_util::Stream;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -20,18 +17,16 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
 
-use crate::{connection::Plain, metrics::Metrics};
+use self::handshakes::Handshakes;
+use crate::metrics::Metrics;
 
-/// How many handshakes may be under way; more connections wait to be accepted.
-const HANDSHAKES: usize = 1_024;
-/// How long one may take: enough for a phone at the edge of its network.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+mod handshakes;
+
 /// The only protocol that is spoken here, as TLS names it (RFC 7540, section 3.1).
 const HTTP2: &[u8] = b"h2";
 
@@ -148,44 +143,13 @@ impl Tls {
         }
     }
 
-    /// The connections that have shaken hands, in the order in which they are done with it. Those that fail are counted and gone.
-    pub(crate) fn over<C>(
-        self,
-        connections: impl Stream<Item = io::Result<C>>,
-        metrics: Metrics,
-    ) -> impl Stream<Item = io::Result<Plain<TlsStream<C>>>>
+    /// The connections that have shaken hands.
+    pub(crate) fn over<S, C>(self, connections: S, metrics: Metrics) -> Handshakes<S, C>
     where
+        S: Stream<Item = io::Result<C>> + Unpin,
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shaking = connections.map(move |connection| {
-            let (acceptor, metrics) = (self.acceptor(), metrics.clone());
-            async move {
-                let connection = match connection {
-                    Ok(connection) => connection,
-                    // The listener's trouble, not this connection's: whoever accepts decides.
-                    Err(error) => return Some(Err(error)),
-                };
-                let shaken = tokio::spawn(timeout(HANDSHAKE_TIMEOUT, acceptor.accept(connection)));
-                let shaken = match AbortOnDropHandle::new(shaken).await {
-                    Ok(Ok(shaken)) => shaken,
-                    Ok(Err(_)) => Err(io::ErrorKind::TimedOut.into()),
-                    Err(error) => Err(io::Error::other(error)),
-                };
-                match shaken {
-                    Ok(stream) => {
-                        metrics.tls_handshakes.inc();
-                        Some(Ok(Plain(stream)))
-                    }
-                    Err(error) => {
-                        metrics.tls_handshakes_failed.inc();
-                        // Whoever scans ports makes these by the thousand.
-                        debug!(%error, "a TLS handshake failed");
-                        None
-                    }
-                }
-            }
-        });
-        shaking.buffer_unordered(HANDSHAKES).filter_map(future::ready)
+        Handshakes::new(self, connections, metrics)
     }
 }
 

@@ -9,12 +9,13 @@ mod frames;
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use nimbus_dial::root_cause;
 use nimbus_proto::v1::{self, gateway_client::GatewayClient};
 use tokio::{task::JoinHandle, time::Instant};
 use tonic::{
     Request, Streaming,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, ClientTlsConfig, Endpoint},
+    transport::Endpoint,
 };
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -53,41 +54,22 @@ impl Target {
         connector: Option<Arc<dyn Connector>>,
     ) -> Result<Self, Error> {
         let invalid = |what: String| Error::Invalid { what };
-        let scheme = if authority.is_some() { "https" } else { "http" };
-        let with_scheme = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
-        let is_plain = !with_scheme.starts_with("https://");
-        if is_plain && authority.is_some() {
-            // Whoever names an authority believes that the connection is encrypted.
-            let what = format!("address `{address}` does not ask for TLS, and an authority is given: write https://");
-            return Err(invalid(what));
-        }
         if authority.is_some() && connector.is_some() {
             let what =
                 "a connector and an authority are given: who is at the other end of a connector is for it to judge";
             return Err(invalid(what.to_owned()));
         }
-        // What a connector encrypts is its own concern: to the transport it is a connection without TLS.
-        let dialled = match (&connector, with_scheme.strip_prefix("https://")) {
-            (Some(_), Some(name)) => format!("http://{name}"),
-            _ => with_scheme,
+        let endpoint = match connector {
+            Some(_) => nimbus_dial::endpoint_of_connector(address),
+            None => nimbus_dial::endpoint(address, authority.as_deref()),
         };
-        let mut endpoint = Endpoint::from_shared(dialled)
-            .map_err(|error| invalid(format!("address `{address}` is no URL such as http://127.0.0.1:50051: {error}")))?
+        let endpoint = endpoint
+            .map_err(|error| invalid(error.to_string()))?
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        if !is_plain && connector.is_none() {
-            let tls = match authority {
-                Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-                None => ClientTlsConfig::new().with_enabled_roots(),
-            };
-            endpoint = endpoint.tls_config(tls).map_err(|error| {
-                let why = root(&error);
-                invalid(format!("TLS to `{address}`: {why} (whom to trust: an authority, or those of this machine)"))
-            })?;
-        }
         let authorization = match token {
             None => None,
             Some(token) => {
@@ -105,7 +87,7 @@ impl Target {
             None => self.endpoint.connect().await,
             Some(connector) => self.endpoint.connect_with_connector(Through(connector)).await,
         };
-        let channel = connected.map_err(|error| Loss::Retry { after: Duration::ZERO, why: root(&error) })?;
+        let channel = connected.map_err(|error| Loss::Retry { after: Duration::ZERO, why: root_cause(&error) })?;
         let mut request = Request::new(frames);
         if let Some(authorization) = self.authorization {
             request.metadata_mut().insert("authorization", authorization);
@@ -114,15 +96,6 @@ impl Target {
         let response = client.session(request).await.map_err(|status| status::loss(&status))?;
         Ok(response.into_inner())
     }
-}
-
-/// What an error goes back to, which is what says something.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
 }
 
 type Opening = futures_util::future::BoxFuture<'static, Result<Streaming<v1::ServerFrame>, Loss>>;

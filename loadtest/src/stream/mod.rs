@@ -24,7 +24,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{
+    Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 use self::{
     dialect::{Dialect, Heard, Opened},
@@ -35,7 +38,7 @@ use self::{
 use crate::{
     meter::{Counts, Meter},
     tally::Tally,
-    transport::{self, Caller, Destination},
+    transport::{self, Caller},
 };
 
 /// Most answers that are judged in one go.
@@ -45,7 +48,7 @@ const BATCH: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) window: usize,
-    pub(crate) to: Destination,
+    pub(crate) to: Endpoint,
     /// Each stream has a connection of its own, and a new one with each session.
     pub(crate) own_connections: bool,
     pub(crate) think: Duration,

@@ -6,10 +6,10 @@ use nimbus_config::ClientConfig;
 
 use crate::exit::{Exit, Failure};
 
-/// What to do when no connection to this address comes about.
+/// What to do when no connection to this address, with its scheme if it was given an authority, comes about.
 pub(super) fn advice(address: &str) -> &'static str {
-    if address.starts_with("https://") {
-        "; is a server running there that speaks TLS, and is its authority the one that --ca-file names?"
+    if nimbus_dial::asks_for_tls(address, false) {
+        "; is a server running there that speaks TLS, and is its authority the one that --ca-file or NIMBUS_CLIENT_CA_FILE names?"
     } else {
         "; is a server running there? `nimbus dev` starts one (begin the address with https:// if it speaks TLS)"
     }

@@ -107,10 +107,20 @@ fn local(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// What a client on this machine has to be told about where the server is.
+fn flags(address: &str, config: &Config) -> String {
+    match &config.tls {
+        None if address == config.client.addr => String::new(),
+        None => format!(" --addr {address}"),
+        // The certificate says which name it is for; an address of this machine is probably not it.
+        Some(_) if config.client.ca_file.is_some() => format!(" --addr https://{address}"),
+        Some(_) => format!(" --addr https://{address} --ca-file AUTHORITY.pem"),
+    }
+}
+
 fn banner(up: &Up, grpc: SocketAddr, config: &Config, style: Style) -> String {
-    let address = local(grpc).to_string();
     let program = program();
-    let addr = if address == config.client.addr { String::new() } else { format!(" --addr {address}") };
+    let addr = flags(&local(grpc).to_string(), config);
     let mut lines = vec![
         String::new(),
         format!("  {} {}", style.bold("nimbus"), style.good("is up")),

@@ -1,5 +1,6 @@
 //! A renewal, what cannot be used, and handshakes that come to nothing.
 
+use futures_util::StreamExt as _;
 use nimbus_services::Certificates;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -7,8 +8,9 @@ use rustls::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     sync::mpsc,
+    time::{Instant, timeout},
 };
 use tokio_rustls::TlsConnector;
 
@@ -105,14 +107,20 @@ fn what_is_wrong_is_told_with_the_file() {
     assert!(told().contains("tls.key: cannot be read"));
 }
 
+/// What a listener would accept.
+fn listener() -> (mpsc::UnboundedSender<DuplexStream>, impl Stream<Item = io::Result<DuplexStream>> + Unpin) {
+    let (connect, mut connections) = mpsc::unbounded_channel();
+    (connect, futures_util::stream::poll_fn(move |cx| connections.poll_recv(cx)).map(Ok))
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let made = renew(&dir);
     let metrics = Metrics::default();
-    let (connect, mut connections) = mpsc::unbounded_channel();
-    let incoming = futures_util::stream::poll_fn(move |cx| connections.poll_recv(cx)).map(Ok);
-    let mut shaken = std::pin::pin!(Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone()));
+    let (connect, incoming) = listener();
+    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    let began = Instant::now();
 
     let (ours, _silent) = duplex(1024);
     connect.send(ours).unwrap();
@@ -129,10 +137,41 @@ async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
     let mut heard = [0; 5];
     stream.read_exact(&mut heard).await.unwrap();
     assert_eq!(&heard, b"hello");
-    assert_eq!(metrics.tls_handshakes.get(), 1);
+    assert_eq!((metrics.tls_handshakes.get(), began.elapsed()), (1, Duration::ZERO));
 
     // The silent one is given up, and with it the last that is under way.
     drop(connect);
     assert!(shaken.next().await.is_none());
-    assert_eq!(metrics.tls_handshakes_failed.get(), 2);
+    assert_eq!((metrics.tls_handshakes_failed.get(), metrics.tls_handshakes_under_way.get()), (2, 0));
+    assert!(began.elapsed() >= handshakes::TIMEOUT && began.elapsed() < handshakes::TIMEOUT * 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_say_nothing_the_next_takes_the_place_of_the_oldest() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = renew(&dir);
+    let metrics = Metrics::default();
+    let (connect, incoming) = listener();
+    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    let began = Instant::now();
+    let mut silent: Vec<_> = (0..handshakes::MOST + 5)
+        .map(|_| {
+            let (ours, theirs) = duplex(64);
+            connect.send(ours).unwrap();
+            theirs
+        })
+        .collect();
+    let (ours, theirs) = duplex(64 * 1024);
+    connect.send(ours).unwrap();
+    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    shaken.next().await.unwrap().unwrap();
+    client.await.unwrap();
+    assert_eq!((metrics.tls_handshakes.get(), began.elapsed()), (1, Duration::ZERO));
+    assert_eq!(metrics.tls_handshakes_crowded_out.get(), 6);
+    // The oldest are gone, and the next ones are not.
+    let mut one = [0; 1];
+    for silent in &mut silent[..6] {
+        assert_eq!(silent.read(&mut one).await.unwrap(), 0);
+    }
+    assert!(timeout(Duration::from_secs(1), silent[6].read(&mut one)).await.is_err());
 }

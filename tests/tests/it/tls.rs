@@ -69,14 +69,23 @@ async fn whoever_does_not_trust_it_or_speaks_no_tls_is_told_why() -> anyhow::Res
     let [authority, ..] = paths(dir.path());
     let stranger = dir.path().join("stranger.crt");
     std::fs::write(&stranger, Certificates::make()?.authority)?;
-    let (stranger, addr) = (stranger.display().to_string(), server.addr().to_string());
+    let broken = dir.path().join("broken.crt");
+    std::fs::write(&broken, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")?;
+    let (stranger, broken) = (stranger.display().to_string(), broken.display().to_string());
+    let addr = server.addr().to_string();
     let (secure, plain) = (format!("https://{addr}"), format!("http://{addr}"));
     let (load, client) = (["load", "--events", "1"].as_slice(), ["client", "--start", "1", "--end", "1"].as_slice());
-    let unknown = "UnknownIssuer; is a server running there that speaks TLS, and is its authority the one";
+    let unknown = "BadSignature; is a server running there that speaks TLS, and is its authority the one";
+    // Whom the machine trusts, if nobody is named.
+    let machine = [("SSL_CERT_FILE", stranger.as_str())];
     for (command, args, code, says) in [
         (client, vec!["--addr", &secure], 69, unknown),
         (load, vec!["--addr", &secure], 69, unknown),
         (load, vec!["--addr", &secure, "--ca-file", &stranger], 69, "invalid peer certificate: BadSignature"),
+        (client, vec!["--addr", &addr, "--ca-file", &stranger], 69, unknown),
+        (load, vec!["--addr", &addr, "--ca-file", &stranger], 69, unknown),
+        (client, vec!["--addr", &addr, "--ca-file", &broken], 64, "has a certificate that cannot be read"),
+        (load, vec!["--addr", &addr, "--ca-file", &broken], 64, "has a certificate that cannot be read"),
         (load, vec!["--addr", &plain], 69, "begin the address with https:// if it speaks TLS"),
         (client, vec!["--addr", &plain, "--ca-file", &authority], 64, "does not ask for TLS"),
         (load, vec!["--addr", &plain, "--ca-file", &authority], 64, "does not ask for TLS"),
@@ -87,7 +96,7 @@ async fn whoever_does_not_trust_it_or_speaks_no_tls_is_told_why() -> anyhow::Res
             "--ca-file: /nowhere/ca.crt cannot be read",
         ),
     ] {
-        let output = nimbus(command.iter().chain(&args), &[]).await?;
+        let output = nimbus(command.iter().chain(&args), &machine).await?;
         let told = stderr(&output);
         ensure!(output.status.code() == Some(code) && told.contains(says), "{args:?}: {}: {told}", output.status);
     }

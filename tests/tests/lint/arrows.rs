@@ -44,8 +44,9 @@ const ARROWS: &[Arrow] = &[
     arrow("nimbus-consumers", &["nimbus-core"], &["nimbus-embedded", "nimbus-executors"]),
     arrow("nimbus-executors", &["nimbus-core"], &[]),
     // The SDK and what is built on it speak the wire protocol and nothing else.
-    arrow("nimbus-client", &["nimbus-proto"], &[]),
-    arrow("nimbus-loadtest", &["nimbus-client", "nimbus-proto"], &[]),
+    arrow("nimbus-dial", &[], &["nimbus-services"]),
+    arrow("nimbus-client", &["nimbus-dial", "nimbus-proto"], &[]),
+    arrow("nimbus-loadtest", &["nimbus-dial", "nimbus-proto"], &[]),
     arrow("nimbus-harness", &["nimbus-client", "nimbus-proto"], &[]),
     // An abstraction of its own; only its tests look at what it is an abstraction of.
     arrow("nimbus-model", &[], &["nimbus-core"]),
@@ -68,8 +69,8 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("redis", &[]),
     // What one would build instead is measured, and that is all.
     ("async-nats", &[]),
-    // TLS towards Redis, and at the edge; tonic has its own for clients.
-    ("rustls", &["nimbus-redis", "nimbus-server"]),
+    // TLS towards Redis, and at the edge; clients only look at certificates, tonic has TLS of its own for them.
+    ("rustls", &["nimbus-dial", "nimbus-redis", "nimbus-server"]),
     ("tokio-rustls", &["nimbus-server"]),
     ("rcgen", &["nimbus-services"]),
     ("envy", &["nimbus-config"]),
@@ -85,7 +86,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("clap", &["nimbus", "nimbus-chaos", "nimbus-services"]),
     ("indicatif", &["nimbus", "nimbus-chaos"]),
     ("comfy-table", &["nimbus"]),
-    ("tonic", &["nimbus-client", "nimbus-harness", "nimbus-loadtest", "nimbus-proto", "nimbus-server"]),
+    ("tonic", &["nimbus-client", "nimbus-dial", "nimbus-harness", "nimbus-loadtest", "nimbus-proto", "nimbus-server"]),
     // Errors without a type are for programs and tests, never for a library.
     ("anyhow", &["nimbus", "nimbus-chaos", "nimbus-harness", "nimbus-loadtest", "nimbus-services"]),
 ];

@@ -103,12 +103,17 @@ fn address<'a>(connection: &'a Connection, config: &'a ClientConfig) -> &'a str 
 }
 
 async fn connect(connection: &Connection, config: &ClientConfig) -> Result<Client, Failure> {
-    let addr = address(connection, config);
+    let pem = authority(connection.ca_file.as_deref(), config)?;
+    let addr = match address(connection, config) {
+        // So that what goes wrong is told of what was tried.
+        bare if pem.is_some() && !bare.contains("://") => format!("https://{bare}"),
+        whole => whole.to_owned(),
+    };
     let mut builder = Client::builder(addr).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
     if let Some(token) = &config.token {
         builder = builder.token(token.expose());
     }
-    if let Some(pem) = authority(connection.ca_file.as_deref(), config)? {
+    if let Some(pem) = pem {
         builder = builder.authority(pem);
     }
     if let Some(path) = &connection.outbox {

@@ -19,6 +19,8 @@ use crate::clock::UnixMillis;
 
 /// A map whose order of iteration is left to chance.
 pub type HashMap<K, V> = std::collections::HashMap<K, V, HashState>;
+/// A set like it.
+pub type HashSet<K> = std::collections::HashSet<K, HashState>;
 
 thread_local! {
     /// The state of the generator, while this thread is seeded.

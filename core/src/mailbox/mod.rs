@@ -42,7 +42,7 @@ pub struct MailboxLimits {
     /// Most bytes waiting for one client, so that one that never acknowledges cannot take the whole partition's room.
     /// Default [`Self::CLIENT_BYTES`].
     pub client_bytes: usize,
-    /// Most bytes waiting in the partition; the oldest go first. Default [`Self::PARTITION_BYTES`].
+    /// Most bytes waiting in the partition, as the adapter stores them; the oldest go first. Default [`Self::PARTITION_BYTES`].
     pub partition_bytes: usize,
     /// How long an unacknowledged record waits. Default [`Self::WINDOW`].
     pub window: Duration,

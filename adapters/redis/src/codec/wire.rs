@@ -79,6 +79,11 @@ impl<'a> Reader<'a> {
         if self.is_empty() { Ok(()) } else { Err(self.damaged(format!("{} bytes too many", self.rest.len()))) }
     }
 
+    /// What has not been taken yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn take(&mut self, bytes: usize) -> Result<&'a [u8], Unreadable> {
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or_else(|| self.damaged("it ends too early"))?;
         self.rest = rest;

@@ -4,9 +4,7 @@
 //! when Redis said that it was: a call that failed or was given up half way leaves nothing behind, and one that was refused
 //! only what the refusal did not touch.
 
-use std::collections::HashMap;
-
-use nimbus_core::{ClientId, Position, PrincipalId};
+use nimbus_core::{ClientId, Position, PrincipalId, chance::HashMap};
 
 use super::PartitionHead;
 use crate::codec::{owner::Hands, seen::Seen};
@@ -30,7 +28,7 @@ pub(super) struct Route {
 
 impl Route {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { head: None, clients: Clients { capacity, young: HashMap::new(), old: HashMap::new() } }
+        Self { head: None, clients: Clients { capacity, young: HashMap::default(), old: HashMap::default() } }
     }
 
     /// Believes nothing of it any more.

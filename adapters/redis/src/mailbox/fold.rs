@@ -1,10 +1,9 @@
 //! Folding the records of one piece, on what the cache knows of their clients.
 
-use std::collections::{HashMap, HashSet};
-
 use bytes::Bytes;
 use nimbus_core::{
     ClientId, Position, ResultRecord,
+    chance::{HashMap, HashSet},
     clock::UnixMillis,
     mailbox::{Judgement, MailboxLimits, judge},
     ports::log::{LogRecord as _, Stored},
@@ -42,7 +41,7 @@ pub(super) struct Group {
 
 /// How many of these records make a piece: at least one, if there is any.
 pub(super) fn piece_len(records: &[Stored<ResultRecord>]) -> usize {
-    let (mut bytes, mut clients) = (0, HashSet::new());
+    let (mut bytes, mut clients) = (0, HashSet::default());
     let fits = records.iter().take(PIECE_RECORDS).take_while(|stored| {
         bytes += stored.record.weight();
         clients.insert(&stored.record.origin.client);
@@ -61,7 +60,7 @@ pub(super) fn fold(
 ) -> Vec<Group> {
     let (chunk_records, chunk_bytes) = chunk_limits(limits);
     let mut groups: Vec<Group> = Vec::new();
-    let mut places: HashMap<&ClientId, usize> = HashMap::new();
+    let mut places: HashMap<&ClientId, usize> = HashMap::default();
     for stored in records {
         let client = &stored.record.origin.client;
         let Some(known) = route.clients.get_mut(client) else { continue };

@@ -77,7 +77,8 @@ for i = 1, n do
       local server = string.sub(owners[i], 26)
       one = told[server]
       if not one then
-        one = {last = 0, parts = {}}
+        -- What stands before the parts is known at the end. Put together once: Redis hashes every byte of every string.
+        one = {last = 0, parts = {''}}
         told[server] = one
         servers[#servers + 1] = server
       end
@@ -127,7 +128,8 @@ for _, server in ipairs(servers) do
   local one = told[server]
   local previous = tonumber(redis.call('HGET', KEYS[2], server) or '0')
   redis.call('HSET', KEYS[2], server, one.text)
-  redis.call(ARGV[5], ARGV[6] .. server, ARGV[7] .. struct.pack('<I8I8', previous, one.last) .. table.concat(one.parts))
+  one.parts[1] = ARGV[7] .. struct.pack('<I8I8', previous, one.last)
+  redis.call(ARGV[5], ARGV[6] .. server, table.concat(one.parts))
 end
 
 -- Too much waits: the oldest go first, whosever they are, and their clients' floors say so. Last, and each step on its own:

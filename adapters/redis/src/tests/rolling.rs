@@ -64,7 +64,7 @@ async fn a_chunk_of_a_newer_build_is_left_to_the_log() {
     let c = client("c");
     apply(&world, &answers(&c, 0, 1..=3)).await;
     let xadd = CustomCommand::new_static("XADD", ClusterHash::FirstKey, false);
-    let newer = Value::Bytes(Bytes::from_static(&[2, 1, 0, 0, 0, 9]));
+    let newer = Value::Bytes(Bytes::from_static(&[3, 1, 0, 0, 0, 9]));
     let arguments = vec![keys.stream(&c).into(), "5".into(), "c".into(), newer];
     world.store.link.quick.custom::<Value, _>(xadd, arguments).await.unwrap();
     let page = world.ports.mailbox.read(&c, Position(0), 100, 1 << 20).await.unwrap();

@@ -63,6 +63,19 @@ pub async fn rule_14_what_outgrows_the_partition_goes_oldest_first<X: MailboxFix
     );
 }
 
+/// Bytes that no adapter can store in less. By Marsaglia's xorshift ("Xorshift RNGs", 2003; 13, 7, 17).
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed;
+    let words = std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    });
+    // The first few still resemble the seed.
+    words.skip(8).flat_map(u64::to_le_bytes).take(bytes).collect()
+}
+
 /// Routes answers of this size one by one.
 async fn fill<X: MailboxFixture>(
     world: &mut World<X>,
@@ -73,7 +86,7 @@ async fn fill<X: MailboxFixture>(
     let mut offsets = Vec::new();
     for seq in seqs {
         let mut record = answer(of, seq);
-        record.payload = vec![7; bytes].into();
+        record.payload = noise(seq, bytes).into();
         offsets.push(world.append(record));
         world.route().await;
     }

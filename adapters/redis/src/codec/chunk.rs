@@ -6,6 +6,8 @@
 //! 2. how long that is, and the same as a block of LZ4. Records of one client have most of their bytes in common, and Redis pays
 //!    for every byte several times: it copies and hashes what a script touches.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use lz4_flex::block;
 use nimbus_core::{Offset, ResultRecord, ports::log::Stored};
@@ -25,6 +27,8 @@ const PACKED_HEADER: usize = HEADER + 4;
 const PACKED_FROM: usize = 512;
 /// No chunk is longer, unpacked: one holds 256 KiB and one record more. A length beyond that is damage, and nothing is allocated for it.
 const MOST: usize = 64 << 20;
+/// How much memory a thread keeps to pack and unpack in.
+const KEPT: usize = 512 << 10;
 
 /// Gathers records. Empty until the first.
 #[derive(Debug, Default)]
@@ -61,31 +65,50 @@ fn pack(body: &[u8]) -> Option<Bytes> {
     if body.len() < PACKED_FROM {
         return None;
     }
-    let mut chunk = vec![0; PACKED_HEADER + block::get_maximum_output_size(body.len())];
-    let packed = block::compress_into(body, &mut chunk[PACKED_HEADER..]).ok()?;
-    let len = PACKED_HEADER - HEADER + packed;
-    if len >= body.len() {
-        return None;
-    }
-    chunk[0] = PACKED;
-    chunk[1..HEADER].copy_from_slice(&(len as u32).to_le_bytes());
-    chunk[HEADER..PACKED_HEADER].copy_from_slice(&(body.len() as u32).to_le_bytes());
-    chunk.truncate(HEADER + len);
-    Some(chunk.into())
+    with_scratch(block::get_maximum_output_size(body.len()), |scratch| {
+        let packed = block::compress_into(body, scratch).ok()?;
+        let len = PACKED_HEADER - HEADER + packed;
+        if len >= body.len() {
+            return None;
+        }
+        let mut chunk = Vec::with_capacity(HEADER + len);
+        chunk.push(PACKED);
+        chunk.extend_from_slice(&(len as u32).to_le_bytes());
+        chunk.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        chunk.extend_from_slice(&scratch[..packed]);
+        Some(chunk.into())
+    })
 }
 
-fn unpack(body: &mut Reader<'_>) -> Result<Vec<u8>, Unreadable> {
+fn unpack(mut body: Reader<'_>) -> Result<Vec<Stored<ResultRecord>>, Unreadable> {
     let len = body.u32()? as usize;
     if len > MOST {
         return Err(body.damaged(format!("{len} bytes are more than a chunk can have")));
     }
-    let mut records = vec![0; len];
-    let unpacked =
-        block::decompress_into(body.rest(), &mut records).map_err(|error| body.damaged(error.to_string()))?;
-    if unpacked < len {
-        return Err(body.damaged(format!("{unpacked} bytes where {len} should be")));
+    with_scratch(len, |scratch| {
+        let unpacked = block::decompress_into(body.rest(), scratch).map_err(|error| body.damaged(error.to_string()))?;
+        if unpacked < len {
+            return Err(body.damaged(format!("{unpacked} bytes where {len} should be")));
+        }
+        records(Reader::body(WHAT, scratch))
+    })
+}
+
+/// Work on so many bytes, with anything in them. Most of what is packed is so large that new memory for it would come from the system
+/// each time, and be cleared; what is not too large is kept by the thread.
+fn with_scratch<T>(len: usize, work: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    Ok(records)
+    if len > KEPT {
+        return work(&mut vec![0; len]);
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
+        work(&mut scratch[..len])
+    })
 }
 
 /// Reads one chunk off the front; offsets must rise.
@@ -95,12 +118,8 @@ pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Vec<Stored<ResultRecord>>,
         return Err(Unreadable::Newer { what: WHAT, found, known: PACKED });
     }
     let len = reader.u32()? as usize;
-    let mut body = Reader::body(WHAT, reader.take(len)?);
-    if found == PLAIN {
-        return records(body);
-    }
-    let unpacked = unpack(&mut body)?;
-    records(Reader::body(WHAT, &unpacked))
+    let body = Reader::body(WHAT, reader.take(len)?);
+    if found == PLAIN { records(body) } else { unpack(body) }
 }
 
 fn records(mut body: Reader<'_>) -> Result<Vec<Stored<ResultRecord>>, Unreadable> {
@@ -112,6 +131,10 @@ fn records(mut body: Reader<'_>) -> Result<Vec<Stored<ResultRecord>>, Unreadable
         }
         let len = body.u32()? as usize;
         let record = ResultRecord::decode(body.take(len)?).map_err(|error| body.damaged(error.to_string()))?;
+        if records.is_empty() {
+            // Most are as long as the first.
+            records.reserve(1 + body.rest().len() / (12 + len));
+        }
         records.push(Stored { offset, record });
     }
     Ok(records)

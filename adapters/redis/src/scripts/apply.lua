@@ -7,7 +7,7 @@
 --      13 number of trims, 14 most bytes that wait in the partition, then for each trim: which client, through, first id past that; then for each client: id, hands, seen,
 --      number of chunks, (end, chunk)... Every argument costs: there are as few as can be.
 -- Returns {0} done, {1, applied, born} moved, {2, {clients}} changed hands.
-local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor')
+local head = redis.call('HMGET', KEYS[1], 'applied', 'born', 'floor', 'bytes', 'behind')
 if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then
   return {1, head[1], head[2]}
 end
@@ -39,19 +39,22 @@ if n > 0 then
   end
 end
 
--- Trimming comes before writing. A few clients at a time: the work of one call is bounded.
+-- Trimming comes before writing. A few clients at a time: the work of one call is bounded. What is left is remembered, so that
+-- nobody has to look while the floor is where it was.
 local bytes = 0
-if tonumber(ARGV[8]) > tonumber(head[3]) then
-  redis.call('HSET', KEYS[1], 'floor', ARGV[8])
-end
-for _, client in ipairs(redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)) do
-  local stream = ARGV[11] .. client
-  bytes = bytes - cut(stream, ARGV[9])
-  if redis.call('XLEN', stream) == 0 then
-    redis.call('DEL', stream)
-    redis.call('ZREM', KEYS[5], client)
-  else
-    redis.call('ZADD', KEYS[5], 'XX', ARGV[9], client)
+local moved = tonumber(ARGV[8]) > tonumber(head[3])
+if moved or head[5] == '1' then
+  local stale = redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)
+  redis.call('HSET', KEYS[1], 'floor', moved and ARGV[8] or head[3], 'behind', #stale == 8 and '1' or '0')
+  for _, client in ipairs(stale) do
+    local stream = ARGV[11] .. client
+    bytes = bytes - cut(stream, ARGV[9])
+    if redis.call('XLEN', stream) == 0 then
+      redis.call('DEL', stream)
+      redis.call('ZREM', KEYS[5], client)
+    else
+      redis.call('ZADD', KEYS[5], 'XX', ARGV[9], client)
+    end
   end
 end
 
@@ -116,14 +119,15 @@ end
 if #queued > 0 then
   redis.call('ZADD', KEYS[5], 'NX', unpack(queued))
 end
-local waiting = redis.call('HINCRBY', KEYS[1], 'bytes', bytes)
-redis.call('HSET', KEYS[1], 'applied', ARGV[3])
-if ARGV[4] ~= '' then
-  redis.call('HSET', KEYS[1], 'fp', ARGV[4])
+local waiting = tonumber(head[4] or '0') + bytes
+local now = {'applied', ARGV[3], 'bytes', string.format('%.0f', waiting)}
+for name, value in pairs({fp = ARGV[4], marks = ARGV[10]}) do
+  if value ~= '' then
+    now[#now + 1] = name
+    now[#now + 1] = value
+  end
 end
-if ARGV[10] ~= '' then
-  redis.call('HSET', KEYS[1], 'marks', ARGV[10])
-end
+redis.call('HSET', KEYS[1], unpack(now))
 for _, server in ipairs(servers) do
   local one = told[server]
   local previous = tonumber(redis.call('HGET', KEYS[2], server) or '0')

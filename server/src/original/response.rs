@@ -146,3 +146,33 @@ fn timestamp(at: UnixMillis) -> Timestamp {
     let nanos = i32::try_from(at.0 % 1_000).unwrap_or(0) * 1_000_000;
     Timestamp { seconds, nanos }
 }
+
+#[cfg(test)]
+mod tests {
+    use nimbus_proto::original::EventResponse;
+
+    use super::*;
+    use crate::testing;
+
+    /// Logs are shared between answers of one time and one name, and between no others.
+    #[test]
+    fn each_answer_says_when_it_was_given_and_to_which_event() {
+        let mut answers = Answers::new("here");
+        for (at, name) in [(1_001, "sq"), (1_001, "sq"), (1_002, "sq"), (1_002, "echo"), (1_001, "sq")] {
+            let record = ResultRecord {
+                event_name: EventName::try_new(name).unwrap(),
+                produced: UnixMillis(at),
+                payload: Bytes::from_static(b"9"),
+                ..testing::answer("c", 1)
+            };
+            let mut bytes = BytesMut::new();
+            answers.encode(&record, Vec::new(), &mut bytes);
+            let answer = EventResponse::decode(bytes.freeze()).unwrap();
+            let steps = answer.log.unwrap().step;
+            let [step] = &steps[..] else { panic!("{steps:?}") };
+            assert_eq!((&answer.event_name[..], &step.method_name[..]), (name.as_bytes(), name.as_bytes()));
+            assert_eq!((step.timestamp, &step.message[..]), (Some(timestamp(UnixMillis(at))), &ANSWERED[..]));
+            assert_eq!(&step.instance_id[..], b"here");
+        }
+    }
+}

@@ -111,15 +111,18 @@ pub fn endpoint_of_connector(address: &str) -> Result<Endpoint, DialError> {
     Ok(Endpoint::from(uri))
 }
 
-/// There is a certificate in it, and each can be read.
+/// There is a certificate in it that can be read. Others may be in a form that is not understood, as in bundles of a system.
 fn check(pem: &[u8]) -> Result<(), DialError> {
     let wrong = |why: String| DialError::Authority { why };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| wrong(format!("is no PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| wrong(format!("has a certificate that cannot be read: {error}")))?;
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
+    let certificates = certificates.map_err(|error| wrong(format!("is no PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(wrong("has no certificate in it (PEM is expected)".to_owned()));
     }
-    if roots.is_empty() { Err(wrong("has no certificate in it (PEM is expected)".to_owned())) } else { Ok(()) }
+    match RootCertStore::empty().add_parsable_certificates(certificates) {
+        (0, _) => Err(wrong("has no certificate in it that can be read".to_owned())),
+        _ => Ok(()),
+    }
 }
 
 /// What an error goes back to, which is what says something.
@@ -156,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn one_certificate_that_can_be_read_is_enough() {
+        let made = Certificates::make().unwrap().authority;
+        let bundle = format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{made}");
+        endpoint("localhost:1", Some(bundle.as_bytes())).unwrap();
+    }
+
+    #[test]
     fn to_a_connector_no_address_asks_for_tls() {
         for address in ["name:1", "http://name:1", "https://name:1"] {
             assert_eq!(endpoint_of_connector(address).unwrap().uri().to_string(), "http://name:1/", "{address}");
@@ -173,7 +183,7 @@ mod tests {
             ("localhost:1", Some(""), "the authority has no certificate in it"),
             ("localhost:1", Some(made.key.as_str()), "the authority has no certificate in it"),
             ("localhost:1", Some("-----BEGIN CERTIFICATE-----\n"), "the authority is no PEM"),
-            ("localhost:1", Some(broken), "the authority has a certificate that cannot be read"),
+            ("localhost:1", Some(broken), "the authority has no certificate in it that can be read"),
         ] {
             let told = endpoint(address, authority.map(str::as_bytes)).unwrap_err().to_string();
             assert!(told.contains(says), "{says}: {told}");

@@ -222,7 +222,7 @@ async fn open<D: Dialect>(
         async move { lane.open().await.map(|()| lane) }
     });
     let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;
-    opened.map_err(|status| LoadError::opening(&config.address, &status))
+    opened.map_err(|status| LoadError::opening(&common.to.uri().to_string(), &status))
 }
 
 /// On the clock of a load.

@@ -6,6 +6,7 @@ use futures_util::Stream;
 use nimbus_dial::root_cause;
 use nimbus_proto::codec::SmallBufferCodec;
 use prost::Message;
+use tokio::time::timeout;
 use tonic::{
     Request, Status, Streaming,
     client::Grpc,
@@ -42,15 +43,16 @@ impl Destination {
         let endpoint = endpoint.map_err(|error| LoadError::Config(error.to_string()))?;
         Ok(endpoint
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
             .initial_connection_window_size(HTTP2_WINDOW_BYTES)
             .initial_stream_window_size(HTTP2_WINDOW_BYTES))
     }
 }
 
 pub(crate) async fn connect(to: &Endpoint) -> Result<Channel, LoadError> {
-    let address = || to.uri().to_string();
-    to.connect().await.map_err(|error| LoadError::Connect { address: address(), why: root_cause(&error) })
+    let failed = |why: String| LoadError::Connect { address: to.uri().to_string(), why };
+    let connected = timeout(CONNECT_TIMEOUT, to.connect()).await;
+    let connected = connected.map_err(|_| failed(format!("no answer within {CONNECT_TIMEOUT:?}")))?;
+    connected.map_err(|error| failed(root_cause(&error)))
 }
 
 /// What a call carries besides its messages.

@@ -9,6 +9,8 @@ use nimbus_core::{Position, mailbox::MailboxLimits};
 
 use crate::codec::{Reader, Unreadable, Writer};
 
+/// Most records of one chunk.
+pub(crate) const CHUNK_RECORDS: usize = 256;
 /// How many marks lie within a limit.
 const MARKS: usize = 4;
 
@@ -33,7 +35,7 @@ pub(crate) struct Backlog {
 
 /// How large one chunk may become, so that a cut never takes away more than it must.
 pub(crate) fn chunk_limits(limits: &MailboxLimits) -> (usize, usize) {
-    ((limits.client_records / MARKS).clamp(1, 256), (limits.client_bytes / MARKS).clamp(1, 256 << 10))
+    ((limits.client_records / MARKS).clamp(1, CHUNK_RECORDS), (limits.client_bytes / MARKS).clamp(1, 256 << 10))
 }
 
 impl Backlog {

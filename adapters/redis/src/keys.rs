@@ -7,7 +7,7 @@
 //! | key | type | what | written by | until |
 //! |---|---|---|---|---|
 //! | `<prefix>:epoch` | string | the log epoch in use | the first process; a newer epoch replaces it | replaced |
-//! | `P head` | hash | `applied`, `floor`, `born` (which memory this is), `marks` (timeline), `fp` (fingerprint of the last record), `bytes` (what waits), `behind` (1: some clients have something below the floor) | router; whoever comes first | the epoch ends |
+//! | `P head` | hash | `applied`, `floor`, `born` (which memory this is), `marks` (timeline), `fp` (fingerprint of the last record), `bytes` (what waits), `behind` (1: some clients may have something below the floor) | router; whoever comes first; `bytes` by all that take something away, `floor` and `behind` by the sweep | the epoch ends |
 //! | `P notified` | hash | server → `last` of its newest notification | router; a claim puts 0 | nobody listens for the server any more (sweep) |
 //! | `P taken` | hash | server → how many clients sessions at other servers took from it | claim | as above |
 //! | `P seen` | hash | client → answered events, backlog | router | the client is forgotten (sweep) |

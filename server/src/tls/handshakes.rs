@@ -1,11 +1,13 @@
 //! Handshakes that do not wait for one another.
 //!
 //! Each is a task of its own, since it is a millisecond of arithmetic and two turns of a client that may never answer. How many
-//! are under way is bounded, and so is how long one may take. Once the bound is reached a new connection takes the place of the
-//! oldest: whoever connects and says nothing keeps nobody out, and who has just come has had no time yet.
+//! are under way is bounded, and so is how long one may take. Once the bound is reached, new connections wait until one is over, or
+//! until the oldest has had its time and makes room: whoever connects and says nothing keeps nobody out for long, and in a storm of
+//! clients that come back none is cut short that is only far away.
 
 use std::{
     collections::VecDeque,
+    future::Future as _,
     io,
     pin::Pin,
     task::{Context, Poll},
@@ -16,7 +18,7 @@ use futures_util::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     task::{AbortHandle, JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, Sleep, sleep_until, timeout},
 };
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
@@ -31,6 +33,8 @@ use crate::{
 pub(super) const MOST: usize = 1_024;
 /// How long one may take: enough for a phone at the edge of its network.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one may take when others wait for its place: two turns over the other side of the world, and some that were lost.
+pub(super) const CROWDED_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connections that have shaken hands, in the order in which they are done with it. Those that fail are counted and gone.
 /// Errors are the listener's. Ends when there are no more connections and all handshakes are over.
@@ -38,11 +42,15 @@ pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Handshakes<S, C> {
     tls: Tls,
     connections: S,
+    /// One that finds no room.
+    waiting: Option<C>,
     /// There will be no more of them.
     is_over: bool,
     under_way: JoinSet<io::Result<TlsStream<C>>>,
-    /// The same, the oldest first; also some that are over.
-    by_age: VecDeque<AbortHandle>,
+    /// The same with when they began, the oldest first; also some that are over.
+    by_age: VecDeque<(Instant, AbortHandle)>,
+    /// Until the oldest makes room.
+    patience: Pin<Box<Sleep>>,
     metrics: Metrics,
 }
 
@@ -52,22 +60,37 @@ where
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     pub(super) fn new(tls: Tls, connections: S, metrics: Metrics) -> Self {
-        Self { tls, connections, is_over: false, under_way: JoinSet::new(), by_age: VecDeque::new(), metrics }
+        let patience = Box::pin(sleep_until(Instant::now()));
+        let (under_way, by_age) = (JoinSet::new(), VecDeque::new());
+        Self { tls, connections, waiting: None, is_over: false, under_way, by_age, patience, metrics }
+    }
+
+    /// Whether one more may begin. If not, whoever polls is woken when that may have changed.
+    fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.under_way.len() < MOST {
+            return true;
+        }
+        while self.by_age.front().is_some_and(|(_, handshake)| handshake.is_finished()) {
+            self.by_age.pop_front();
+        }
+        // None is left: all are over, and woke whoever polls.
+        let Some((began, oldest)) = self.by_age.front() else { return false };
+        let due = *began + CROWDED_TIMEOUT;
+        if self.patience.deadline() != due {
+            self.patience.as_mut().reset(due);
+        }
+        if self.patience.as_mut().poll(cx).is_ready() {
+            // Its place is free once its end has been seen.
+            oldest.abort();
+            self.by_age.pop_front();
+        }
+        false
     }
 
     fn begin(&mut self, connection: C) {
-        while self.by_age.front().is_some_and(AbortHandle::is_finished) {
-            self.by_age.pop_front();
-        }
-        if self.by_age.len() >= MOST {
-            // Those in the middle that are over.
-            self.by_age.retain(|handshake| !handshake.is_finished());
-        }
-        if self.by_age.len() >= MOST
-            && let Some(oldest) = self.by_age.pop_front()
-        {
-            self.metrics.tls_handshakes_crowded_out.inc();
-            oldest.abort();
+        if self.by_age.len() >= 2 * MOST {
+            // Those behind a slow one that are over.
+            self.by_age.retain(|(_, handshake)| !handshake.is_finished());
         }
         let accept = self.tls.acceptor().accept(connection);
         let counted = Counted::new(&self.metrics.tls_handshakes_under_way);
@@ -75,11 +98,14 @@ where
             let _counted = counted;
             timeout(TIMEOUT, accept).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         });
-        self.by_age.push_back(handshake);
+        self.by_age.push_back((Instant::now(), handshake));
     }
 
     /// What a handshake has led to.
     fn end(&self, shaken: Result<io::Result<TlsStream<C>>, JoinError>) -> Option<Plain<TlsStream<C>>> {
+        if shaken.as_ref().is_err_and(JoinError::is_cancelled) {
+            self.metrics.tls_handshakes_crowded_out.inc();
+        }
         match shaken.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(stream) => {
                 self.metrics.tls_handshakes.inc();
@@ -113,11 +139,18 @@ where
                 Poll::Ready(None) => true,
                 Poll::Pending => false,
             };
+            if this.waiting.is_some() && !this.has_room(cx) {
+                return Poll::Pending;
+            }
+            if let Some(connection) = this.waiting.take() {
+                this.begin(connection);
+                continue;
+            }
             if this.is_over {
                 return if is_idle { Poll::Ready(None) } else { Poll::Pending };
             }
             match Pin::new(&mut this.connections).poll_next(cx) {
-                Poll::Ready(Some(Ok(connection))) => this.begin(connection),
+                Poll::Ready(Some(Ok(connection))) => this.waiting = Some(connection),
                 // The listener's trouble, not this connection's: whoever accepts decides.
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
                 Poll::Ready(None) => this.is_over = true,

@@ -1,5 +1,7 @@
 //! A renewal, what cannot be used, and handshakes that come to nothing.
 
+use std::collections::VecDeque;
+
 use futures_util::StreamExt as _;
 use nimbus_services::Certificates;
 use rustls::{
@@ -146,6 +148,16 @@ async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
     assert!(began.elapsed() >= handshakes::TIMEOUT && began.elapsed() < handshakes::TIMEOUT * 2);
 }
 
+/// So many connections that say nothing.
+fn silent(connect: &mpsc::UnboundedSender<DuplexStream>, count: usize) -> VecDeque<DuplexStream> {
+    let one = |_| {
+        let (ours, theirs) = duplex(64);
+        connect.send(ours).unwrap();
+        theirs
+    };
+    (0..count).map(one).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn however_many_say_nothing_the_next_takes_the_place_of_the_oldest() {
     let dir = tempfile::tempdir().unwrap();
@@ -154,24 +166,47 @@ async fn however_many_say_nothing_the_next_takes_the_place_of_the_oldest() {
     let (connect, incoming) = listener();
     let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
     let began = Instant::now();
-    let mut silent: Vec<_> = (0..handshakes::MOST + 5)
-        .map(|_| {
-            let (ours, theirs) = duplex(64);
-            connect.send(ours).unwrap();
-            theirs
-        })
-        .collect();
+    let mut silent = silent(&connect, handshakes::MOST + 5);
     let (ours, theirs) = duplex(64 * 1024);
     connect.send(ours).unwrap();
     let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
     shaken.next().await.unwrap().unwrap();
     client.await.unwrap();
-    assert_eq!((metrics.tls_handshakes.get(), began.elapsed()), (1, Duration::ZERO));
-    assert_eq!(metrics.tls_handshakes_crowded_out.get(), 6);
+    // Those that had come had their time first.
+    assert_eq!((metrics.tls_handshakes.get(), metrics.tls_handshakes_crowded_out.get()), (1, 6));
+    assert!(began.elapsed() >= handshakes::CROWDED_TIMEOUT && began.elapsed() < handshakes::CROWDED_TIMEOUT * 2);
     // The oldest are gone, and the next ones are not.
     let mut one = [0; 1];
-    for silent in &mut silent[..6] {
+    for silent in silent.iter_mut().take(6) {
         assert_eq!(silent.read(&mut one).await.unwrap(), 0);
     }
-    assert!(timeout(Duration::from_secs(1), silent[6].read(&mut one)).await.is_err());
+    assert!(timeout(Duration::from_millis(1), silent[6].read(&mut one)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_cut_short_before_its_time_or_for_those_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = renew(&dir);
+    let metrics = Metrics::default();
+    let (connect, incoming) = listener();
+    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    // Many more than fit come and go behind one that stays.
+    let mut slow = silent(&connect, 1);
+    for _ in 0..3 {
+        drop(silent(&connect, handshakes::MOST - 1));
+        assert!(timeout(Duration::from_millis(1), shaken.next()).await.is_err());
+    }
+    assert_eq!(metrics.tls_handshakes_under_way.get(), 1);
+    // All places are taken, by those that have just come: the next waits for the first that is over.
+    let began = Instant::now();
+    slow.extend(silent(&connect, handshakes::MOST - 1));
+    let (ours, theirs) = duplex(64 * 1024);
+    connect.send(ours).unwrap();
+    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    let half = handshakes::CROWDED_TIMEOUT / 2;
+    assert!(timeout(half, shaken.next()).await.is_err());
+    drop(slow.pop_front());
+    shaken.next().await.unwrap().unwrap();
+    client.await.unwrap();
+    assert_eq!((metrics.tls_handshakes_crowded_out.get(), began.elapsed()), (0, half));
 }

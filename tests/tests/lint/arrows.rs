@@ -67,6 +67,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rdkafka", &["nimbus-kafka"]),
     ("fred", &["nimbus-redis"]),
     ("redis", &[]),
+    ("lz4_flex", &["nimbus-redis"]),
     // What one would build instead is measured, and that is all.
     ("async-nats", &[]),
     // TLS towards Redis, and at the edge; clients only look at certificates, tonic has TLS of its own for them.

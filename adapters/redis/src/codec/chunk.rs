@@ -14,6 +14,7 @@ use nimbus_core::{Offset, ResultRecord, ports::log::Stored};
 use nimbus_envelope::Envelope as _;
 
 use super::{Reader, Unreadable};
+use crate::backlog::CHUNK_RECORDS;
 
 const PLAIN: u8 = 1;
 const PACKED: u8 = 2;
@@ -132,8 +133,8 @@ fn records(mut body: Reader<'_>) -> Result<Vec<Stored<ResultRecord>>, Unreadable
         let len = body.u32()? as usize;
         let record = ResultRecord::decode(body.take(len)?).map_err(|error| body.damaged(error.to_string()))?;
         if records.is_empty() {
-            // Most are as long as the first.
-            records.reserve(1 + body.rest().len() / (12 + len));
+            // Most are as long as the first, and a chunk has no more.
+            records.reserve((1 + body.rest().len() / (12 + len)).min(CHUNK_RECORDS));
         }
         records.push(Stored { offset, record });
     }

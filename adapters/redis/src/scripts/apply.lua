@@ -39,13 +39,15 @@ if n > 0 then
   end
 end
 
--- Trimming comes before writing. A few clients at a time: the work of one call is bounded. What is left is remembered, so that
--- nobody has to look while the floor is where it was.
+-- Trimming comes before writing. A few clients at a time: the work of one call is bounded. Whoever raises the floor notes that there
+-- may be something below it; the note goes with the last of it, and without one nobody has to look.
 local bytes = 0
-local moved = tonumber(ARGV[8]) > tonumber(head[3])
+local moved, behind = tonumber(ARGV[8]) > tonumber(head[3]), ''
 if moved or head[5] == '1' then
+  if moved then
+    redis.call('HSET', KEYS[1], 'floor', ARGV[8], 'behind', '1')
+  end
   local stale = redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)
-  redis.call('HSET', KEYS[1], 'floor', moved and ARGV[8] or head[3], 'behind', #stale == 8 and '1' or '0')
   for _, client in ipairs(stale) do
     local stream = ARGV[11] .. client
     bytes = bytes - cut(stream, ARGV[9])
@@ -55,6 +57,9 @@ if moved or head[5] == '1' then
     else
       redis.call('ZADD', KEYS[5], 'XX', ARGV[9], client)
     end
+  end
+  if #stale < 8 then
+    behind = '0'
   end
 end
 
@@ -121,7 +126,7 @@ if #queued > 0 then
 end
 local waiting = tonumber(head[4] or '0') + bytes
 local now = {'applied', ARGV[3], 'bytes', string.format('%.0f', waiting)}
-for name, value in pairs({fp = ARGV[4], marks = ARGV[10]}) do
+for name, value in pairs({fp = ARGV[4], marks = ARGV[10], behind = behind}) do
   if value ~= '' then
     now[#now + 1] = name
     now[#now + 1] = value

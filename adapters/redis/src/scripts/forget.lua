@@ -20,6 +20,6 @@ redis.call('ZREM', KEYS[7], client)
 -- Its own floor is forgotten with it, so the partition has to remember.
 local floor = redis.call('HGET', KEYS[1], 'floor')
 if floor and tonumber(floor) < tonumber(ARGV[5]) then
-  redis.call('HSET', KEYS[1], 'floor', ARGV[5])
+  redis.call('HSET', KEYS[1], 'floor', ARGV[5], 'behind', '1')
 end
 return 1

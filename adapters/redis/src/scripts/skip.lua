@@ -10,7 +10,7 @@ if tonumber(ARGV[1]) <= tonumber(head[1]) then
 end
 redis.call('HSET', KEYS[1], 'applied', ARGV[1])
 if tonumber(ARGV[1]) > tonumber(head[2]) then
-  redis.call('HSET', KEYS[1], 'floor', ARGV[1])
+  redis.call('HSET', KEYS[1], 'floor', ARGV[1], 'behind', '1')
 end
 -- As if the notification of what is gone had been sent and lost: whether or not the word arrives, a server whose chain is
 -- behind repairs, and tells nobody "you have everything" until then.

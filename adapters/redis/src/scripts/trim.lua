@@ -6,7 +6,7 @@ if not floor then
   return 0
 end
 if tonumber(ARGV[1]) > tonumber(floor) then
-  redis.call('HSET', KEYS[1], 'floor', ARGV[1])
+  redis.call('HSET', KEYS[1], 'floor', ARGV[1], 'behind', '1')
 end
 local stale = redis.call('ZRANGE', KEYS[2], '-inf', ARGV[1], 'BYSCORE', 'LIMIT', 0, ARGV[4])
 local freed = 0

@@ -270,6 +270,27 @@ async fn rule_13_a_full_redis_is_drained_before_a_batch_is_refused() {
     assert_eq!(apply(&world, &answers(&c, 21, [22])).await, super::races::through(22, 1, 0));
 }
 
+/// Each batch lets go of a few clients; those that are left are let go of by the next ones, also while the floor is where it was.
+#[tokio::test]
+async fn rule_14_what_lies_below_the_floor_goes_a_few_clients_at_a_time_until_nothing_is_left() {
+    let Some(redis) = OwnRedis::start("what lies below the floor", &[]).await else { return };
+    let world = world(&redis).await;
+    let clients: Vec<_> = (0..20).map(|number| client(&format!("c{number}"))).collect();
+    apply(&world, &batch(0, clients.iter().map(|of| answer(of, "alice", 1)).collect())).await;
+    let last = client("last");
+    let still_there = async || redis.command(&["KEYS", "*box:*"]).await.matches("box:").count();
+    world.clock.advance(crate::testing::LIMITS.window + std::time::Duration::from_secs(1));
+    for (seq, left) in (1..).zip([12, 4, 0, 0]) {
+        apply(&world, &batch(19 + seq, vec![answer(&last, "alice", seq)])).await;
+        // And that of the one that still gets results.
+        assert_eq!(still_there().await, left + 1, "after {seq} batches");
+        let head =
+            redis.command(&["EVAL", "return redis.call('HGET', redis.call('KEYS', '*:head')[1], 'behind')", "0"]).await;
+        assert_eq!(head.lines().last() == Some("1"), seq < 3, "{head} after {seq} batches");
+    }
+    assert_eq!(waiting(&world, &clients[3], 0).await, Err(Position(20)));
+}
+
 #[tokio::test]
 async fn rule_14_the_window_moves_the_floor_of_everybody_and_leaves_no_stream_behind() {
     let Some(redis) = OwnRedis::start("the window", &[]).await else { return };

@@ -16,6 +16,11 @@ use tonic::{
     transport::{Certificate, ClientTlsConfig, Endpoint},
 };
 
+/// Why nobody could be trusted with an authority. To be put behind what it is called.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadAuthority(String);
+
 /// Why nobody could connect with this. Correct what it names; a retry does not help.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -40,11 +45,8 @@ pub enum DialError {
         address: String,
     },
     /// With it no server would be trusted.
-    #[error("the authority {why}")]
-    Authority {
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("the authority {0}")]
+    Authority(BadAuthority),
     /// TLS cannot be set up, such as when this machine trusts nobody.
     #[error("TLS to `{address}`: {why} (whom to trust: an authority, or those of this machine)")]
     Tls {
@@ -55,11 +57,16 @@ pub enum DialError {
     },
 }
 
-/// The address with a scheme.
-fn whole(address: &str, has_authority: bool) -> Result<Uri, DialError> {
+/// The address with a scheme: that of its own, or `https` if there is an authority, or `http`.
+pub fn with_scheme(address: &str, has_authority: bool) -> String {
     let scheme = if has_authority { "https" } else { "http" };
-    let text = if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") };
-    let uri: Uri = text.parse().map_err(|why| DialError::NoUrl { address: address.to_owned(), why })?;
+    if address.contains("://") { address.to_owned() } else { format!("{scheme}://{address}") }
+}
+
+fn whole(address: &str, has_authority: bool) -> Result<Uri, DialError> {
+    let uri: Uri = with_scheme(address, has_authority)
+        .parse()
+        .map_err(|why| DialError::NoUrl { address: address.to_owned(), why })?;
     let is_known = [&Scheme::HTTP, &Scheme::HTTPS].map(Some).contains(&uri.scheme());
     if is_known && uri.host().is_some_and(|host| !host.is_empty()) {
         Ok(uri)
@@ -89,7 +96,7 @@ pub fn endpoint(address: &str, authority: Option<&[u8]>) -> Result<Endpoint, Dia
         Some(_) if !is_encrypted(&uri) => return Err(DialError::Plain { address: address.to_owned() }),
         None if !is_encrypted(&uri) => return Ok(Endpoint::from(uri)),
         Some(pem) => {
-            check(pem)?;
+            check_authority(pem).map_err(DialError::Authority)?;
             ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
         }
         None => ClientTlsConfig::new().with_enabled_roots(),
@@ -111,16 +118,19 @@ pub fn endpoint_of_connector(address: &str) -> Result<Endpoint, DialError> {
     Ok(Endpoint::from(uri))
 }
 
-/// There is a certificate in it that can be read. Others may be in a form that is not understood, as in bundles of a system.
-fn check(pem: &[u8]) -> Result<(), DialError> {
-    let wrong = |why: String| DialError::Authority { why };
+/// Whether somebody would be trusted with this PEM: there is a certificate in it that can be read. Others may be in a form that is not
+/// understood, as in bundles of a system.
+///
+/// # Errors
+/// [`BadAuthority`].
+pub fn check_authority(pem: &[u8]) -> Result<(), BadAuthority> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|error| wrong(format!("is no PEM: {error}")))?;
+    let certificates = certificates.map_err(|error| BadAuthority(format!("is no PEM: {error}")))?;
     if certificates.is_empty() {
-        return Err(wrong("has no certificate in it (PEM is expected)".to_owned()));
+        return Err(BadAuthority("has no certificate in it (PEM is expected)".to_owned()));
     }
     match RootCertStore::empty().add_parsable_certificates(certificates) {
-        (0, _) => Err(wrong("has no certificate in it that can be read".to_owned())),
+        (0, _) => Err(BadAuthority("has no certificate in it that can be read".to_owned())),
         _ => Ok(()),
     }
 }

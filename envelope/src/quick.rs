@@ -234,6 +234,8 @@ pub(crate) fn result(stored: &[u8]) -> Result<ResultRecord, Other> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Debug;
+
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     use super::*;
@@ -242,21 +244,16 @@ mod tests {
         tests::{events, results},
     };
 
+    type Changes = Vec<(Index, u8, u8)>;
+
     fn written<R: Envelope>(record: &R) -> Vec<u8> {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         bytes
     }
 
-    /// What is read quickly is what the generated types read, whatever was changed in between.
-    fn agrees<R: PartialEq + std::fmt::Debug>(quick: Result<R, Other>, generated: Result<R, EnvelopeError>) {
-        if let Ok(quick) = quick {
-            assert_eq!(Ok(quick), generated.map_err(|error| error.to_string()));
-        }
-    }
-
     /// Some bytes are others, some are gone, some stand twice.
-    fn changed(mut bytes: Vec<u8>, changes: &[(Index, u8, u8)]) -> Vec<u8> {
+    fn changed(mut bytes: Vec<u8>, changes: &Changes) -> Vec<u8> {
         for (index, how, byte) in changes {
             let at = index.index(bytes.len() + 1).min(bytes.len());
             match how % 3 {
@@ -268,29 +265,38 @@ mod tests {
         bytes
     }
 
+    fn changes() -> impl Strategy<Value = Changes> {
+        vec((any::<Index>(), any::<u8>(), any::<u8>()), 0..4)
+    }
+
+    /// What is read quickly is what the generated types read, whatever was changed in between; and what is common is read quickly.
+    fn is_read_alike<R: Envelope + PartialEq + Debug>(
+        record: R,
+        is_common: bool,
+        changes: &Changes,
+        quick: fn(&[u8]) -> Result<R, Other>,
+        generated: fn(&[u8]) -> Result<R, EnvelopeError>,
+    ) -> Result<(), TestCaseError> {
+        let bytes = written(&record);
+        prop_assert_eq!(quick(&bytes), if is_common { Ok(record) } else { Err(Other) });
+        let bytes = changed(bytes, changes);
+        if let Ok(quick) = quick(&bytes) {
+            prop_assert_eq!(Ok(quick), generated(&bytes).map_err(|error| error.to_string()));
+        }
+        Ok(())
+    }
+
     proptest! {
         #[test]
-        fn an_event_is_read_as_the_generated_types_read_it(
-            event in events(),
-            changes in vec((any::<Index>(), any::<u8>(), any::<u8>()), 0..4),
-        ) {
-            let bytes = written(&event);
+        fn an_event_is_read_as_the_generated_types_read_it(event in events(), changes in changes()) {
             let is_common = event.attributes.is_empty() && event.refused.is_none();
-            prop_assert_eq!(super::event(&bytes), if is_common { Ok(event) } else { Err(Other) });
-            let bytes = changed(bytes, &changes);
-            agrees(super::event(&bytes), decode::generated_event(&bytes));
+            is_read_alike(event, is_common, &changes, super::event, decode::generated_event)?;
         }
 
         #[test]
-        fn a_result_is_read_as_the_generated_types_read_it(
-            result in results(),
-            changes in vec((any::<Index>(), any::<u8>(), any::<u8>()), 0..4),
-        ) {
-            let bytes = written(&result);
+        fn a_result_is_read_as_the_generated_types_read_it(result in results(), changes in changes()) {
             let is_common = result.attributes.is_empty() && result.failure.is_none();
-            prop_assert_eq!(super::result(&bytes), if is_common { Ok(result) } else { Err(Other) });
-            let bytes = changed(bytes, &changes);
-            agrees(super::result(&bytes), decode::generated_result(&bytes));
+            is_read_alike(result, is_common, &changes, super::result, decode::generated_result)?;
         }
 
         /// Records of different clients one after the other: nothing of one shows up in another.

@@ -15,7 +15,7 @@ pub(crate) struct Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident $(($shared:ident))?)+) => {
+    ($($name:ident $(($($shared:ident)+))?)+) => {
         /// All of them, with their hashes.
         #[derive(Debug)]
         pub(crate) struct Scripts {
@@ -26,7 +26,7 @@ macro_rules! scripts {
             pub(crate) fn new() -> Self {
                 Self { $($name: {
                     let own = include_str!(concat!("scripts/", stringify!($name), ".lua"));
-                    let shared = concat!($(include_str!(concat!("scripts/shared/", stringify!($shared), ".lua")))?);
+                    let shared = concat!($($(include_str!(concat!("scripts/shared/", stringify!($shared), ".lua")),)+)?);
                     let text = with_shared(own, shared);
                     Script { name: stringify!($name), hash: sha1_hash(&text), text }
                 },)+ }
@@ -42,7 +42,7 @@ macro_rules! scripts {
     };
 }
 
-scripts! { ack(cut) apply(cut) begin claim forget holder load mend read release skip trim(cut) }
+scripts! { ack(cut) apply(cut stale) begin claim forget holder load mend read release skip trim(cut stale) }
 
 /// The first line of a script says how it is run, and must stay the first.
 fn with_shared(own: &str, shared: &str) -> String {

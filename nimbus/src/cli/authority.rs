@@ -22,9 +22,6 @@ pub(super) fn authority(flag: Option<&Path>, client: &ClientConfig) -> Result<Op
     let wrong = |why: &str| Failure::new(Exit::Usage, format!("{from}: {} {why}", path.display()));
     let pem = fs::read_to_string(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
     // A file without one would trust nobody, and every connection would fail without saying why.
-    if pem.contains("-----BEGIN CERTIFICATE-----") {
-        Ok(Some(pem))
-    } else {
-        Err(wrong("has no certificate in it (PEM is expected)"))
-    }
+    nimbus_dial::check_authority(pem.as_bytes()).map_err(|error| wrong(&error.to_string()))?;
+    Ok(Some(pem))
 }

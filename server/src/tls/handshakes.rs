@@ -51,6 +51,8 @@ pub(crate) struct Handshakes<S, C> {
     by_age: VecDeque<(Instant, AbortHandle)>,
     /// Until the oldest makes room.
     patience: Pin<Box<Sleep>>,
+    /// It was told to, and its end has not been seen yet.
+    is_making_room: bool,
     metrics: Metrics,
 }
 
@@ -62,13 +64,18 @@ where
     pub(super) fn new(tls: Tls, connections: S, metrics: Metrics) -> Self {
         let patience = Box::pin(sleep_until(Instant::now()));
         let (under_way, by_age) = (JoinSet::new(), VecDeque::new());
-        Self { tls, connections, waiting: None, is_over: false, under_way, by_age, patience, metrics }
+        let (waiting, is_over, is_making_room) = (None, false, false);
+        Self { tls, connections, waiting, is_over, under_way, by_age, patience, is_making_room, metrics }
     }
 
     /// Whether one more may begin. If not, whoever polls is woken when that may have changed.
     fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         if self.under_way.len() < MOST {
+            self.is_making_room = false;
             return true;
+        }
+        if self.is_making_room {
+            return false;
         }
         while self.by_age.front().is_some_and(|(_, handshake)| handshake.is_finished()) {
             self.by_age.pop_front();
@@ -80,9 +87,8 @@ where
             self.patience.as_mut().reset(due);
         }
         if self.patience.as_mut().poll(cx).is_ready() {
-            // Its place is free once its end has been seen.
             oldest.abort();
-            self.by_age.pop_front();
+            self.is_making_room = true;
         }
         false
     }

@@ -12,9 +12,10 @@ use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     sync::mpsc,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 
@@ -109,19 +110,30 @@ fn what_is_wrong_is_told_with_the_file() {
     assert!(told().contains("tls.key: cannot be read"));
 }
 
-/// What a listener would accept.
-fn listener() -> (mpsc::UnboundedSender<DuplexStream>, impl Stream<Item = io::Result<DuplexStream>> + Unpin) {
+type Connect = mpsc::UnboundedSender<DuplexStream>;
+
+/// An edge with a certificate: whom it accepts, who has shaken hands there, and whom to trust.
+fn edge(
+    metrics: &Metrics,
+) -> (Connect, Handshakes<impl Stream<Item = io::Result<DuplexStream>>, DuplexStream>, Certificates) {
+    let dir = tempfile::tempdir().unwrap();
+    let made = renew(&dir);
     let (connect, mut connections) = mpsc::unbounded_channel();
-    (connect, futures_util::stream::poll_fn(move |cx| connections.poll_recv(cx)).map(Ok))
+    let incoming = futures_util::stream::poll_fn(move |cx| connections.poll_recv(cx)).map(Ok);
+    (connect, Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone()), made)
+}
+
+/// A client that trusts these comes and shakes hands.
+fn comes(connect: &Connect, trusts: Certificates) -> JoinHandle<TlsStream<DuplexStream>> {
+    let (ours, theirs) = duplex(64 * 1024);
+    connect.send(ours).unwrap();
+    tokio::spawn(async move { trusting(&trusts).connect(localhost(), theirs).await.unwrap() })
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = renew(&dir);
     let metrics = Metrics::default();
-    let (connect, incoming) = listener();
-    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    let (connect, mut shaken, made) = edge(&metrics);
     let began = Instant::now();
 
     let (ours, _silent) = duplex(1024);
@@ -129,9 +141,7 @@ async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
     let (ours, mut loud) = duplex(1024);
     connect.send(ours).unwrap();
     loud.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-    let (ours, theirs) = duplex(64 * 1024);
-    connect.send(ours).unwrap();
-    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    let client = comes(&connect, made);
     let mut stream = shaken.next().await.unwrap().unwrap();
     let mut client = client.await.unwrap();
     assert_eq!(client.get_ref().1.alpn_protocol(), Some(HTTP2));
@@ -149,7 +159,7 @@ async fn whoever_says_nothing_or_something_else_keeps_nobody_waiting() {
 }
 
 /// So many connections that say nothing.
-fn silent(connect: &mpsc::UnboundedSender<DuplexStream>, count: usize) -> VecDeque<DuplexStream> {
+fn silent(connect: &Connect, count: usize) -> VecDeque<DuplexStream> {
     let one = |_| {
         let (ours, theirs) = duplex(64);
         connect.send(ours).unwrap();
@@ -160,16 +170,11 @@ fn silent(connect: &mpsc::UnboundedSender<DuplexStream>, count: usize) -> VecDeq
 
 #[tokio::test(start_paused = true)]
 async fn however_many_say_nothing_the_next_takes_the_place_of_the_oldest() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = renew(&dir);
     let metrics = Metrics::default();
-    let (connect, incoming) = listener();
-    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    let (connect, mut shaken, made) = edge(&metrics);
     let began = Instant::now();
     let mut silent = silent(&connect, handshakes::MOST + 5);
-    let (ours, theirs) = duplex(64 * 1024);
-    connect.send(ours).unwrap();
-    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    let client = comes(&connect, made);
     shaken.next().await.unwrap().unwrap();
     client.await.unwrap();
     // Those that had come had their time first.
@@ -185,11 +190,8 @@ async fn however_many_say_nothing_the_next_takes_the_place_of_the_oldest() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_cut_short_before_its_time_or_for_those_that_are_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let made = renew(&dir);
     let metrics = Metrics::default();
-    let (connect, incoming) = listener();
-    let mut shaken = Tls::load(files(&dir)).unwrap().over(incoming, metrics.clone());
+    let (connect, mut shaken, made) = edge(&metrics);
     // Many more than fit come and go behind one that stays.
     let mut slow = silent(&connect, 1);
     for _ in 0..3 {
@@ -200,9 +202,7 @@ async fn nobody_is_cut_short_before_its_time_or_for_those_that_are_gone() {
     // All places are taken, by those that have just come: the next waits for the first that is over.
     let began = Instant::now();
     slow.extend(silent(&connect, handshakes::MOST - 1));
-    let (ours, theirs) = duplex(64 * 1024);
-    connect.send(ours).unwrap();
-    let client = tokio::spawn(async move { trusting(&made).connect(localhost(), theirs).await.unwrap() });
+    let client = comes(&connect, made);
     let half = handshakes::CROWDED_TIMEOUT / 2;
     assert!(timeout(half, shaken.next()).await.is_err());
     drop(slow.pop_front());

@@ -61,6 +61,13 @@ impl ChunkWriter {
     }
 }
 
+/// A chunk of these. Empty if there are none.
+pub(crate) fn encode(records: &[Stored<ResultRecord>]) -> Bytes {
+    let mut writer = ChunkWriter::default();
+    records.iter().for_each(|stored| writer.push(stored));
+    writer.finish()
+}
+
 /// A packed chunk of this body, if it is shorter.
 fn pack(body: &[u8]) -> Option<Bytes> {
     if body.len() < PACKED_FROM {

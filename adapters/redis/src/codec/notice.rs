@@ -39,9 +39,7 @@ pub(crate) fn encode(notification: &Notification) -> Bytes {
             out.raw(&last.0.to_le_bytes());
             for client in clients.iter().filter(|client| !client.results.is_empty()) {
                 out.text(client.client.as_str());
-                let mut writer = chunk::ChunkWriter::default();
-                client.results.iter().for_each(|stored| writer.push(stored));
-                out.raw(&writer.finish());
+                out.raw(&chunk::encode(&client.results));
             }
         }
         Notification::Superseded { client, session } => {

@@ -143,27 +143,23 @@ fn what_a_newer_build_wrote_is_named() {
     }
 }
 
-fn written(records: &[Stored<ResultRecord>]) -> Bytes {
-    let mut writer = chunk::ChunkWriter::default();
-    records.iter().for_each(|stored| writer.push(stored));
-    writer.finish()
+fn stored(count: u64) -> Vec<Stored<ResultRecord>> {
+    (0..count)
+        .map(|number| Stored { offset: Offset(number), record: ResultRecord::sample(&client(), number) })
+        .collect()
 }
 
 #[test]
 fn a_chunk_of_many_records_is_packed_and_one_that_would_not_become_shorter_is_not() {
-    let some = |count: u64| -> Vec<_> {
-        let stored = |number| Stored { offset: Offset(number), record: ResultRecord::sample(&client(), number) };
-        (0..count).map(stored).collect()
-    };
-    let plain: usize = some(50).iter().map(|stored| 12 + stored.record.encoded_len()).sum();
-    let packed = written(&some(50));
+    let plain: usize = stored(50).iter().map(|stored| 12 + stored.record.encoded_len()).sum();
+    let packed = chunk::encode(&stored(50));
     assert!(packed[0] == 2 && packed.len() < plain / 2, "{} of {plain} bytes", packed.len());
-    assert_eq!(chunk::decode(&packed), Ok(some(50)));
-    assert_eq!(written(&some(1))[0], 1, "one record is not worth it");
-    let mut noise = some(1);
+    assert_eq!(chunk::decode(&packed), Ok(stored(50)));
+    assert_eq!(chunk::encode(&stored(1))[0], 1, "one record is not worth it");
+    let mut noise = stored(1);
     noise[0].record.payload = rand::random::<[u8; 4_096]>().to_vec().into();
-    assert_eq!(written(&noise)[0], 1, "noise cannot be packed");
-    assert_eq!(chunk::decode(&written(&noise)), Ok(noise));
+    assert_eq!(chunk::encode(&noise)[0], 1, "noise cannot be packed");
+    assert_eq!(chunk::decode(&chunk::encode(&noise)), Ok(noise));
     // The header says how long it is unpacked: neither more nor less is believed.
     for wrong in [packed[5] - 1, packed[5] + 1] {
         let mut other = packed.to_vec();
@@ -183,15 +179,12 @@ proptest! {
 
     #[test]
     fn damaged_pieces_are_refused_or_read_but_never_panic(at in 0..4_000_usize, bits in 1..=255_u8, cut in any::<bool>()) {
-        let results = |count| -> Vec<_> {
-            (0..count).map(|number| Stored { offset: Offset(number), record: ResultRecord::sample(&client(), number) }).collect()
-        };
         let pieces = [
             claims::encode(&some_claims(), 1),
             seen::encode(&some_seen((5..40).chain(60..70).collect())),
             notice::encode(&some_results()),
-            written(&results(1)),
-            written(&results(20)),
+            chunk::encode(&stored(1)),
+            chunk::encode(&stored(20)),
             tenure::encode(&some_tenure()),
         ];
         for piece in pieces {

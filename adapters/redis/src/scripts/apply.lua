@@ -47,18 +47,9 @@ if moved or head[5] == '1' then
   if moved then
     redis.call('HSET', KEYS[1], 'floor', ARGV[8], 'behind', '1')
   end
-  local stale = redis.call('ZRANGE', KEYS[5], '-inf', ARGV[8], 'BYSCORE', 'LIMIT', 0, 8)
-  for _, client in ipairs(stale) do
-    local stream = ARGV[11] .. client
-    bytes = bytes - cut(stream, ARGV[9])
-    if redis.call('XLEN', stream) == 0 then
-      redis.call('DEL', stream)
-      redis.call('ZREM', KEYS[5], client)
-    else
-      redis.call('ZADD', KEYS[5], 'XX', ARGV[9], client)
-    end
-  end
-  if #stale < 8 then
+  local trimmed, freed = cut_stale(KEYS[5], ARGV[11], ARGV[8], ARGV[9], 8)
+  bytes = -freed
+  if trimmed < 8 then
     behind = '0'
   end
 end

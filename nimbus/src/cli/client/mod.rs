@@ -104,10 +104,10 @@ fn address<'a>(connection: &'a Connection, config: &'a ClientConfig) -> &'a str 
 
 async fn connect(connection: &Connection, config: &ClientConfig) -> Result<Client, Failure> {
     let pem = authority(connection.ca_file.as_deref(), config)?;
-    let addr = match address(connection, config) {
-        // So that what goes wrong is told of what was tried.
-        bare if pem.is_some() && !bare.contains("://") => format!("https://{bare}"),
-        whole => whole.to_owned(),
+    // With its scheme, so that what goes wrong is told of what was tried.
+    let addr = match &pem {
+        Some(_) => nimbus_dial::with_scheme(address(connection, config), true),
+        None => address(connection, config).to_owned(),
     };
     let mut builder = Client::builder(addr).client_id(&connection.client_id).connect_timeout(CONNECT_TIMEOUT);
     if let Some(token) = &config.token {

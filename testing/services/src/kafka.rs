@@ -25,6 +25,10 @@ pub use self::{cluster::KafkaCluster, jars::version};
 
 const NAME: &str = "Kafka";
 
+/// A broker says so when it listens. It binds its port only after the controller has let it serve: until then whoever else has
+/// that port may answer in its place, and stands in the metadata with it.
+const STARTED: &str = "Kafka Server started";
+
 /// What a broker is started with.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -238,8 +242,9 @@ fn launch(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
 
 fn until_it_serves(process: &mut Process, seat: &Seat) -> Result<()> {
     let address = ports::loopback(seat.broker).to_string();
-    process.wait_until_ready(|| {
-        wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker))
+    process.wait_until_ready(|process| {
+        process.has_written(STARTED)
+            && wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker))
     })
 }
 

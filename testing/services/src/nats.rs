@@ -38,7 +38,7 @@ impl Nats {
         let mut process = Process::spawn(NAME, command, &home.path().join("nats.log"), home.to_remove())?;
         let file = ports_file(home.path(), process.pid());
         let mut address = None;
-        process.wait_until_ready(|| {
+        process.wait_until_ready(|_| {
             address = address_in(&file);
             address.is_some()
         })?;

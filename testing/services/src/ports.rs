@@ -3,7 +3,11 @@
 //! They are taken from below the range in which the system picks ports for outgoing connections. Otherwise a client that
 //! tries to reach a killed service could get that very port for its own end, and the service could not come back on it.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    collections::HashSet,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
 use rand::RngExt as _;
 
@@ -18,19 +22,21 @@ const STARTS: usize = 5;
 /// How many are tried. Nearly all are free nearly always.
 const TRIES: usize = 200;
 
-/// Different ports that nothing listens on right now. Another process can take one before it is used; whoever starts services
-/// on them tries again then.
+/// What this process has given away. A service binds its port seconds after it got it, and two that got the same one would
+/// be told from each other by nobody: whichever was quicker answers for both.
+static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+/// Ports that nothing listens on right now and that no other call in this process gets. Another process can take one before it
+/// is used; whoever starts services on them tries again then.
 ///
 /// # Errors
 /// None were found.
 pub(crate) fn free<const N: usize>() -> Result<[u16; N]> {
-    // All are held until the last is found.
-    let mut held = Vec::with_capacity(N);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ports = [0; N];
     for free in &mut ports {
-        let listener = listen()?;
-        *free = port(&listener)?;
-        held.push(listener);
+        *free = find(|port| !given.contains(&port))?;
+        given.insert(*free);
     }
     Ok(ports)
 }
@@ -51,18 +57,12 @@ pub(crate) fn retry<T>(is_given: bool, mut start: impl FnMut() -> Result<T>) -> 
     }
 }
 
-fn listen() -> Result<TcpListener> {
+fn find(is_wanted: impl Fn(u16) -> bool) -> Result<u16> {
     let mut random = rand::rng();
-    let found = (0..TRIES).find_map(|_| TcpListener::bind(loopback(random.random_range(RANGE))).ok());
-    found.ok_or_else(|| Error::io(no_port())(std::io::ErrorKind::AddrInUse.into()))
-}
-
-fn port(listener: &TcpListener) -> Result<u16> {
-    listener.local_addr().map(|address| address.port()).map_err(Error::io(no_port()))
-}
-
-fn no_port() -> String {
-    format!("no free port was found on 127.0.0.1 in {RANGE:?}")
+    let mut tried = (0..TRIES).map(|_| random.random_range(RANGE));
+    let found = tried.find(|port| is_wanted(*port) && TcpListener::bind(loopback(*port)).is_ok());
+    let none = || format!("no free port was found on 127.0.0.1 in {RANGE:?}");
+    found.ok_or_else(|| Error::io(none())(std::io::ErrorKind::AddrInUse.into()))
 }
 
 pub(crate) fn loopback(port: u16) -> SocketAddr {
@@ -93,8 +93,9 @@ mod tests {
 
     #[test]
     fn ports_differ_and_are_in_range() {
-        let ports = free::<100>().unwrap();
-        let different: std::collections::BTreeSet<_> = ports.iter().collect();
-        assert!(different.len() == 100 && ports.iter().all(|port| RANGE.contains(port)), "{ports:?}");
+        // So many that some would come twice by chance.
+        let ports: Vec<_> = (0..10).flat_map(|_| free::<100>().unwrap()).collect();
+        let different: HashSet<_> = ports.iter().collect();
+        assert!(different.len() == 1_000 && ports.iter().all(|port| RANGE.contains(port)), "{ports:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! One process of a service: its signals, its end, and what it wrote.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -24,6 +24,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) struct Process {
     name: &'static str,
     log: PathBuf,
+    /// Where its own lines begin in the log, which stays over restarts.
+    begun: u64,
     child: Child,
     /// Dropped before the child's end is collected, see [`Guard`].
     guard: Option<Guard>,
@@ -45,6 +47,7 @@ impl Process {
     pub(crate) fn spawn(name: &'static str, mut command: Command, log: &Path, remove: Option<&Path>) -> Result<Self> {
         let doing = || format!("{} could not be opened", log.display());
         let output = File::options().create(true).append(true).open(log).map_err(Error::io(doing()))?;
+        let begun = output.metadata().map_err(Error::io(doing()))?.len();
         let errors = output.try_clone().map_err(Error::io(doing()))?;
         let child = command
             .stdin(Stdio::null())
@@ -53,7 +56,7 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(Error::io(format!("{name} could not be started")))?;
-        let mut process = Self { name, log: log.to_owned(), child, guard: None };
+        let mut process = Self { name, log: log.to_owned(), begun, child, guard: None };
         process.guard = Some(Guard::watch(process.pid(), remove)?);
         Ok(process)
     }
@@ -63,14 +66,13 @@ impl Process {
     }
 
     /// Looks until `answers` says that the service does.
-    pub(crate) fn wait_until_ready(&mut self, mut answers: impl FnMut() -> bool) -> Result<()> {
-        let ready = wait::until(wait::PATIENCE, || {
-            if let Some(status) = self.child.try_wait().map_err(Error::io("the state of a process"))? {
-                return Err(Error::Ended { name: self.name, status: status.to_string(), log: self.log_tail() });
-            }
-            Ok(answers().then_some(()))
-        })?;
-        ready.ok_or_else(|| self.too_slow("become ready", wait::PATIENCE))
+    pub(crate) fn wait_until_ready(&mut self, mut answers: impl FnMut(&Self) -> bool) -> Result<()> {
+        wait_until_ready(&mut [self], |processes| processes.iter().all(|process| answers(process)))
+    }
+
+    /// Whether it has written this to its log.
+    pub(crate) fn has_written(&self, text: &str) -> bool {
+        self.written().contains(text)
     }
 
     /// Holds it still, and waits until the last of its threads stands: a signal is sent long before every thread has seen it.
@@ -135,16 +137,54 @@ impl Process {
         killed.and_then(|()| self.child.wait()).map_err(Error::io(format!("{} could not be killed", self.name)))
     }
 
+    /// An error if it has ended.
+    fn still_runs(&mut self) -> Result<()> {
+        match self.child.try_wait().map_err(Error::io("the state of a process"))? {
+            Some(status) => Err(Error::Ended { name: self.name, status: status.to_string(), log: self.log_tail() }),
+            None => Ok(()),
+        }
+    }
+
     fn too_slow(&self, what: &'static str, limit: Duration) -> Error {
         Error::TooSlow { name: self.name, what, limit, log: self.log_tail() }
     }
 
+    /// What it said of errors, and the end of what it wrote: a service that gives up says much after it has said why.
     fn log_tail(&self) -> String {
-        let text = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.written();
         let lines: Vec<_> = text.lines().collect();
-        lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n")
+        let (before, end) = lines.split_at(lines.len().saturating_sub(SHOWN_LINES));
+        // With the line after it, which names the exception.
+        let errors = before.windows(2).filter(|pair| pair[0].contains(" ERROR ")).flatten().take(SHOWN_LINES);
+        errors.chain(end).copied().collect::<Vec<_>>().join("\n")
     }
+
+    /// What it has written since it was started. Nothing if that cannot be read: it is only shown and searched.
+    fn written(&self) -> String {
+        let mut own = Vec::new();
+        let read = File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(self.begun))?;
+            log.read_to_end(&mut own)
+        });
+        read.map(|_| String::from_utf8_lossy(&own).into_owned()).unwrap_or_default()
+    }
+}
+
+/// Looks until `answers` says that a service of so many processes does.
+///
+/// # Errors
+/// One of them has ended, at once. Or they took too long; then every one's log is shown.
+pub(crate) fn wait_until_ready(
+    processes: &mut [&mut Process],
+    mut answers: impl FnMut(&[&mut Process]) -> bool,
+) -> Result<()> {
+    let ready = wait::until(wait::PATIENCE, || {
+        processes.iter_mut().try_for_each(|process| process.still_runs())?;
+        Ok(answers(processes).then_some(()))
+    })?;
+    let Some(first) = processes.first().filter(|_| ready.is_none()) else { return Ok(()) };
+    let logs: Vec<_> = processes.iter().map(|process| process.log_tail()).collect();
+    Err(Error::TooSlow { name: first.name, what: "become ready", limit: wait::PATIENCE, log: logs.join("\n\n") })
 }
 
 impl Drop for Process {

@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use nimbus_core::{
     chance,
     ports::notifier::NotifierError,
@@ -18,17 +18,14 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{
-    Server,
-    server::{Connected, TcpIncoming},
-};
+use tonic::{service::Routes, transport::server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 
 use crate::{
     config::EdgeConfig,
-    connection::Plain,
     dispatch,
     gentle::Gentle,
+    http2,
     metrics::Metrics,
     original::OriginalService,
     shared::{EdgePorts, Shared},
@@ -39,12 +36,6 @@ use crate::{
 /// The largest message the edge reads at all, in bytes: the largest payload and everything that may come with it. What
 /// is larger than the session's limit but below this is answered as the event's ERROR; beyond, the stream ends.
 const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_CAP_BYTES + MAX_ATTRIBUTE_BYTES + 64 * 1024;
-/// How much of a stream may be unread here, in bytes. This is how far a client gets while its stream is not read.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same for all streams of a connection. The HTTP/2 library ends a connection that holds too many small unread frames: it
-/// charges each 256 bytes less its length against half of this window. With these two windows eight streams of a connection
-/// can be stalled and full of the smallest events before that happens; with the library's defaults not even one.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 /// How far apart sessions are told of a drain at least; where there are more of them than moments, some are told together. Each
 /// reconnect is work for another server, so that a hundred of them in one moment are felt by everybody else there.
 const DRAIN_STEP: Duration = Duration::from_millis(5);
@@ -54,9 +45,6 @@ const DRAIN_PACING: f64 = 0.5;
 /// Why the edge could not be or stay up.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
-    /// The transport failed.
-    #[error("the gRPC server failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// Reflection could not be built; a fault of the build.
     #[error("the descriptors of the protocol are unusable: {0}")]
     Descriptors(#[from] tonic_reflection::server::Error),
@@ -81,7 +69,7 @@ impl Edge {
     /// certificate every connection has to speak TLS, without one none may.
     ///
     /// # Errors
-    /// [`EdgeError`]: the listener or the notifier failed. Retry by starting again.
+    /// [`EdgeError`]: the notifier failed. Retry by starting again.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -109,7 +97,7 @@ impl Edge {
     where
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        self.run(connections.map(|connection| connection.map(Plain)), stop).await
+        self.run(connections, stop).await
     }
 
     async fn run<C>(
@@ -118,7 +106,7 @@ impl Edge {
         stop: CancellationToken,
     ) -> Result<(), EdgeError>
     where
-        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+        C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let (health, health_service) = tonic_health::server::health_reporter();
         set_serving(&health, true).await;
@@ -127,14 +115,7 @@ impl Edge {
             let builder = tonic_reflection::server::Builder::configure();
             both.into_iter().fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
         };
-        let config = &self.shared.config;
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(config.keepalive_interval))
-            .http2_keepalive_timeout(Some(config.keepalive_timeout))
-            .max_concurrent_streams(Some(config.streams_per_connection))
-            .initial_stream_window_size(Some(STREAM_WINDOW_BYTES))
-            .initial_connection_window_size(Some(CONNECTION_WINDOW_BYTES))
-            .add_service(health_service)
+        let routes = Routes::new(health_service)
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .add_service(
@@ -157,7 +138,7 @@ impl Edge {
             // Each of these ends once, so that none can starve another; an end that was asked for comes first.
             biased;
             () = stop.cancelled() => Ok(()),
-            served = server.serve_with_incoming(incoming) => served.map_err(EdgeError::from),
+            () = http2::serve(routes, &self.shared.config, self.shared.now(), incoming) => Ok(()),
             dispatched = dispatch::run(Arc::clone(&self.shared), stop.clone()) => dispatched.map_err(EdgeError::from),
             () = unhealthy => Ok(()),
         }

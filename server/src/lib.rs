@@ -7,10 +7,10 @@
 mod acks;
 pub mod auth;
 pub mod config;
-mod connection;
 mod dispatch;
 mod edge;
 mod gentle;
+mod http2;
 mod metrics;
 mod openings;
 mod original;

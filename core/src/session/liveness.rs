@@ -2,11 +2,7 @@
 
 use tokio::time::{Duration, Instant};
 
-use super::{Now, limits::Limits};
-
-/// Pings of all sessions fall on multiples of this, by the wall clock: those of one moment share a wake-up of the server, which
-/// costs more than a ping does. Short, so that what they take together delays nobody.
-const BEAT: Duration = Duration::from_millis(200);
+use super::{Now, beat::beat_from, limits::Limits};
 
 /// What a tick means.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +16,7 @@ pub(super) enum Verdict {
 pub(super) struct Liveness {
     interval: Duration,
     timeout: Duration,
-    /// When the next ping is due.
+    /// When the next ping is due: at least an interval after the last, and on a beat.
     ping_at: Instant,
     /// Something must be heard before this, if a ping is out.
     dead_at: Option<Instant>,
@@ -33,7 +29,7 @@ impl Liveness {
         Self {
             interval: limits.ping_interval,
             timeout: limits.pong_timeout,
-            ping_at: on_the_beat(limits.ping_interval, now),
+            ping_at: beat_from(now.instant + limits.ping_interval, now),
             dead_at: None,
             can_answer: true,
         }
@@ -60,36 +56,10 @@ impl Liveness {
         if now.instant < self.ping_at {
             return Verdict::Fine;
         }
-        self.ping_at = on_the_beat(self.interval, now);
+        self.ping_at = beat_from(now.instant + self.interval, now);
         if self.can_answer && self.dead_at.is_none() {
             self.dead_at = Some(now.instant + self.timeout);
         }
         Verdict::Ping
-    }
-}
-
-/// The first beat that is at least `interval` away.
-fn on_the_beat(interval: Duration, now: Now) -> Instant {
-    let beat = BEAT.as_millis();
-    let past = (u128::from(now.unix.0) + interval.as_millis()) % beat;
-    let rest = u64::try_from((beat - past) % beat).unwrap_or(0);
-    now.instant + interval + Duration::from_millis(rest)
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::clock::UnixMillis;
-
-    use super::*;
-
-    #[test]
-    fn pings_are_at_least_an_interval_apart_and_fall_on_the_beats_of_all() {
-        let instant = Instant::now();
-        for (unix, rest) in [(0, 0), (1_000, 0), (1_001, 199), (1_199, 1), (1_200, 0)] {
-            let at = on_the_beat(Duration::from_secs(25), Now { instant, unix: UnixMillis(unix) });
-            assert_eq!(at - instant, Duration::from_millis(25_000 + rest), "{unix}");
-        }
-        let at = on_the_beat(Duration::from_millis(30), Now { instant, unix: UnixMillis(7) });
-        assert_eq!(at - instant, Duration::from_millis(193), "an interval that is no multiple of a beat");
     }
 }

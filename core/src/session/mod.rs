@@ -8,6 +8,7 @@
 //! caller, registered the session and claimed the client, in that order (rule 18).
 
 mod answers;
+mod beat;
 mod downstream;
 mod limits;
 mod liveness;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 
 pub use self::{
     answers::Answers,
+    beat::{BEAT, beat_from, beat_until},
     downstream::Queue,
     limits::{
         Limits, MAX_ANSWERED_BEYOND, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES, MAX_PAYLOAD_CAP_BYTES, MAX_RECEIVE_WINDOW,
@@ -173,7 +175,7 @@ impl Session {
             Input::Missed(reach) => self.down.missed(reach),
             Input::Fetched { records, through, complete } => self.down.fetched(records, through, complete, actions),
             Input::NotReading => self.liveness.heard(),
-            Input::HandedOver(position) => self.handed_over.note(position, now.instant),
+            Input::HandedOver(position) => self.handed_over.note(position, now),
             Input::Bookmark(position) => self.down.bookmark(position),
             Input::Drain => self.leave(GoAwayReason::Draining, actions),
             Input::Superseded => self.leave(GoAwayReason::Superseded, actions),

@@ -24,10 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
 use super::Tls;
-use crate::{
-    connection::Plain,
-    metrics::{Counted, Metrics},
-};
+use crate::metrics::{Counted, Metrics};
 
 /// How many handshakes may be under way.
 pub(super) const MOST: usize = 1_024;
@@ -108,14 +105,14 @@ where
     }
 
     /// What a handshake has led to.
-    fn end(&self, shaken: Result<io::Result<TlsStream<C>>, JoinError>) -> Option<Plain<TlsStream<C>>> {
+    fn end(&self, shaken: Result<io::Result<TlsStream<C>>, JoinError>) -> Option<TlsStream<C>> {
         if shaken.as_ref().is_err_and(JoinError::is_cancelled) {
             self.metrics.tls_handshakes_crowded_out.inc();
         }
         match shaken.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(stream) => {
                 self.metrics.tls_handshakes.inc();
-                Some(Plain(stream))
+                Some(stream)
             }
             Err(error) => {
                 self.metrics.tls_handshakes_failed.inc();
@@ -132,7 +129,7 @@ where
     S: Stream<Item = io::Result<C>> + Unpin,
     C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    type Item = io::Result<Plain<TlsStream<C>>>;
+    type Item = io::Result<TlsStream<C>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();

@@ -81,6 +81,9 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("rustix", &["nimbus-chaos", "nimbus-embedded", "nimbus-harness", "nimbus-services"]),
     ("governor", &["nimbus-server"]),
     ("stateright", &["nimbus-model"]),
+    // Around tonic's services at the edge, for timers that tonic's own server has no setting for; a client's connector.
+    ("hyper", &["nimbus-server"]),
+    ("hyper-util", &["nimbus-client", "nimbus-server"]),
     ("tonic-health", &["nimbus-server"]),
     ("tonic-reflection", &["nimbus-server"]),
     // Where there is a command line.

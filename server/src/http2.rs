@@ -1,7 +1,9 @@
 //! HTTP/2: how a connection is served.
 //!
-//! This is what tonic's own server does around its services, except for when keepalives are due: there each connection's timer fires
-//! when it will and wakes a thread by itself, which takes as long as the keepalive. Here they share their wake-ups ([`Beats`]).
+//! This is what tonic's own server does around its services, with other timers: there each connection's keepalive fires when it will and
+//! wakes a thread by itself, which takes as long as the keepalive does. Here they share their wake-ups ([`Beats`]). Two things more differ:
+//! a connection whose streams made 1,024 errors ends (hyper's own limit, which tonic lifts), and `grpc-timeout` is left to clients, whose
+//! streams have no end that it could be about.
 
 use std::{
     io,
@@ -18,7 +20,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use nimbus_core::session::{BEAT, Now, beat_until};
+use nimbus_core::session::{Now, beat_until};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{codegen::Service as _, service::Routes};
 
@@ -43,13 +45,10 @@ pub(crate) async fn serve<C>(
 {
     let mut http2 = http2::Builder::new(TokioExecutor::new());
     http2
-        .timer(Beats::new(config, now))
+        .timer(Beats { began: now })
         .keep_alive_interval(config.keepalive_interval)
         .keep_alive_timeout(config.keepalive_timeout)
         .max_concurrent_streams(config.streams_per_connection)
-        // Streams last, and their headers are sent once: what is remembered of them would only be kept.
-        .header_table_size(0)
-        .auto_date_header(false)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let routes = routes.prepare();
@@ -75,29 +74,17 @@ pub(crate) async fn serve<C>(
 }
 
 /// Timers that fire on the last beat before their time: a keepalive may be sent a little sooner, and one that is missing be missed a
-/// little sooner, but neither later than was said (rule 26 rests on that).
+/// little sooner, but neither later than was said (rule 26 rests on that). They are for times of many beats.
 #[derive(Debug)]
 struct Beats {
     /// Both clocks in one moment.
     began: Now,
-    /// Below so many beats a beat is not little, and timers keep their time.
-    is_little: bool,
 }
 
-/// A keepalive may come sooner by one of so many parts of its time.
-const LITTLE: u32 = 10;
-
 impl Beats {
-    fn new(config: &EdgeConfig, began: Now) -> Self {
-        Self { began, is_little: config.keepalive_interval.min(config.keepalive_timeout) >= BEAT * LITTLE }
-    }
-
     /// Not in the future if the last beat was in between: what is due before the next one is due at once.
     fn due(&self, deadline: Instant) -> Instant {
-        match self.is_little {
-            true => beat_until(tokio::time::Instant::from_std(deadline), self.began).into_std(),
-            false => deadline,
-        }
+        beat_until(tokio::time::Instant::from_std(deadline), self.began).into_std()
     }
 }
 
@@ -121,24 +108,67 @@ impl Timer for Beats {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
     use nimbus_core::{ServerId, clock::UnixMillis};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
 
-    #[test]
-    fn keepalives_come_on_the_last_beat_before_their_time_unless_they_are_quick() {
-        let millis = Duration::from_millis;
-        let mut config = EdgeConfig::new(ServerId::try_new("s1").unwrap());
+    const HEADERS: u8 = 1;
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const END_HEADERS: u8 = 4;
+
+    fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0, 0, u8::try_from(payload.len()).unwrap(), kind, flags, 0, 0, 0, stream];
+        frame.extend(payload);
+        frame
+    }
+
+    /// The headers of a call that stays open, without Huffman's code and without anything to be remembered.
+    fn watch() -> Vec<u8> {
+        // POST, http; then by the index of the name.
+        let mut block = vec![0x83, 0x86];
+        for (name, value) in
+            [(&[4][..], "/grpc.health.v1.Health/Watch"), (&[1], "here"), (&[15, 16], "application/grpc")]
+        {
+            block.extend(name);
+            block.push(u8::try_from(value.len()).unwrap());
+            block.extend(value.as_bytes());
+        }
+        block.extend(b"\x00\x02te\x08trailers");
+        frame(HEADERS, END_HEADERS, 1, &block)
+    }
+
+    /// The kind of the next frame and its flags; nothing at the end of the connection.
+    async fn next(client: &mut DuplexStream) -> Option<(u8, u8)> {
+        let mut head = [0; 9];
+        client.read_exact(&mut head).await.ok()?;
+        let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+        client.read_exact(&mut payload).await.ok()?;
+        Some((head[3], head[4]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rule_26_whoever_does_not_answer_is_asked_on_a_beat_and_given_up_in_time() {
+        let (mut client, server) = duplex(4096);
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let config = EdgeConfig::new(ServerId::try_new("s1").unwrap());
         // The next beats are 150 ms away, 350 and so on.
         let began = Now { instant: tokio::time::Instant::now(), unix: UnixMillis(1_050) };
-        let due = |config: &EdgeConfig, after| {
-            let deadline = began.instant.into_std() + millis(after);
-            Beats::new(config, began).due(deadline) - began.instant.into_std()
-        };
-        for (after, expected) in [(30_000, 29_950), (30_150, 30_150), (30_149, 29_950), (349, 150)] {
-            assert_eq!(due(&config, after), millis(expected), "{after}");
+        serve(Routes::new(health), &config, began, stream::iter([Ok(server)])).await;
+        let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[]), watch()];
+        client.write_all(&opening.concat()).await.unwrap();
+        let mut asked = Vec::new();
+        while let Some((kind, flags)) = next(&mut client).await {
+            if (kind, flags) == (PING, 0) {
+                asked.push(began.instant.elapsed());
+            }
         }
-        config.keepalive_timeout = millis(1_999);
-        assert_eq!(due(&config, 30_000), millis(30_000));
+        let millis = |from, to| Duration::from_millis(from)..=Duration::from_millis(to);
+        // The timer's own step is a millisecond.
+        assert!(asked.len() == 1 && millis(29_950, 29_952).contains(&asked[0]), "{asked:?}");
+        let ended = began.instant.elapsed();
+        assert!(millis(39_950, 39_953).contains(&ended), "{ended:?}");
     }
 }

@@ -11,7 +11,7 @@ use super::Now;
 pub const BEAT: Duration = Duration::from_millis(200);
 
 /// The first beat that is not before `at`. `now` is any moment before `at`, as both clocks showed it.
-pub fn beat_from(at: Instant, now: Now) -> Instant {
+pub(super) fn beat_from(at: Instant, now: Now) -> Instant {
     match past(at, now) {
         Duration::ZERO => at,
         past => at + (BEAT - past),
@@ -40,17 +40,18 @@ mod tests {
     fn beats_are_those_of_the_wall_clock() {
         let instant = Instant::now();
         let millis = Duration::from_millis;
-        for (unix, wait, before, after) in [
-            (0, 25_000, 25_000, 25_000),
-            (1_001, 25_000, 24_999, 25_199),
-            (1_199, 25_000, 24_801, 25_001),
-            (1_200, 25_000, 25_000, 25_000),
-            (107, 30, 0, 93),
-            (207, 30, 0, 193),
+        for (unix, wait, since, after) in [
+            (0, 25_000, 0, 25_000),
+            (1_001, 25_000, 1, 25_199),
+            (1_199, 25_000, 199, 25_001),
+            (1_200, 25_000, 0, 25_000),
+            (107, 30, 137, 93),
+            (207, 30, 37, 193),
         ] {
             let now = Now { instant, unix: UnixMillis(unix) };
-            assert_eq!(beat_from(instant + millis(wait), now) - instant, millis(after), "{unix}");
-            assert_eq!(instant + millis(before), beat_until(instant + millis(wait), now).max(instant), "{unix}");
+            let at = instant + millis(wait);
+            assert_eq!(beat_from(at, now) - instant, millis(after), "{unix}");
+            assert_eq!(at - beat_until(at, now), millis(since), "{unix}");
         }
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 pub use self::{
     answers::Answers,
-    beat::{BEAT, beat_from, beat_until},
+    beat::{BEAT, beat_until},
     downstream::Queue,
     limits::{
         Limits, MAX_ANSWERED_BEYOND, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES, MAX_PAYLOAD_CAP_BYTES, MAX_RECEIVE_WINDOW,
@@ -136,7 +136,7 @@ impl Session {
             up: Upstream::new(Arc::clone(&origin), accepted),
             down: Downstream::new(origin.outbox, bounds, position, opened.claimed.applied, answers),
             liveness: Liveness::new(&limits, now),
-            handed_over: HandedOver::new(limits.original_ack_delay),
+            handed_over: HandedOver::new(limits.original_flight, limits.original_ack_delay),
             ack_told: position,
             next_ack: now.instant,
             limits,
@@ -176,6 +176,7 @@ impl Session {
             Input::Fetched { records, through, complete } => self.down.fetched(records, through, complete, actions),
             Input::NotReading => self.liveness.heard(),
             Input::HandedOver(position) => self.handed_over.note(position, now),
+            Input::CaughtUp(at) => self.handed_over.caught_up(at, now),
             Input::Bookmark(position) => self.down.bookmark(position),
             Input::Drain => self.leave(GoAwayReason::Draining, actions),
             Input::Superseded => self.leave(GoAwayReason::Superseded, actions),
@@ -330,7 +331,7 @@ impl Session {
 
     fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         if self.dialect == Dialect::Original {
-            if let Some(position) = self.handed_over.certain(now.instant) {
+            if let Some(position) = self.handed_over.tick(now) {
                 self.tell_ack(position, actions);
             }
             return;

@@ -2,7 +2,8 @@
 //!
 //! Each is one process with a free port and a directory of its own. It can be killed, paused and started again, because that
 //! is what the tests are about. It ends when its handle is dropped, and also when the process that holds the handle is
-//! killed. Nothing here waits for a guessed time: a service is ready when it answers a client's question.
+//! killed. Nothing here waits for a guessed time: a service is ready when it says that it listens and answers a client's
+//! question.
 //!
 //! NATS, which Nimbus is compared with, can only be started and ended.
 //!

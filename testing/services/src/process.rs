@@ -154,9 +154,11 @@ impl Process {
         let text = self.written();
         let lines: Vec<_> = text.lines().collect();
         let (before, end) = lines.split_at(lines.len().saturating_sub(SHOWN_LINES));
+        let is_error = |line: &str| line.contains(" ERROR ");
         // With the line after it, which names the exception.
-        let errors = before.windows(2).filter(|pair| pair[0].contains(" ERROR ")).flatten().take(SHOWN_LINES);
-        errors.chain(end).copied().collect::<Vec<_>>().join("\n")
+        let follows = |at: usize| at.checked_sub(1).is_some_and(|at| is_error(before[at]));
+        let errors = (0..before.len()).filter(|at| is_error(before[*at]) || follows(*at)).take(SHOWN_LINES);
+        errors.map(|at| before[at]).chain(end.iter().copied()).collect::<Vec<_>>().join("\n")
     }
 
     /// What it has written since it was started. Nothing if that cannot be read: it is only shown and searched.

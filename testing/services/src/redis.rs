@@ -299,10 +299,14 @@ fn launch(options: &RedisOptions, ports: Ports, home: &Home) -> Result<Process> 
     command.arg(&file).current_dir(home.path());
     let mut process = Process::spawn(NAME, command, &log(home), home.to_remove())?;
     let address = ports::loopback(ports.clients).to_string();
-    process.wait_until_ready(|_| match wire::ask(&address, &["PING"], ANSWER_LIMIT) {
-        Ok(answer) => answer == "PONG",
-        // It wants a password: it serves.
-        Err(error) => error.to_string().starts_with("NOAUTH"),
+    // It says so when it listens; what answers before may be whoever else has the port.
+    process.wait_until_ready(|process| {
+        process.has_written("Ready to accept connections")
+            && match wire::ask(&address, &["PING"], ANSWER_LIMIT) {
+                Ok(answer) => answer == "PONG",
+                // It wants a password: it serves.
+                Err(error) => error.to_string().starts_with("NOAUTH"),
+            }
     })?;
     Ok(process)
 }

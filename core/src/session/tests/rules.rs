@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     Offset, ResultRecord,
+    clock::UnixMillis,
     ports::log::{LogError, Stored},
 };
 
@@ -344,7 +345,11 @@ impl Admission for OneEvent {
 fn original(hello: &Hello) -> Start<'_> {
     Start {
         dialect: Dialect::Original,
-        limits: Limits { original_ack_delay: Duration::from_secs(20), ..Limits::default() },
+        limits: Limits {
+            original_flight: Duration::from_secs(5),
+            original_ack_delay: Duration::from_secs(20),
+            ..Limits::default()
+        },
         id: SessionId(ulid::Ulid(1)),
         origin: std::sync::Arc::new(super::world::origin()),
         hello,
@@ -352,22 +357,75 @@ fn original(hello: &Hello) -> Start<'_> {
     }
 }
 
-#[test]
-fn results_of_the_original_protocol_count_as_delivered_after_a_keepalive() {
-    let (_, _, mut now) = open(Limits::default(), &hello(0), opened(0, 100)).unwrap();
+/// An open stream of the original protocol, and how it takes inputs so many milliseconds after its beginning, one after a beat.
+fn originals() -> (Session, impl FnMut(&mut Session, u64, Input) -> Vec<Action>, Instant) {
+    let now = Now { instant: Instant::now(), unix: UnixMillis(1_001) };
     let mut actions = Vec::new();
     let hello = hello(0);
-    let mut session = Session::open(original(&hello), now, &mut actions).unwrap();
+    let session = Session::open(original(&hello), now, &mut actions).unwrap();
     assert!(actions.iter().all(|action| matches!(action, Action::Fetch(_))), "no Welcome: {actions:?}");
     assert_eq!(session.deadline(), None);
-    actions.clear();
-    session.handle(Input::HandedOver(Position(5)), &mut Unlimited, now, &mut actions);
-    now.instant += Duration::from_secs(19);
-    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
-    assert!(actions.is_empty(), "{actions:?}");
-    now.instant += Duration::from_secs(1);
-    session.handle(Input::Tick, &mut Unlimited, now, &mut actions);
-    assert!(matches!(actions[..], [Action::Ack(Position(5))]), "{actions:?}");
+    let take = move |session: &mut Session, millis, input| {
+        let mut actions = Vec::new();
+        let now = Now { instant: now.instant + Duration::from_millis(millis), unix: UnixMillis(now.unix.0 + millis) };
+        session.handle(input, &mut Unlimited, now, &mut actions);
+        actions
+    };
+    (session, take, now.instant)
+}
+
+#[test]
+fn rule_26_a_result_counts_as_delivered_after_a_keepalive_that_was_sent_after_it() {
+    let (mut session, mut take, began) = originals();
+    let at = |millis| began + Duration::from_millis(millis);
+    take(&mut session, 0, Input::HandedOver(Position(5)));
+    // What the client sent before may take so long, and this is looked at on a beat.
+    assert_eq!(session.deadline(), Some(at(5_199)));
+    take(&mut session, 5_199, Input::CaughtUp(at(5_199)));
+    assert!(take(&mut session, 5_199, Input::Tick).is_empty());
+    // Late by what is missing to a beat, and never early: the keepalive may have been the last before.
+    assert_eq!(session.deadline(), Some(at(25_199)));
+    assert!(take(&mut session, 25_198, Input::Tick).is_empty());
+    let acked = take(&mut session, 25_199, Input::Tick);
+    assert!(matches!(acked[..], [Action::Ack(Position(5))]), "{acked:?}");
+    // What was noted is not noted again.
+    take(&mut session, 26_000, Input::HandedOver(Position(5)));
+    assert_eq!(session.deadline(), None);
+}
+
+/// The transport takes whatever is read for a sign of life, also what had been waiting since before the client was gone.
+#[test]
+fn rule_26_what_was_left_unread_proves_nothing() {
+    let (mut session, mut take, began) = originals();
+    let at = |millis| began + Duration::from_millis(millis);
+    take(&mut session, 0, Input::HandedOver(Position(5)));
+    for unread in (5_199..60_000).step_by(1_000) {
+        assert_eq!(session.deadline(), Some(at(unread)), "looked at once in a while, and not all the time");
+        take(&mut session, unread, Input::CaughtUp(at(4_999)));
+        assert!(take(&mut session, unread, Input::Tick).is_empty());
+    }
+    take(&mut session, 60_199, Input::CaughtUp(at(60_199)));
+    assert!(take(&mut session, 60_199, Input::Tick).is_empty());
+    assert_eq!(session.deadline(), Some(at(80_199)));
+    assert!(matches!(take(&mut session, 80_199, Input::Tick)[..], [Action::Ack(Position(5))]));
+}
+
+#[test]
+fn what_is_written_all_the_time_is_remembered_by_the_second_and_counts_in_time() {
+    let (mut session, mut take, began) = originals();
+    let (mut acked, mut most_waiting) = (0, 0);
+    for millis in (0..120_000).step_by(10) {
+        take(&mut session, millis, Input::HandedOver(Position(millis + 1)));
+        if session.deadline().is_some_and(|deadline| deadline <= began + Duration::from_millis(millis)) {
+            take(&mut session, millis, Input::CaughtUp(began + Duration::from_millis(millis)));
+            if let Some(Action::Ack(Position(position))) = take(&mut session, millis, Input::Tick).pop() {
+                acked = position;
+                most_waiting = most_waiting.max(millis - position);
+            }
+        }
+    }
+    assert!(acked > 90_000, "{acked}");
+    assert!(most_waiting < 27_000, "flight, delay, two beats and a second: {most_waiting} ms");
 }
 
 /// Rule 16 and rule 18: between its claim and its read the mailbox lost its memory. What it says then is not the end, or a

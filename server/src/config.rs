@@ -24,8 +24,7 @@ pub const DEFAULT_REPAIR_INTERVAL: Duration = Duration::from_secs(1);
 pub struct EdgeConfig {
     /// Which server this is; unique among those alive.
     pub server: ServerId,
-    /// The limits of each session. `original_flight` is raised to the keepalive's timeout, `original_ack_delay` to its interval plus
-    /// timeout.
+    /// The limits of each session. `original_flight` is raised to the keepalive's timeout.
     pub limits: Limits,
     /// Streams open at once; more are refused with `TOO_MANY_STREAMS`.
     pub max_streams: usize,
@@ -62,9 +61,7 @@ impl EdgeConfig {
 
     /// The same, with what follows from other fields put right.
     pub(crate) fn settled(mut self) -> Self {
-        let keepalive = self.keepalive_interval + self.keepalive_timeout;
         self.limits.original_flight = self.limits.original_flight.max(self.keepalive_timeout);
-        self.limits.original_ack_delay = self.limits.original_ack_delay.max(keepalive);
         self
     }
 }

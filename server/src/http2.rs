@@ -2,8 +2,8 @@
 //!
 //! This is what tonic's own server does around its services, with other timers: there each connection's keepalive fires when it will and
 //! wakes a thread by itself, which takes as long as the keepalive does. Here they share their wake-ups ([`Beats`]). Two things more differ:
-//! a connection whose streams made 1,024 errors ends (hyper's own limit, which tonic lifts), and `grpc-timeout` is left to clients, whose
-//! streams have no end that it could be about.
+//! a connection whose streams made 1,024 errors ends (hyper's own limit, which tonic lifts), and `grpc-timeout`, which would bound the
+//! time until a response begins, is left to clients: a stream's begins at once.
 
 use std::{
     io,
@@ -24,7 +24,7 @@ use nimbus_core::session::{Now, beat_until};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::{codegen::Service as _, service::Routes};
 
-use crate::config::EdgeConfig;
+use crate::{config::EdgeConfig, heard::Listening};
 
 /// How much of a stream may be unread here, in bytes. This is how far a client gets while its stream is not read.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
@@ -61,8 +61,12 @@ pub(crate) async fn serve<C>(
                 continue;
             }
         };
+        let (connection, heard) = Listening::new(connection);
         let routes = routes.clone();
-        let service = service_fn(move |request: Request<Incoming>| routes.clone().call(request));
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(heard.clone());
+            routes.clone().call(request)
+        });
         let served = http2.serve_connection(TokioIo::new(connection), service);
         // Not in an async block, which would keep room for the connection twice.
         tokio::spawn(served.map(|ended| {
@@ -74,7 +78,7 @@ pub(crate) async fn serve<C>(
 }
 
 /// Timers that fire on the last beat before their time: a keepalive may be sent a little sooner, and one that is missing be missed a
-/// little sooner, but neither later than was said (rule 26 rests on that). They are for times of many beats.
+/// little sooner, but neither later than was said. They are for times of many beats.
 #[derive(Debug)]
 struct Beats {
     /// Both clocks in one moment.
@@ -111,8 +115,10 @@ mod tests {
     use futures_util::stream;
     use nimbus_core::{ServerId, clock::UnixMillis};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tonic::service::interceptor::InterceptedService;
 
     use super::*;
+    use crate::heard::Heard;
 
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
@@ -153,6 +159,11 @@ mod tests {
     async fn rule_26_whoever_does_not_answer_is_asked_on_a_beat_and_given_up_in_time() {
         let (mut client, server) = duplex(4096);
         let (_reporter, health) = tonic_health::server::health_reporter();
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let health = InterceptedService::new(health, move |call: tonic::Request<()>| {
+            tell.send(call.extensions().get::<Heard>().cloned()).unwrap();
+            Ok(call)
+        });
         let config = EdgeConfig::new(ServerId::try_new("s1").unwrap());
         // The next beats are 150 ms away, 350 and so on.
         let began = Now { instant: tokio::time::Instant::now(), unix: UnixMillis(1_050) };
@@ -168,6 +179,8 @@ mod tests {
         let millis = |from, to| Duration::from_millis(from)..=Duration::from_millis(to);
         // The timer's own step is a millisecond.
         assert!(asked.len() == 1 && millis(29_950, 29_952).contains(&asked[0]), "{asked:?}");
+        let heard = told.recv().await.flatten().expect("each stream has it with its request").last();
+        assert!(heard < began.instant + Duration::from_secs(1), "nothing came since the call");
         let ended = began.instant.elapsed();
         assert!(millis(39_950, 39_953).contains(&ended), "{ended:?}");
     }

@@ -10,6 +10,7 @@ pub mod config;
 mod dispatch;
 mod edge;
 mod gentle;
+mod heard;
 mod http2;
 mod metrics;
 mod openings;

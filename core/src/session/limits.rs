@@ -40,13 +40,9 @@ pub struct Limits {
     pub pong_timeout: Duration,
     /// How often acknowledgements go to the mailbox at most.
     pub ack_interval: Duration,
-    /// Original protocol: what a client sent arrives within this. At least the HTTP/2 keepalive's timeout, since an answer that takes
-    /// longer ends the connection.
+    /// Original protocol: what a client sent is taken to have come within this. What comes later than this after a result was written
+    /// shows that the client was still there after it (rule 26). At least the HTTP/2 keepalive's timeout.
     pub original_flight: Duration,
-    /// Original protocol: how long after everything was read that its client can have sent before it was written a result counts as
-    /// delivered, if the stream is still there. At least HTTP/2 keepalive interval plus timeout, so that a keepalive has
-    /// succeeded since (rule 26).
-    pub original_ack_delay: Duration,
 }
 
 impl Default for Limits {
@@ -62,7 +58,6 @@ impl Default for Limits {
             pong_timeout: Duration::from_secs(10),
             ack_interval: Duration::from_secs(1),
             original_flight: Duration::from_secs(10),
-            original_ack_delay: Duration::from_secs(40),
         }
     }
 }

@@ -129,8 +129,8 @@ pub enum Input {
     NotReading,
     /// The transport has taken every delivery before this out of the outgoing queue (original protocol).
     HandedOver(Position),
-    /// Everything that had come from the client at this moment was read (original protocol). Before a tick.
-    CaughtUp(Instant),
+    /// Something came from the client's connection at this moment (original protocol). Before a tick.
+    Heard(Instant),
     /// Every record of the partition before this was notified, should it concern this client.
     Bookmark(Position),
     /// The server shuts down.

@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 
 use super::wire::OriginalWire;
 use crate::{
+    heard::Heard,
     shared::Shared,
     status,
     stream::{Entrance, Opening, OpeningKind, OutStream, credentials, fresh_outbox},
@@ -39,10 +40,11 @@ impl NimbusService for OriginalService {
         let entrance = Entrance::enter(&self.shared, Dialect::Original)?;
         let client = client_id(request.metadata())?;
         let credentials = credentials(request.metadata());
+        let heard = request.extensions().get::<Heard>().cloned();
         let inbound = request.into_inner();
         // Each stream counts its requests anew.
         let outbox = fresh_outbox();
-        let wire = OriginalWire::new(self.shared.config.server.as_str(), outbox);
+        let wire = OriginalWire::new(self.shared.config.server.as_str(), outbox, heard);
         let hello = Hello { outbox, first_unaccepted: 1, resume: None, receive_window: 0 };
         let opening = Opening { client, credentials, kind: OpeningKind::Original, hello };
         Ok(entrance.spawn(async move { Ok((wire, inbound, opening)) }))

@@ -13,9 +13,13 @@ use nimbus_core::{
     session::{ClientFrame, Delivered, Dialect, NewEvent, ServerFrame},
 };
 use nimbus_proto::original::{EventRequest, Step};
+use tokio::time::Instant;
 
 use super::{context::RequestContext, response::Answers};
-use crate::stream::{Outgoing, Wire, WireFrame};
+use crate::{
+    heard::Heard,
+    stream::{Outgoing, Wire, WireFrame},
+};
 
 /// What one event takes of the arena at most, when its name is right: 11 digits and 12 bytes of context. A fresh piece of
 /// the arena is [`ARENA_BYTES`] long.
@@ -40,10 +44,12 @@ pub(super) struct OriginalWire {
     /// Answers that overtook, by sequence number. Bounded, as `steps` is, by the in-flight limit: in this protocol it counts
     /// what is unanswered.
     early: BTreeMap<u64, Bytes>,
+    /// The stream's connection; unknown only to tests.
+    heard: Option<Heard>,
 }
 
 impl OriginalWire {
-    pub(super) fn new(instance: &str, outbox: OutboxId) -> Self {
+    pub(super) fn new(instance: &str, outbox: OutboxId, heard: Option<Heard>) -> Self {
         Self {
             answers: Answers::new(instance),
             outbox,
@@ -53,6 +59,7 @@ impl OriginalWire {
             steps: HashMap::new(),
             next_answer: 1,
             early: BTreeMap::new(),
+            heard,
         }
     }
 
@@ -142,6 +149,10 @@ impl Wire for OriginalWire {
         WireFrame::Frame(ClientFrame::Event(self.event(frame, next_seq)))
     }
 
+    fn heard(&self) -> Option<Instant> {
+        self.heard.as_ref().map(Heard::last)
+    }
+
     fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing) {
         match frame {
             ServerFrame::Delivery(delivered) => self.delivery(&delivered, out),
@@ -170,7 +181,7 @@ mod tests {
     const MINE: OutboxId = OutboxId::new([1; 16]);
 
     fn wire() -> OriginalWire {
-        OriginalWire::new("server-1", MINE)
+        OriginalWire::new("server-1", MINE, None)
     }
 
     /// The answer to the event that a request became, as its executor would log and answer it.

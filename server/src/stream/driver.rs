@@ -25,7 +25,6 @@ use super::{
     holding::Holding,
     opening::ReadySession,
     out::{OutHandle, Outgoing},
-    reading::next_frame,
     wire::{Wire, WireFrame},
 };
 use crate::{
@@ -66,8 +65,6 @@ pub(crate) struct Driver<W: Wire> {
     frames: Outgoing,
     /// A delivery made no frame since the session was last told how full the queue is.
     unsaid: bool,
-    /// What had come from the client at this moment was read.
-    caught_up: Instant,
     holding: Holding,
     share: Share,
     /// The present of this round.
@@ -154,7 +151,6 @@ impl<W: Wire> Driver<W> {
             actions,
             frames: Outgoing::default(),
             unsaid: false,
-            caught_up: now.instant,
             holding: Holding::default(),
             share: Share::new(now.instant),
             now,
@@ -180,22 +176,16 @@ impl<W: Wire> Driver<W> {
             }
             let wants_frames = self.reading && self.session.wants_frames() && self.share.held_until().is_none();
             let events = &self.shared.ports.events;
-            // A stream that has ended is read to its end.
-            let mut all_is_read = !self.reading;
             let event = tokio::select! {
                 biased;
                 Some(outcome) = self.appends.next(), if !self.appends.is_empty() => Event::Appended(outcome.map(drop)),
                 () = self.registration.inbox().arrived() => Event::Mail,
                 () = self.out.taken() => Event::Taken,
                 page = poll_fetch(&mut self.fetching), if self.fetching.is_some() => Event::Fetched(page),
-                frame = next_frame(&mut self.inbound, events, &mut all_is_read), if wants_frames => Event::Frame(frame),
+                frame = next_frame(&mut self.inbound, events), if wants_frames => Event::Frame(frame),
                 () = sleep.as_mut(), if deadline.is_some() => Event::Tick,
             };
             self.now = self.shared.now();
-            // The timer is looked at last: in the same moment there was nothing to read.
-            if all_is_read && matches!(event, Event::Tick) {
-                self.caught_up = self.now.instant;
-            }
             if self.take(event) {
                 self.shared.metrics.streams_broken.inc();
                 break;
@@ -241,7 +231,9 @@ impl<W: Wire> Driver<W> {
                     self.input(Input::NotReading);
                 }
                 self.input(Input::Bookmark(bookmark));
-                self.input(Input::CaughtUp(self.caught_up));
+                if let Some(at) = self.wire.heard() {
+                    self.input(Input::Heard(at));
+                }
                 self.input(Input::Tick);
             }
         }
@@ -272,10 +264,7 @@ impl<W: Wire> Driver<W> {
             }
             match self.inbound.next().now_or_never() {
                 Some(ready) => next = ready,
-                None => {
-                    self.caught_up = self.now.instant;
-                    break;
-                }
+                None => break,
             }
         }
         false
@@ -479,6 +468,11 @@ pub(super) fn end(shared: &Shared, out: &OutHandle, close: &Close) {
     shared.metrics.streams_ended.get_or_create(&metrics::reason(close.reason)).inc();
     let unresponsive = close.reason == Some(Reason::ClientUnresponsive);
     out.end(status::status(close).map_or(Ok(()), Err), unresponsive);
+}
+
+async fn next_frame<T>(inbound: &mut Streaming<T>, events: &Arc<EventLog>) -> Option<Result<T, Status>> {
+    events.ready().await;
+    inbound.next().await
 }
 
 /// Waits for the read that is out, and forgets it once it is there.

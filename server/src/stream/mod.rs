@@ -6,7 +6,6 @@ mod entrance;
 mod holding;
 mod opening;
 mod out;
-mod reading;
 mod wire;
 
 pub(crate) use self::{

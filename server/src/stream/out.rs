@@ -222,7 +222,8 @@ pub(crate) struct OutStream {
 
 impl OutStream {
     /// The transport gathers what it is handed and writes it when the client's window has room; only then does it ask again
-    /// after it was told that there is nothing more. So being asked again means that everything before went out.
+    /// after it was told that there is nothing more. So being asked again means that everything before went out, but for one chunk
+    /// that the client's window may not have room for (hyper 1.12; ADR 12).
     fn asked_again(&mut self) {
         if std::mem::take(&mut self.was_pending)
             && let Some(position) = self.handed_out.take()

@@ -1,6 +1,7 @@
 //! A wire protocol, as the driver of a session sees it.
 
 use nimbus_core::session::{ClientFrame, Close, Dialect, ServerFrame};
+use tokio::time::Instant;
 
 use super::out::Outgoing;
 
@@ -23,4 +24,9 @@ pub(crate) trait Wire: Send + 'static {
 
     /// Adds what the protocol has to say for this frame, if anything.
     fn encode(&mut self, frame: ServerFrame, out: &mut Outgoing);
+
+    /// When the client's connection was last heard of, where the protocol has no acknowledgements.
+    fn heard(&self) -> Option<Instant> {
+        None
+    }
 }

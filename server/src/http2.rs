@@ -123,6 +123,7 @@ mod tests {
     const HEADERS: u8 = 1;
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
+    const ACK: u8 = 1;
     const END_HEADERS: u8 = 4;
 
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
@@ -146,13 +147,13 @@ mod tests {
         frame(HEADERS, END_HEADERS, 1, &block)
     }
 
-    /// The kind of the next frame and its flags; nothing at the end of the connection.
-    async fn next(client: &mut DuplexStream) -> Option<(u8, u8)> {
+    /// The kind of the next frame, its flags and what is in it; nothing at the end of the connection.
+    async fn next(client: &mut DuplexStream) -> Option<(u8, u8, Vec<u8>)> {
         let mut head = [0; 9];
         client.read_exact(&mut head).await.ok()?;
         let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
         client.read_exact(&mut payload).await.ok()?;
-        Some((head[3], head[4]))
+        Some((head[3], head[4], payload))
     }
 
     #[tokio::test(start_paused = true)]
@@ -171,17 +172,24 @@ mod tests {
         let opening = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[]), watch()];
         client.write_all(&opening.concat()).await.unwrap();
         let mut asked = Vec::new();
-        while let Some((kind, flags)) = next(&mut client).await {
+        while let Some((kind, flags, payload)) = next(&mut client).await {
             if (kind, flags) == (PING, 0) {
                 asked.push(began.instant.elapsed());
+                if asked.len() == 1 {
+                    client.write_all(&frame(PING, ACK, 0, &payload)).await.unwrap();
+                }
             }
         }
         let millis = |from, to| Duration::from_millis(from)..=Duration::from_millis(to);
-        // The timer's own step is a millisecond.
-        assert!(asked.len() == 1 && millis(29_950, 29_952).contains(&asked[0]), "{asked:?}");
+        // The timer's own step is a millisecond. The second time is an interval after the answer to the first, on a beat again.
+        let [first, second] = asked[..] else { panic!("{asked:?}") };
+        assert!(millis(29_950, 29_952).contains(&first) && millis(59_750, 59_952).contains(&second), "{asked:?}");
         let heard = told.recv().await.flatten().expect("each stream has it with its request").last();
-        assert!(heard < began.instant + Duration::from_secs(1), "nothing came since the call");
+        assert!(heard - began.instant >= first && heard - began.instant < first + Duration::from_secs(1), "the answer");
         let ended = began.instant.elapsed();
-        assert!(millis(39_950, 39_953).contains(&ended), "{ended:?}");
+        assert!(
+            ended > second + Duration::from_millis(9_700) && ended <= second + Duration::from_millis(10_002),
+            "{ended:?}"
+        );
     }
 }

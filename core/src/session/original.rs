@@ -12,11 +12,11 @@ use tokio::time::{Duration, Instant};
 use super::{Now, beat::beat_from};
 use crate::Position;
 
-/// Writes closer together than this are remembered as one.
+/// Of writes closer together than this two are remembered.
 const GRAIN: Duration = Duration::from_secs(1);
 
-/// So many are remembered at most: longer than a client can be silent. More are remembered as one with the last.
-const MOST: usize = 64;
+/// So many are remembered at most, of a minute: a client that is there is heard of more often. More are remembered as one with the last.
+const MOST: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct HandedOver {

@@ -77,10 +77,10 @@ impl Edge {
         stop: CancellationToken,
     ) -> Result<(), EdgeError> {
         let incoming = Gentle::new(TcpIncoming::from(listener).with_nodelay(Some(true)));
-        let Some(tls) = tls else { return self.run(incoming, stop).await };
+        let Some(tls) = tls else { return self.serve_connections(incoming, stop).await };
         let metrics = &self.shared.metrics;
         tokio::select! {
-            served = self.run(tls.clone().over(incoming, metrics.clone()), stop) => served,
+            served = self.serve_connections(tls.clone().over(incoming, metrics.clone()), stop) => served,
             never = tls.keep_up(metrics) => match never {},
         }
     }
@@ -92,17 +92,6 @@ impl Edge {
     pub async fn serve_connections<C>(
         &self,
         connections: impl Stream<Item = io::Result<C>>,
-        stop: CancellationToken,
-    ) -> Result<(), EdgeError>
-    where
-        C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        self.run(connections, stop).await
-    }
-
-    async fn run<C>(
-        &self,
-        incoming: impl Stream<Item = io::Result<C>>,
         stop: CancellationToken,
     ) -> Result<(), EdgeError>
     where
@@ -138,7 +127,7 @@ impl Edge {
             // Each of these ends once, so that none can starve another; an end that was asked for comes first.
             biased;
             () = stop.cancelled() => Ok(()),
-            () = http2::serve(routes, &self.shared.config, self.shared.now(), incoming) => Ok(()),
+            () = http2::serve(routes, &self.shared.config, self.shared.now(), connections) => Ok(()),
             dispatched = dispatch::run(Arc::clone(&self.shared), stop.clone()) => dispatched.map_err(EdgeError::from),
             () = unhealthy => Ok(()),
         }

@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 use super::Now;
 
 /// Beats fall on multiples of this, by the wall clock. Short, so that what comes together delays nobody.
-pub const BEAT: Duration = Duration::from_millis(200);
+const BEAT: Duration = Duration::from_millis(200);
 
 /// The first beat that is not before `at`. `now` is any moment before `at`, as both clocks showed it.
 pub(super) fn beat_from(at: Instant, now: Now) -> Instant {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 pub use self::{
     answers::Answers,
-    beat::{BEAT, beat_until},
+    beat::beat_until,
     downstream::Queue,
     limits::{
         Limits, MAX_ANSWERED_BEYOND, MAX_ATTRIBUTE_BYTES, MAX_ATTRIBUTES, MAX_PAYLOAD_CAP_BYTES, MAX_RECEIVE_WINDOW,

@@ -242,10 +242,12 @@ fn launch(options: &KafkaOptions, seat: &Seat, home: &Home) -> Result<Process> {
 
 fn until_it_serves(process: &mut Process, seat: &Seat) -> Result<()> {
     let address = ports::loopback(seat.broker).to_string();
-    process.wait_until_ready(|process| {
-        process.has_written(STARTED)
-            && wire::brokers(&address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.contains(&seat.broker))
-    })
+    process.wait_until_ready(|process| serves(process, &address, |brokers| brokers.contains(&seat.broker)))
+}
+
+/// Whether a broker listens itself, and has these in its metadata.
+fn serves(process: &Process, address: &str, are_there: impl Fn(&[u16]) -> bool) -> bool {
+    process.has_written(STARTED) && wire::brokers(address, wire::ANSWER_LIMIT).is_ok_and(|brokers| are_there(&brokers))
 }
 
 /// Does not wait: the first nodes of a cluster cannot serve without the others.

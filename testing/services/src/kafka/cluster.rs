@@ -3,7 +3,7 @@
 //! Most of them must run, or nothing is decided: with two of three gone the third one neither leads nor follows anything
 //! new, and a node that is restarted is ready only when another one is there.
 
-use super::{KafkaOptions, STARTED, Seat, spawn, wire};
+use super::{KafkaOptions, Seat, serves, spawn};
 use crate::{Kafka, Result, home::Home, ports, process::wait_until_ready};
 
 /// Three of them share the machine of one. They serve a test, not a company.
@@ -40,10 +40,8 @@ impl KafkaCluster {
         let mut processes: Vec<_> = nodes.iter_mut().filter_map(|node| node.process.as_mut()).collect();
         // Together, not in turn: a node that has ended is an answer of its own, whichever would be waited for.
         wait_until_ready(&mut processes, |processes| {
-            processes.iter().all(|process| process.has_written(STARTED))
-                && addresses.iter().all(|address| {
-                    wire::brokers(address, wire::ANSWER_LIMIT).is_ok_and(|brokers| brokers.len() == addresses.len())
-                })
+            let knows_all = |brokers: &[u16]| brokers.len() == addresses.len();
+            processes.iter().zip(&addresses).all(|(process, address)| serves(process, address, knows_all))
         })?;
         Ok(Self { nodes })
     }

@@ -27,6 +27,8 @@ pub const DEFAULT_RESERVE_BYTES: u64 = 64 << 20;
 pub const DEFAULT_APPEND_QUEUE_BYTES: usize = 32 << 20;
 /// Recent records that are kept in memory for consumers that keep up.
 pub const DEFAULT_TAIL_CACHE_BYTES: usize = 64 << 20;
+/// Zeros that are written ahead: some hundred writes of a few events each. More would make the write that does it slower.
+pub const DEFAULT_SPARE_BYTES: usize = 256 << 10;
 /// How long a write waits for what executors answer to its own events by default.
 pub const DEFAULT_ANSWER_PATIENCE: Duration = Duration::from_micros(250);
 
@@ -66,6 +68,9 @@ pub struct EmbeddedConfig {
     /// How long a write waits for what pure executors answer to its own events, so that both share an fsync. Longer than such
     /// an answer takes, shorter than an fsync; after waiting in vain, many writes go without. Zero: it does not wait.
     pub answer_patience: Duration,
+    /// How many zeros are written ahead of the end of the log, in bytes, so that the fsync of a small write need not record
+    /// that the file has grown. Not beyond the size of a segment. Zero: none.
+    pub spare_bytes: usize,
     /// Recent records that are kept decoded in memory, in bytes, over all partitions.
     pub tail_cache_bytes: usize,
     /// Bounds of the mailboxes. Their own retention must not be shorter than `retention`.
@@ -87,6 +92,7 @@ impl EmbeddedConfig {
             reserve_bytes: DEFAULT_RESERVE_BYTES,
             append_queue_bytes: DEFAULT_APPEND_QUEUE_BYTES,
             answer_patience: DEFAULT_ANSWER_PATIENCE,
+            spare_bytes: DEFAULT_SPARE_BYTES,
             tail_cache_bytes: DEFAULT_TAIL_CACHE_BYTES,
             mailbox: MailboxLimits::default(),
             notifier: NotifierConfig::default(),

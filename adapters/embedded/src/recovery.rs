@@ -2,9 +2,11 @@
 //!
 //! The rules, in the order in which they apply:
 //! 1. Segments are numbered without a hole, belong to this log, and each begins at the frame where the one before it
-//!    ends. A segment ends at the valid length that its successor's header states; the last one at the end of its file.
+//!    ends. A segment ends at the valid length that its successor's header states; the last one at the end of its file, or
+//!    where nothing but zeros follow.
 //! 2. A bad frame in the last segment that nothing behind it vouches for is a torn tail: its write was never
-//!    acknowledged. It is cut off. Any other bad frame is damage, and the directory is refused.
+//!    acknowledged. It is cut off, as are zeros that were written ahead. Any other bad frame is damage, and the directory is
+//!    refused.
 //! 3. State is the newest snapshot that reads, and the state records of its segment and all later ones.
 //! 4. The log reaches at least as far as the clean mark and every snapshot say.
 
@@ -21,6 +23,7 @@ use crate::{
     segments::{Segment, Segments},
     shelf::FrameAt,
     snapshot::{self, NotASnapshot, Snapshot},
+    spare::Spare,
     state::StateMachine,
     writer::Start,
 };
@@ -52,12 +55,10 @@ pub(crate) struct RecoveredStrand {
 }
 
 impl Recovered {
-    /// Brings the directory in order: cuts a torn tail off, and makes durable what a killed process left behind.
+    /// Brings the directory in order: cuts off a torn tail and what was written ahead, and makes durable what a killed process left behind.
     pub(crate) fn settle(&self, disk: &dyn Disk) -> Result<(), OpenError> {
         let (last, path) = (&self.start.segment, segment::path(self.start.segment.header.id));
-        if self.torn.is_some() {
-            last.file.set_len(self.start.end).map_err(OpenError::io(format!("cut the torn tail off {path}")))?;
-        }
+        Spare::cut(&*last.file, self.start.end).map_err(OpenError::io(format!("cut the tail off {path}")))?;
         // The rest may be in the page cache only, and becomes visible now, so it must become durable now. If an fsync failed
         // before the process was killed, the cache takes it for clean: only writing it anew makes the next fsync mean it.
         let rewrite = || {

@@ -75,6 +75,12 @@ impl<'a> Scanner<'a> {
         None
     }
 
+    /// How many bytes of an unfinished write lie at the present place. 0 if there are only zeros, which are written ahead.
+    pub(crate) fn torn(&self) -> usize {
+        let rest = &self.contents[self.at..];
+        rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+    }
+
     /// Whether anything behind the present place proves that the bytes here had been synced.
     pub(crate) fn is_vouched_for(&self) -> bool {
         let mut ahead = self.clone();

@@ -185,7 +185,7 @@ impl SegmentHeader {
         })
     }
 
-    /// How much of the file counts, given the header of the next segment. `None`: all of it, it is the last one.
+    /// How much of the file counts, given the header of the next segment. `None`: it is the last one; as far as its frames go.
     pub(crate) fn valid(&self, next: Option<&Self>) -> Option<u64> {
         match self.form {
             Form::Rewritten { valid, .. } => Some(valid),

@@ -18,7 +18,12 @@ use nimbus_core::{
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Embedded, EmbeddedConfig, MIN_SEGMENT_BYTES, OpenError, disk::simulated::SimulatedDisk, embedded::AllMetrics,
+    Embedded, EmbeddedConfig, MIN_SEGMENT_BYTES, OpenError,
+    disk::simulated::SimulatedDisk,
+    embedded::AllMetrics,
+    frame::Salt,
+    scan::{Scanner, Step},
+    segment::SegmentHeader,
 };
 
 /// A clock that a test moves.
@@ -80,6 +85,7 @@ pub(crate) fn small() -> EmbeddedConfig {
     EmbeddedConfig {
         partitions: PartitionCount(NonZeroU32::new(2).expect("not 0")),
         segment_bytes: MIN_SEGMENT_BYTES,
+        spare_bytes: 1000,
         ..EmbeddedConfig::new("in-memory")
     }
 }
@@ -110,6 +116,17 @@ pub(crate) fn dead_letter(seq: u64) -> DeadLetter {
         failed: UnixMillis(0),
         mark: None,
     }
+}
+
+/// Where the frames of a segment's file end.
+pub(crate) fn end_of_frames(contents: &[u8]) -> usize {
+    let (log, partitions) = SegmentHeader::claims(contents).expect("it begins like a segment");
+    let mut end = SegmentHeader::bytes(partitions);
+    let mut scanner = Scanner::new(contents, end, Salt::of(log));
+    while let Step::Frame { at, header, .. } = scanner.step() {
+        end = at + header.frame_bytes();
+    }
+    end
 }
 
 /// Offset and number of each dead letter of the first partition.

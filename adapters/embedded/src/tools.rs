@@ -26,7 +26,7 @@ pub use backup::{BackupReport, backup};
 pub use check::{CheckReport, Finding, TopicSummary, check};
 pub use erase::{EraseReport, erase};
 #[cfg(test)]
-pub(crate) use {check::check_on, erase::erase_on, repair::repair_on};
+pub(crate) use {backup::copy, check::check_on, erase::erase_on, repair::repair_on};
 
 pub use repair::{LostRecords, RepairReport, repair};
 pub use restore::{RestoreReport, restore};

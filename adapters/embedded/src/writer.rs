@@ -28,6 +28,7 @@ use crate::{
     segment::{self, Form, SegmentHeader},
     segments::Segment,
     shared::Shared,
+    spare::Spare,
     topic::Strand,
 };
 
@@ -99,6 +100,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     keeper: Bell,
     active: Active,
+    spare: Spare,
     next_sequence: u64,
     offsets: Vec<u64>,
     /// What `next_sequence` and `offsets` become when the round is durable.
@@ -124,6 +126,7 @@ impl Writer {
         Self {
             keeper,
             active: Active { segment, end, synced },
+            spare: Spare::new(shared.config.spare_bytes, shared.config.segment_bytes, end),
             next_sequence,
             ahead: (next_sequence, offsets.clone()),
             round: Round::new(partitions, offsets.len()),
@@ -145,7 +148,11 @@ impl Writer {
     pub(crate) fn run(mut self) -> Option<End> {
         let shared = Arc::clone(&self.shared);
         let mut items = Vec::new();
-        if self.active.end == self.active.synced {
+        if self.active.segment.header.form != Form::Appended {
+            // Its header says how long it is: nothing that were written behind that would count.
+            self.broken = Some(Broken::new("the last segment was written as a whole".into()));
+            self.reopen();
+        } else if self.active.end == self.active.synced {
             // Recovery has read and synced everything before.
             self.mark();
         }
@@ -161,6 +168,7 @@ impl Writer {
             shared.queue.done(taken.bytes + more);
             shared.metrics.queue_bytes.set(shared.queue.bytes() as i64);
             if taken.closed {
+                self.cut_spare();
                 return self.broken.is_none().then_some(End {
                     segment: self.active.segment.header.id,
                     synced: self.active.synced,
@@ -264,6 +272,10 @@ impl Writer {
             self.write_failed(&error);
             return;
         }
+        let written = self.round.bytes().len();
+        let file = &*self.active.segment.file;
+        let ahead = self.spare.renew(file, at + written as u64, written, self.room.left);
+        self.room.left = self.room.left.saturating_sub(written as u64 + ahead);
         let begun = Instant::now();
         let synced = self.active.segment.file.sync();
         self.shared.metrics.sync_seconds.observe(begun.elapsed().as_secs_f64());
@@ -272,9 +284,7 @@ impl Writer {
             return;
         }
         self.well = true;
-        let written = self.round.bytes().len() as u64;
-        self.room.left = self.room.left.saturating_sub(written);
-        self.active.synced = at + written;
+        self.active.synced = at + written as u64;
         self.active.end = self.active.synced;
         self.next_sequence = self.ahead.0;
         self.offsets.copy_from_slice(&self.ahead.1);
@@ -357,7 +367,15 @@ impl Writer {
     /// Removes what was written since the last fsync, durably, so that nothing of it can come back.
     fn cut_back(&mut self) -> io::Result<()> {
         self.active.segment.file.set_len(self.active.end)?;
+        self.spare.begin(self.active.end);
         self.active.segment.file.sync()
+    }
+
+    /// Gives back what was written ahead in a file that will not grow any more.
+    fn cut_spare(&self) {
+        if let Err(error) = Spare::cut(&*self.active.segment.file, self.active.end) {
+            tracing::debug!(error = %error, "zeros ahead of the log stay where they are");
+        }
     }
 
     /// Tries to leave the broken file behind.
@@ -412,6 +430,8 @@ impl Writer {
         let end = SegmentHeader::bytes(self.shared.meta.partitions) as u64;
         let segment = Segment::new(header, file, end);
         self.shared.segments.insert(Arc::clone(&segment));
+        self.cut_spare();
+        self.spare.begin(end);
         self.active = Active { segment, end, synced: end };
         self.keeper.ring(Duty::Snapshot);
         Ok(())

@@ -26,7 +26,7 @@ pub(super) struct Read {
     pub(super) end: u64,
     /// Before this everything is known to have been synced.
     pub(super) vouched: u64,
-    /// Bytes of a torn tail behind `end`.
+    /// Bytes of a torn tail behind `end`, which is more than zeros.
     pub(super) torn: Option<u64>,
 }
 
@@ -112,7 +112,8 @@ impl<'a> Reading<'a> {
                     }
                 }
                 Step::Bad { .. } if is_last && !scanner.is_vouched_for() => {
-                    return Ok(Read { synced, end, vouched, torn: Some(contents.len() as u64 - end) });
+                    let torn = Some(scanner.torn() as u64).filter(|torn| *torn > 0);
+                    return Ok(Read { synced, end, vouched, torn });
                 }
                 Step::Bad { at, what } => return Err(OpenError::damaged(path, at as u64, what)),
                 Step::End => return Ok(Read { synced, end, vouched, torn: None }),

@@ -15,10 +15,11 @@ use crate::{
     body::{self, RecordsOf},
     creation::read_or_create,
     disk::{Disk as _, simulated::SimulatedDisk},
-    frame::HEADER_BYTES,
+    frame::{HEADER_BYTES, u64_at},
     machines::Machines,
     recovery::examine,
-    testing::{P0, P1, dead_letter, event, open_on, small},
+    segment::{Form, SegmentHeader},
+    testing::{P0, P1, dead_letter, end_of_frames, event, open_on, small},
     topic::{Strand, Topic, TopicRecord as _},
 };
 
@@ -26,7 +27,7 @@ pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// Small, so that flipping every bit is quick.
 pub(super) fn tiny() -> EmbeddedConfig {
-    EmbeddedConfig { segment_bytes: 500, ..small() }
+    EmbeddedConfig { segment_bytes: 500, spare_bytes: 300, ..small() }
 }
 
 /// What a reader would find.
@@ -199,13 +200,15 @@ async fn garbage_behind_the_end_is_a_torn_tail() {
     let [killed, _] = logs().await;
     let intact = contents(&SimulatedDisk::with_files(&killed)).unwrap();
     let last = names(&killed, "segments/").pop().unwrap();
-    let frame = killed[&last][killed[&last].len() - 2 * HEADER_BYTES..].to_vec();
+    // What had been written ahead goes as well.
+    let end = end_of_frames(&killed[&last]);
+    let frame = killed[&last][end - 2 * HEADER_BYTES..end].to_vec();
     for garbage in [vec![0; 4096], vec![0xff; 10], frame[..HEADER_BYTES + 10].to_vec()] {
         let mut torn = killed.clone();
         torn.get_mut(&last).unwrap().extend(&garbage);
         let disk = SimulatedDisk::with_files(&torn);
         assert_eq!(contents(&disk).unwrap(), intact);
-        assert_eq!(disk.files()[&last], killed[&last], "it was cut off");
+        assert_eq!(disk.files()[&last], killed[&last][..end], "it was cut off");
     }
 }
 
@@ -288,4 +291,24 @@ async fn a_client_cannot_forge_a_frame_that_makes_a_torn_tail_pass_for_damage() 
     bytes.extend([0; 100]);
     bytes.extend(Header::mark(1, u64::MAX).encode(Salt::of(ulid::Ulid::nil())));
     assert!(contents(&SimulatedDisk::with_files(&torn)).is_ok());
+}
+
+#[tokio::test]
+async fn a_segment_that_was_written_as_a_whole_is_not_written_to_any_more() {
+    // As a repair leaves it that was interrupted before it had begun the segment behind.
+    let mut files = compacted_log().await;
+    let last = names(&files, "segments/").pop().unwrap();
+    let contents = files.get_mut(&last).unwrap();
+    contents.truncate(end_of_frames(contents));
+    let (log, partitions) = SegmentHeader::claims(contents).unwrap();
+    let header = SegmentHeader::decode(contents, u64_at(contents, 8), log, partitions).unwrap();
+    let form = Form::Rewritten { valid: contents.len() as u64, dead_letters_only: false };
+    let header = SegmentHeader { form, ..header }.encode();
+    contents[..header.len()].copy_from_slice(&header);
+
+    let disk = SimulatedDisk::with_files(&files);
+    let before = open_on(&disk, tiny()).unwrap();
+    let position = before.events().append(P0, vec![event(100)]).await.unwrap();
+    let after = open_on(&disk.after_kill(), tiny()).unwrap();
+    assert_eq!(after.events().range(P0).await.unwrap().end, position);
 }

@@ -139,7 +139,7 @@ async fn when_the_write_fails_nothing_that_follows_from_its_events_is_stored() {
 #[tokio::test]
 async fn an_answer_is_refused_together_with_its_event_when_the_disk_is_full() {
     let disk = SimulatedDisk::new();
-    let log = open_on(&disk, config(PATIENCE)).unwrap();
+    let log = open_on(&disk, EmbeddedConfig { spare_bytes: 0, ..config(PATIENCE) }).unwrap();
     let mut consumer = member(&log, "g", true).await;
     let answers = log.results().appender_of_answers();
     disk.set_capacity(Some(disk.used() + 100));

@@ -8,4 +8,5 @@ mod faults;
 mod mailbox;
 mod power;
 mod retention;
+mod spare;
 mod tools;

@@ -2,7 +2,7 @@
 //!
 //! Snapshots are copied before segments, so that the log in the copy reaches at least as far as they say. The active
 //! segment is copied as far as it goes; what was only half written then is a torn tail of the copy. When retention
-//! deletes a file before it is copied, the copy is begun anew.
+//! deletes a file before it is copied, or the copy does not check out, it is begun anew.
 
 use std::{io, path::Path};
 
@@ -41,12 +41,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<BackupReport, ToolError> {
     if read_file(&source, META).is_err() {
         return Err(ToolError::NoLog { dir: from.to_path_buf() });
     }
-    let (files, bytes) = copy(&source, &target).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => ToolError::TooBusy,
-        _ => ToolError::io(format!("copy {} to {}", from.display(), to.display()))(error),
-    })?;
-    let records = verify(&target, to)?;
-    Ok(BackupReport { files, bytes, records })
+    copy(&source, &target, from, to)
 }
 
 /// The directory `to`, made if need be.
@@ -59,16 +54,22 @@ pub(super) fn empty(to: &Path) -> Result<RealDisk, ToolError> {
     Ok(RealDisk::new(to))
 }
 
-/// Copies until it succeeds without a file vanishing. Says how many files of how many bytes.
-pub(super) fn copy(source: &dyn Disk, target: &dyn Disk) -> io::Result<(u64, u64)> {
-    let mut outcome = copy_once(source, target);
-    for _ in 1..ATTEMPTS {
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => outcome = copy_once(source, target),
-            other => return other,
+/// Copies until it succeeds without a file vanishing, and checks the copy. `from` and `to` are what the disks are called.
+pub(crate) fn copy(source: &dyn Disk, target: &dyn Disk, from: &Path, to: &Path) -> Result<BackupReport, ToolError> {
+    let mut seen = None;
+    for _ in 0..ATTEMPTS {
+        let (files, bytes) = match copy_once(source, target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            copied => copied.map_err(ToolError::io(format!("copy {} to {}", from.display(), to.display())))?,
+        };
+        match verify(target, to) {
+            // A server writes over what it has written ahead, also while that is read; so a place that was read early may lack
+            // what lies behind it already. Damage is still there when one looks again.
+            Err(ToolError::BadCopy { first, .. }) if seen.as_ref() != Some(&first) => seen = Some(first),
+            verified => return verified.map(|records| BackupReport { files, bytes, records }),
         }
     }
-    outcome
+    Err(ToolError::TooBusy)
 }
 
 fn copy_once(source: &dyn Disk, target: &dyn Disk) -> io::Result<(u64, u64)> {
@@ -97,7 +98,7 @@ fn copy_once(source: &dyn Disk, target: &dyn Disk) -> io::Result<(u64, u64)> {
 }
 
 /// Checks a copy; says how many records it holds.
-pub(super) fn verify(target: &dyn Disk, dir: &Path) -> Result<u64, ToolError> {
+fn verify(target: &dyn Disk, dir: &Path) -> Result<u64, ToolError> {
     let report = check_on(target, dir)?;
     match report.findings.first() {
         Some(first) => Err(ToolError::BadCopy { dir: dir.to_path_buf(), first: first.to_string() }),

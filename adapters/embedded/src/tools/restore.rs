@@ -9,7 +9,7 @@ use ulid::Ulid;
 
 use super::{
     ToolError,
-    backup::{copy, empty, verify},
+    backup::{copy, empty},
     disk_of,
 };
 use crate::{
@@ -46,8 +46,7 @@ pub fn restore(from: &Path, to: &Path) -> Result<RestoreReport, ToolError> {
     };
     let target = empty(to)?;
     let failed = || ToolError::io(format!("copy {} to {}", from.display(), to.display()));
-    copy(&source, &target).map_err(failed())?;
-    let records = verify(&target, to)?;
+    let records = copy(&source, &target, from, to)?.records;
     let epoch = LogEpoch(Ulid::generate());
     Meta { epoch, ..meta }.write(&target).map_err(failed())?;
     Ok(RestoreReport { records, epoch: epoch.to_string() })

@@ -34,6 +34,7 @@ pub(super) struct Survey {
     pub(super) bad: Vec<Bad>,
     /// Bytes of a torn tail, which is no damage.
     pub(super) torn: usize,
+    /// Of the file, without zeros that were written ahead.
     pub(super) bytes: usize,
     /// The end that a successor's header may name: behind the last frame.
     pub(super) valid: usize,
@@ -88,7 +89,8 @@ pub(super) fn survey(
             }
             Step::Bad { at, what } => {
                 if is_last && !scanner.is_vouched_for() {
-                    survey.torn = contents.len() - at;
+                    survey.torn = scanner.torn();
+                    survey.bytes = at + survey.torn;
                     return Ok(Some(survey));
                 }
                 survey.bad.push(Bad { at, what });

@@ -66,6 +66,10 @@ pub struct LoadConfig {
     pub rate: Option<f64>,
     /// When to stop.
     pub limit: Limit,
+    /// Streams are opened one after the other, evenly over this time, before the warm-up begins; zero: all at once. In a closed
+    /// loop each sends as soon as it is open, in an open loop all begin when the last is. Only with [`Limit::Duration`].
+    #[serde(default)]
+    pub ramp: Duration,
     /// Answers to events sent in this time are checked and not measured.
     pub warmup: Duration,
     /// v1: the payload is padded to this size with blanks, which JSON allows. At most 1 MiB.
@@ -120,6 +124,7 @@ impl LoadConfig {
             window: 1,
             rate: None,
             limit: Limit::Duration(Duration::from_secs(5)),
+            ramp: Duration::ZERO,
             warmup: Duration::from_secs(1),
             payload_bytes: 0,
             event_name: "sq".to_owned(),
@@ -167,12 +172,24 @@ impl LoadConfig {
             "there are fewer streams than slow readers"
         } else if self.slow_pause >= self.drain_timeout {
             "slow readers would pause for longer than a stream is waited for"
+        } else if !self.ramp.is_zero() && matches!(self.limit, Limit::Events(_)) {
+            "a number of events could be over before all streams are open; a ramp needs a duration"
         } else if matches!(self.limit, Limit::Events(0)) {
             "the number of events is 0; give 1 or more"
         } else {
             return Ok(());
         };
         Err(LoadError::Config(problem.to_owned()))
+    }
+
+    /// When a stream is opened, after the first one.
+    pub(crate) fn opens_after(&self, number: usize) -> Duration {
+        self.ramp.mul_f64(number as f64 / self.streams as f64)
+    }
+
+    /// Whether each stream begins to send when it is open, and not when all are.
+    pub(crate) fn begins_one_by_one(&self) -> bool {
+        !self.ramp.is_zero() && self.rate.is_none()
     }
 
     /// What events there are.

@@ -40,8 +40,8 @@ const OPENING_AT_ONCE: usize = 64;
 
 /// Runs a load to its end. `on_progress` is called once a second.
 ///
-/// All connections and v1 sessions are open before the first event. After the end of sending, everything outstanding is
-/// waited for, and every stream must end with OK after its half-close. Cancel safe in that dropping it ends the load;
+/// All connections and v1 sessions are open before the first event, unless there is a [ramp](LoadConfig::ramp), and before
+/// anything is measured. After the end of sending, everything outstanding is waited for, and every stream must end with OK after its half-close. Cancel safe in that dropping it ends the load;
 /// nothing is reported then.
 ///
 /// # Errors
@@ -125,12 +125,20 @@ async fn run_dialect<D: Dialect>(
         broken: AtomicU64::new(0),
     });
     let mut watch = Watch::new(&config.server_pids)?;
-    let (mut idle, opened) = tokio::select! {
-        opened = async {
+    // Dropped together with this future.
+    let mut streams = JoinSet::new();
+    let mut opened = Vec::with_capacity(config.streams);
+    let mut idle = tokio::select! {
+        idle = async {
             // Beside the load there is nothing that a server would have to do at once.
             let idle = open_idle(config).await?;
-            Ok::<_, LoadError>((idle, open(config, make, &common).await?))
-        } => opened?,
+            let begin = |lane: Lane<D>| match config.begins_one_by_one() {
+                true => drop(streams.spawn(lane.run())),
+                false => opened.push(lane),
+            };
+            open(config, make, &common, begin).await?;
+            Ok::<_, LoadError>(idle)
+        } => idle?,
         () = interrupted.cancelled() => {
             let nothing = Tally { interrupted: true, ..Tally::default() };
             let report = nothing.report(config, &Measured::new(), Duration::ZERO, Cost::default());
@@ -150,8 +158,6 @@ async fn run_dialect<D: Dialect>(
         moments.stop_at = Some(moments.measure_at + time);
     }
     let _pacer = pace(config, &opened, nanos(from), common.base)?;
-    // Dropped together with this future.
-    let mut streams = JoinSet::new();
     for lane in opened {
         streams.spawn(lane.run());
     }
@@ -201,28 +207,42 @@ async fn open_idle(config: &LoadConfig) -> Result<IdleStreams, LoadError> {
     IdleStreams::open(&config.destination(), config.protocol, config.idle, &prefix, config.token.as_deref()).await
 }
 
-/// Opens all connections and streams.
+/// Opens all connections and streams, each at its time, and hands every stream to `begin` once it is open.
 async fn open<D: Dialect>(
     config: &LoadConfig,
     make: impl Fn(&str, usize) -> D,
     common: &Arc<Common>,
-) -> Result<Vec<Lane<D>>, LoadError> {
-    let connections = config.connections.min(config.streams);
-    let channels: Vec<Channel> = stream::iter(0..connections)
+    mut begin: impl FnMut(Lane<D>),
+) -> Result<(), LoadError> {
+    let shared: Vec<Channel> = stream::iter(0..if common.own_connections { 0 } else { config.connections })
         .map(|_| transport::connect(&common.to))
         .buffered(OPENING_AT_ONCE)
         .try_collect()
         .await?;
     let run_no: u32 = rand::random();
+    let first_at = tokio::time::Instant::now();
     let lanes = (0..config.streams).map(|number| {
         let client_id = format!("{}-{run_no:08x}-{number}", config.client_id_prefix);
         let last = share(config.events(), config.streams as u64, number as u64);
-        let channel = channels[number % connections].clone();
-        let mut lane = Lane::new(Arc::clone(common), (number, last), make(&client_id, number), channel, client_id);
-        async move { lane.open().await.map(|()| lane) }
+        let dialect = make(&client_id, number);
+        let shared = (!shared.is_empty()).then(|| shared[number % shared.len()].clone());
+        async move {
+            tokio::time::sleep_until(first_at + config.opens_after(number)).await;
+            let channel = match shared {
+                Some(channel) => channel,
+                None => transport::connect(&common.to).await?,
+            };
+            let mut lane = Lane::new(Arc::clone(common), (number, last), dialect, channel, client_id);
+            let opened = lane.open().await;
+            opened.map_err(|status| LoadError::opening(&common.to.uri().to_string(), &status))?;
+            Ok::<_, LoadError>(lane)
+        }
     });
-    let opened = stream::iter(lanes).buffered(OPENING_AT_ONCE).try_collect().await;
-    opened.map_err(|status| LoadError::opening(&common.to.uri().to_string(), &status))
+    let mut opening = stream::iter(lanes).buffered(OPENING_AT_ONCE);
+    while let Some(lane) = opening.next().await {
+        begin(lane?);
+    }
+    Ok(())
 }
 
 /// On the clock of a load.

@@ -55,7 +55,8 @@ pub(crate) struct RecoveredStrand {
 }
 
 impl Recovered {
-    /// Brings the directory in order: cuts off a torn tail and what was written ahead, and makes durable what a killed process left behind.
+    /// Brings the directory in order: cuts off a torn tail and what was written ahead, and makes durable what a killed process
+    /// left behind.
     pub(crate) fn settle(&self, disk: &dyn Disk) -> Result<(), OpenError> {
         let (last, path) = (&self.start.segment, segment::path(self.start.segment.header.id));
         Spare::cut(&*last.file, self.start.end).map_err(OpenError::io(format!("cut the tail off {path}")))?;

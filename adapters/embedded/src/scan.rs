@@ -75,7 +75,8 @@ impl<'a> Scanner<'a> {
         None
     }
 
-    /// How many bytes of an unfinished write lie at the present place. 0 if there are only zeros, which are written ahead.
+    /// How many bytes of an unfinished write lie at the present place, zeros at its end not counted. 0 if there are only zeros, which
+    /// are written ahead.
     pub(crate) fn torn(&self) -> usize {
         let rest = &self.contents[self.at..];
         rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)

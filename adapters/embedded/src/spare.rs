@@ -34,8 +34,8 @@ impl Spare {
 
     /// After a write of `written` bytes that ends at `end`, before it is synced: writes ahead if that write and the mark
     /// behind it have used up what was there. Not after a large write, which pays for the file's growth by itself and
-    /// would write most of its bytes twice. Nor when less than that is left of `room`, in bytes. Returns how many bytes that was; a failure
-    /// means none, and no more for now.
+    /// would write most of its bytes twice. Nor when `room`, the bytes that the disk has left, does not cover the write and the
+    /// zeros. Returns the number of zeros written: 0 after a failure, and nothing is tried again in this file before it is cut back.
     pub(crate) fn renew(&mut self, file: &dyn DiskFile, end: u64, written: usize, room: u64) -> u64 {
         if end + HEADER_BYTES as u64 <= self.until {
             return 0;
@@ -59,7 +59,10 @@ impl Spare {
         }
     }
 
-    /// Takes what is ahead of `end` away again. When that fails it stays, and nobody reads it.
+    /// Cuts the file off at `end`, if it is longer.
+    ///
+    /// # Errors
+    /// Those of the disk; then it is as long as before.
     pub(crate) fn cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
         if file.len()? > end { file.set_len(end) } else { Ok(()) }
     }

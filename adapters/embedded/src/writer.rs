@@ -149,7 +149,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut items = Vec::new();
         if self.active.segment.header.form != Form::Appended {
-            // Its header says how long it is: nothing that were written behind that would count.
+            // Its header says how long it is: nothing written behind that would count.
             self.broken = Some(Broken::new("the last segment was written as a whole".into()));
             self.reopen();
         } else if self.active.end == self.active.synced {

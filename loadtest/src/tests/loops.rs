@@ -1,6 +1,9 @@
 //! Closed and open loops to their end, by both protocols.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use nimbus_proto::original::EventResponse;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,34 @@ async fn a_time_limit_ends_the_load() {
     assert!(report.is_clean() && report.sent == report.answered, "{report}");
     assert!((report.seconds - 0.1).abs() < 1e-9, "{report}");
     assert!((report.events_per_second * report.seconds - report.measured as f64).abs() < 1e-6, "{report}");
+}
+
+#[tokio::test]
+async fn streams_of_a_ramp_come_one_after_the_other() {
+    let server = honest().await;
+    let begun = Instant::now();
+    let ramped = |config: &mut LoadConfig| {
+        config.ramp = Duration::from_millis(90);
+        config.limit = Limit::Duration(Duration::from_millis(50));
+        assert_eq!([0, 1, 2].map(|number| config.opens_after(number).as_millis()), [0, 30, 60]);
+    };
+    let report = load(&server, ramped).await;
+    assert!(report.is_clean() && report.sent > report.measured, "the first have sent before all were there: {report}");
+    assert!(begun.elapsed() >= Duration::from_millis(60 + 50));
+
+    // An open loop begins when all are there, and then sends everything that has its turn.
+    for connections in [2, 3] {
+        let report = load(&server, |config| {
+            ramped(config);
+            over_v1(config);
+            config.connections = connections;
+            config.rate = Some(1000.0);
+            config.window = OPEN_WINDOW;
+        })
+        .await;
+        assert!(report.is_clean(), "{report}");
+        assert_eq!((report.sent, report.answered), (50, 50), "{report}");
+    }
 }
 
 #[tokio::test]

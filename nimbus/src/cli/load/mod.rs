@@ -64,6 +64,9 @@ struct LoadOptions {
     /// How long to measure, such as 10s or 5m
     #[arg(long, default_value = "10s", value_parser = duration)]
     duration: Duration,
+    /// Opens the streams one after the other over this time, before the warm-up; with --rate they begin to send when all are open
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration, conflicts_with = "events")]
+    ramp: Duration,
     /// How long to run before that without measuring [default: 1s; with --events, everything is measured]
     #[arg(long, value_parser = duration)]
     warmup: Option<Duration>,
@@ -163,6 +166,7 @@ fn config(args: &LoadOptions, client: ClientConfig) -> Result<LoadConfig, Failur
         rate: args.rate,
         window: args.window.unwrap_or(if args.rate.is_some() { OPEN_WINDOW } else { DEFAULT_WINDOW }),
         limit: args.events.map_or(Limit::Duration(args.duration), Limit::Events),
+        ramp: args.ramp,
         // A given number of events would otherwise be over before anything is measured.
         warmup: args.warmup.unwrap_or(if args.events.is_some() { Duration::ZERO } else { DEFAULT_WARMUP }),
         payload_bytes: args.payload_bytes,

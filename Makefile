@@ -95,7 +95,7 @@ fmt-check: tools
 # It starts a Kafka and a Redis of its own; where they cannot be had, it leaves out the distributed part aloud.
 bench: libraries ## Measures Nimbus against its baselines, in one run: embedded, and over Kafka and Redis
 	$(CARGO) build --release --package nimbus --package nimbus-benches
-	@$(or $(CARGO_TARGET_DIR),target)/release/nimbus-bench run
+	@$(or $(CARGO_TARGET_DIR),target)/release/nimbus-bench run --nimbus $(or $(CARGO_TARGET_DIR),target)/release/nimbus $(ARGS)
 
 bench-hot: libraries ## Measures the pieces that every event goes through, one by one
 	$(CARGO) bench --package nimbus-benches --bench hot

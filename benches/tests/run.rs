@@ -114,8 +114,9 @@ fn both_parts_are_measured_and_reported() {
     assert_eq!(text.contains("| NATS JetStream | Nimbus | Nimbus / NATS JetStream |"), with_nats, "{text}");
     let of_roles = |one: &Value| one["cpu"].as_array().unwrap().len();
     assert!(measured.iter().all(|one| of_roles(one) > 0), "{json}");
-    // Half of the capacity and ten times the clients, of four servers; and three payloads, of the embedded two.
-    assert_eq!(json["measured_beyond"].as_array().unwrap().len(), 14, "{json}");
+    // Half of the capacity and ten times the clients, of four servers; and three payloads, of all but the glue.
+    assert_eq!(json["measured_beyond"].as_array().unwrap().len(), 17, "{json}");
+    assert!(text.contains("| payload of 1024 bytes, throughput | has no room for one | "), "{text}");
     assert!(json["distributed"]["measured"]["kafka"][0]["bytes"].as_u64().unwrap() > 0, "{json}");
     let costs = json["distributed"]["measured"]["redis"].as_array().unwrap();
     assert_eq!(costs.len(), 2);

@@ -12,7 +12,8 @@ use super::{
 };
 
 /// Of an event, in bytes.
-const PAYLOADS: [usize; 3] = [64, 1024, 16 * 1024];
+const PAYLOADS: [usize; 3] = [SHORTEST_PAYLOAD, 1024, 16 * 1024];
+pub(super) const SHORTEST_PAYLOAD: usize = 64;
 /// Of what the same server answered in a closed loop of the same streams a moment before.
 const PART_OF_CAPACITY: f64 = 0.5;
 /// A very short load may have measured nothing; an event a second is then what is tried.
@@ -42,10 +43,13 @@ pub(super) struct Measured {
 }
 
 impl Beyond {
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        PAYLOADS.into_iter().map(Self::Payload).chain([Self::HalfOfCapacity, Self::TenTimesTheClients])
+    }
+
     /// The records of the glue have no room for a payload: it would win by what it leaves out.
-    pub(super) fn all(setting: Setting) -> impl Iterator<Item = Self> {
-        let payloads: &[usize] = if setting == Setting::Embedded { &PAYLOADS } else { &[] };
-        payloads.iter().map(|bytes| Self::Payload(*bytes)).chain([Self::HalfOfCapacity, Self::TenTimesTheClients])
+    pub(super) const fn is_for(self, kind: Kind) -> bool {
+        !matches!((self, kind), (Self::Payload(_), Kind::Glue))
     }
 
     /// `capacity` is in events a second.
@@ -75,7 +79,7 @@ pub(super) async fn measure(
     let of_crowd = |one: &&report::Measured| one.round == round && one.is_of(server.kind, Protocol::V1, CROWD);
     let crowd = reached.iter().find(of_crowd).context("the crowd was not measured in this round")?;
     let capacity = crowd.report.events_per_second;
-    for what in Beyond::all(setting) {
+    for what in Beyond::all().filter(|what| what.is_for(server.kind)) {
         let report = nimbus_loadtest::run(&what.config(plan, server, capacity), |_| {}).await?;
         anyhow::ensure!(report.is_clean(), "a load was not clean: {what:?}: {report}");
         eprintln!(

@@ -15,6 +15,7 @@ use super::{
     kafka::{self, KafkaBytes},
     kind::{Kind, Setting},
     loads, measure,
+    memory::{self, IdleStream},
     process::Process,
     redis::RedisCost,
     report::Measured,
@@ -35,12 +36,13 @@ pub(super) struct Costs {
     pub(super) kafka: Vec<KafkaBytes>,
 }
 
-/// Measures both in every round.
+/// Measures both in every round, and what idle streams cost Nimbus at the end.
 pub(super) async fn measure_rounds(
     plan: &Plan,
     directory: &Path,
     measured: &mut Vec<Measured>,
     beyond: &mut Vec<beyond::Measured>,
+    idle: &mut Vec<IdleStream>,
 ) -> anyhow::Result<Costs> {
     let services = Services::start(plan.directory.as_deref()).await?;
     warm_up(&services, plan, directory).await?;
@@ -80,6 +82,16 @@ pub(super) async fn measure_rounds(
             }
             stop(&services, &names, server).await?;
         }
+    }
+    for protocol in PROTOCOLS.into_iter().filter(|_| plan.idle > 0) {
+        let names = Names::new();
+        let server = start_nimbus(&services, &names, &plan.nimbus, directory).await?;
+        answer_all(&server, Limit::Events(FIRST_EVENTS)).await?;
+        let looking = Duration::from_secs_f64(plan.idle_seconds);
+        let stream = memory::per_idle_stream(&server, protocol, plan.idle, looking).await?;
+        eprintln!("idle: {}, {protocol:?}: {:.1} KiB a stream", server.kind, stream.kib_per_stream);
+        idle.push(stream);
+        stop(&services, &names, server).await?;
     }
     Ok(costs)
 }

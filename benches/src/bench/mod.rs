@@ -115,10 +115,11 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     let sync = fdatasync_micros(&directory)?;
     let (mut measured, mut beyond) = (Vec::new(), Vec::new());
     measure_embedded(plan, &directory, &mut measured, &mut beyond).await?;
-    let idle = measure_idle(plan, &directory).await?;
+    let mut idle = measure_idle(plan, &directory).await?;
     let mut failure = None;
     let distributed = match wanted {
-        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured, &mut beyond).await {
+        Wanted::Yes => match distributed::measure_rounds(plan, &directory, &mut measured, &mut beyond, &mut idle).await
+        {
             Ok(costs) => Distributed::Measured(costs),
             // What was measured before it is told first.
             Err(error) => Distributed::NotMeasured(format!("{:#}", failure.insert(error))),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{
-        beyond::{Beyond, Measured},
+        beyond::{Beyond, Measured, SHORTEST_PAYLOAD},
         kind::{Kind, Setting},
     },
     Spread,
@@ -26,7 +26,8 @@ pub(super) struct BeyondRow {
     pub(super) load: String,
     /// `events/s` or `us`.
     pub(super) unit: String,
-    pub(super) limit: Spread,
+    /// Nothing: it cannot do that.
+    pub(super) limit: Option<Spread>,
     pub(super) nimbus: Spread,
     /// What is divided by what.
     pub(super) ratio_of: String,
@@ -73,7 +74,7 @@ pub(super) fn rows(measured: &[Measured], setting: Setting) -> Vec<BeyondRow> {
             setting,
             load,
             unit: value.unit(),
-            limit: spread(&of(limit, what, value)),
+            limit: what.is_for(limit).then(|| spread(&of(limit, what, value))),
             nimbus: spread(&ours),
             ratio_of: ratio_of.to_owned(),
             ratio,
@@ -82,11 +83,15 @@ pub(super) fn rows(measured: &[Measured], setting: Setting) -> Vec<BeyondRow> {
         }
     };
     let mut rows = Vec::new();
-    for what in Beyond::all(setting) {
+    for what in Beyond::all() {
         match what {
             Beyond::Payload(bytes) => {
                 let load = format!("payload of {bytes} bytes, throughput");
-                rows.push(row(what, load, Value::Throughput, ("Nimbus / limit", limit, what, Value::Throughput), None));
+                let by = match what.is_for(limit) {
+                    true => ("Nimbus / limit", limit, what, Value::Throughput),
+                    false => ("of the shortest", nimbus, Beyond::Payload(SHORTEST_PAYLOAD), Value::Throughput),
+                };
+                rows.push(row(what, load, Value::Throughput, by, None));
             }
             Beyond::HalfOfCapacity => {
                 let load = |quantile| format!("half of the capacity, open loop, {quantile}");

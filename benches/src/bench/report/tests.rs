@@ -62,9 +62,9 @@ fn beyond(setting: Setting, tail: f64, ten_times: f64) -> Vec<beyond_loads::Meas
         beyond_loads::Measured { round, setting, kind, what, report }
     };
     let of_round = |round| {
-        [setting.limit(), setting.nimbus()]
-            .into_iter()
-            .flat_map(move |kind| Beyond::all(setting).map(move |what| of(round, kind, what)))
+        [setting.limit(), setting.nimbus()].into_iter().flat_map(move |kind| {
+            Beyond::all().filter(move |what| what.is_for(kind)).map(move |what| of(round, kind, what))
+        })
     };
     (0..3).flat_map(of_round).collect()
 }

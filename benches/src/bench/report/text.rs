@@ -95,7 +95,7 @@ impl Report {
                 f,
                 "| {} | {} | {} | {} | {} | {target} | {verdict} |",
                 row.load,
-                spread(&row.limit, &unit),
+                row.limit.map_or_else(|| "has no room for one".to_owned(), |limit| spread(&limit, &unit)),
                 spread(&row.nimbus, &unit),
                 exactly(&row.ratio, 2, ""),
                 row.ratio_of,
@@ -180,7 +180,7 @@ const fn verdict(met: bool) -> &'static str {
 fn cores(idle: &IdleStream) -> String {
     match idle.cores {
         None => "not looked at | none | ".to_owned(),
-        Some(cores) if idle.tls => format!("{cores:.4} | none | "),
+        Some(cores) if idle.tls || idle.kind != Kind::Nimbus => format!("{cores:.4} | none | "),
         Some(cores) => {
             format!("{cores:.4} | at most {IDLE_AT_MOST_CORES} | {}", verdict(cores_met(idle)))
         }

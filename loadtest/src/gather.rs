@@ -27,6 +27,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// When measuring begins, and when the sending ends by itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moments {
+    /// When the first stream began, on the load's clock: the first progress tells of what was answered since.
+    pub(crate) sending_since: Duration,
     pub(crate) measure_at: Moment,
     pub(crate) stop_at: Option<Moment>,
     /// How often a session is opened anew.
@@ -43,7 +45,7 @@ pub(crate) async fn gather(
     on_progress: &mut impl FnMut(LoadProgress),
 ) -> (Tally, Found) {
     let mut tally = Tally::default();
-    let mut looking = Looking::new(common);
+    let mut looking = Looking::new(common, moments.sending_since);
     let (mut ticks, mut looks) = (every_second(common), every(LOOK_INTERVAL));
     let mut measures = false;
     let mut churn = Churn::new(moments.reconnect_interval);
@@ -136,8 +138,7 @@ struct Looking<'a> {
 }
 
 impl<'a> Looking<'a> {
-    fn new(common: &'a Common) -> Self {
-        let began = common.base.elapsed();
+    fn new(common: &'a Common, began: Duration) -> Self {
         Self { common, began, looked: began, sampled: Duration::ZERO, last: Measured::new(), found: Found::new() }
     }
 

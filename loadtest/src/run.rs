@@ -128,12 +128,16 @@ async fn run_dialect<D: Dialect>(
     // Dropped together with this future.
     let mut streams = JoinSet::new();
     let mut opened = Vec::with_capacity(config.streams);
+    let mut sending_since = None;
     let mut idle = tokio::select! {
         idle = async {
             // Beside the load there is nothing that a server would have to do at once.
             let idle = open_idle(config).await?;
             let begin = |lane: Lane<D>| match config.begins_one_by_one() {
-                true => drop(streams.spawn(lane.run())),
+                true => {
+                    sending_since.get_or_insert_with(|| common.base.elapsed());
+                    streams.spawn(lane.run());
+                }
                 false => opened.push(lane),
             };
             open(config, make, &common, begin).await?;
@@ -149,6 +153,7 @@ async fn run_dialect<D: Dialect>(
     let from = common.base.elapsed() + config.warmup;
     common.measure_from.store(nanos(from), Ordering::Relaxed);
     let mut moments = Moments {
+        sending_since: sending_since.unwrap_or_else(|| common.base.elapsed()),
         measure_at: tokio::time::Instant::now() + config.warmup,
         stop_at: None,
         reconnect_interval: (config.churn > 0.0).then(|| Duration::from_secs_f64(1.0 / config.churn)),

@@ -12,7 +12,7 @@ use super::{
     load, over_v1,
     servers::{honest, right, serve},
 };
-use crate::{Limit, LoadConfig, OPEN_WINDOW, Protocol, run_until};
+use crate::{Limit, LoadConfig, OPEN_WINDOW, Protocol, run, run_until};
 
 #[tokio::test]
 async fn a_right_server_gets_a_clean_report() {
@@ -49,9 +49,23 @@ async fn streams_of_a_ramp_come_one_after_the_other() {
         config.limit = Limit::Duration(Duration::from_millis(50));
         assert_eq!([0, 1, 2].map(|number| config.opens_after(number).as_millis()), [0, 30, 60]);
     };
-    let report = load(&server, ramped).await;
+    let mut config = LoadConfig {
+        streams: 3,
+        connections: 2,
+        window: 8,
+        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
+    };
+    config.warmup = Duration::ZERO;
+    ramped(&mut config);
+    // Progress is told once a second.
+    config.limit = Limit::Duration(Duration::from_millis(1_100));
+    let mut rates = Vec::new();
+    let report = run(&config, |now| rates.push((now.elapsed, now.events_per_second))).await.unwrap();
+    let (elapsed, rate) = rates[0];
+    assert!(elapsed >= Duration::from_millis(60), "the first progress is of the ramp as well: {elapsed:?}");
+    assert!(rate * elapsed.as_secs_f64() <= report.answered as f64 + 1.0, "{rate} answers a second in {elapsed:?}");
     assert!(report.is_clean() && report.sent > report.measured, "the first have sent before all were there: {report}");
-    assert!(begun.elapsed() >= Duration::from_millis(60 + 50));
+    assert!(begun.elapsed() >= Duration::from_millis(60 + 1_100));
 
     // An open loop begins when all are there, and then sends everything that has its turn.
     for connections in [2, 3] {

@@ -23,7 +23,6 @@ use crate::{
     segments::{Segment, Segments},
     shelf::FrameAt,
     snapshot::{self, NotASnapshot, Snapshot},
-    spare::Spare,
     state::StateMachine,
     writer::Start,
 };
@@ -59,7 +58,7 @@ impl Recovered {
     /// left behind.
     pub(crate) fn settle(&self, disk: &dyn Disk) -> Result<(), OpenError> {
         let (last, path) = (&self.start.segment, segment::path(self.start.segment.header.id));
-        Spare::cut(&*last.file, self.start.end).map_err(OpenError::io(format!("cut the tail off {path}")))?;
+        last.file.set_len(self.start.end).map_err(OpenError::io(format!("cut the tail off {path}")))?;
         // The rest may be in the page cache only, and becomes visible now, so it must become durable now. If an fsync failed
         // before the process was killed, the cache takes it for clean: only writing it anew makes the next fsync mean it.
         let rewrite = || {

@@ -5,8 +5,6 @@
 //! write-ahead logs. They lie behind everything that counts, recovery takes them for the end of the log, and nothing
 //! depends on their being there.
 
-use std::io;
-
 use crate::{disk::DiskFile, frame::HEADER_BYTES};
 
 /// What was written ahead in the active segment.
@@ -57,13 +55,5 @@ impl Spare {
                 0
             }
         }
-    }
-
-    /// Cuts the file off at `end`, if it is longer.
-    ///
-    /// # Errors
-    /// Those of the disk; then it is as long as before.
-    pub(crate) fn cut(file: &dyn DiskFile, end: u64) -> io::Result<()> {
-        if file.len()? > end { file.set_len(end) } else { Ok(()) }
     }
 }

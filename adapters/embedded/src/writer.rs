@@ -373,7 +373,7 @@ impl Writer {
 
     /// Gives back what was written ahead in a file that will not grow any more.
     fn cut_spare(&self) {
-        if let Err(error) = Spare::cut(&*self.active.segment.file, self.active.end) {
+        if let Err(error) = self.active.segment.file.set_len(self.active.end) {
             tracing::debug!(error = %error, "zeros ahead of the log stay where they are");
         }
     }

@@ -9,7 +9,7 @@ use nimbus_proto::original::EventResponse;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    load, over_v1,
+    config, load, over_v1,
     servers::{honest, right, serve},
 };
 use crate::{Limit, LoadConfig, OPEN_WINDOW, Protocol, run, run_until};
@@ -49,14 +49,7 @@ async fn streams_of_a_ramp_come_one_after_the_other() {
         config.limit = Limit::Duration(Duration::from_millis(50));
         assert_eq!([0, 1, 2].map(|number| config.opens_after(number).as_millis()), [0, 30, 60]);
     };
-    let mut config = LoadConfig {
-        streams: 3,
-        connections: 2,
-        window: 8,
-        ..LoadConfig::new(server.address.to_string(), Protocol::Original)
-    };
-    config.warmup = Duration::ZERO;
-    ramped(&mut config);
+    let mut config = config(&server, ramped);
     // Progress is told once a second.
     config.limit = Limit::Duration(Duration::from_millis(1_100));
     let mut rates = Vec::new();

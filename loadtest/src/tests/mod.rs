@@ -13,7 +13,7 @@ use self::servers::TestServer;
 use crate::{Limit, LoadConfig, LoadReport, Protocol, run};
 
 /// 300 events over three streams of the original protocol, unless they are changed.
-async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> LoadReport {
+fn config(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> LoadConfig {
     let mut config = LoadConfig {
         streams: 3,
         connections: 2,
@@ -23,7 +23,12 @@ async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> Load
         ..LoadConfig::new(server.address.to_string(), Protocol::Original)
     };
     change(&mut config);
-    run(&config, |_| {}).await.unwrap()
+    config
+}
+
+/// That load, and what it comes to.
+async fn load(server: &TestServer, change: impl FnOnce(&mut LoadConfig)) -> LoadReport {
+    run(&config(server, change), |_| {}).await.unwrap()
 }
 
 /// The same over v1.

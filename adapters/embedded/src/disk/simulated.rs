@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
+    ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -68,6 +69,8 @@ struct State {
     fail_sync: bool,
     panic_at_sync: bool,
     fail_writes: bool,
+    /// What the next reads of a segment find as it was before it was written, and how many of them do.
+    early: Option<(Range<usize>, u64)>,
     capacity: Option<usize>,
 }
 
@@ -187,6 +190,11 @@ impl SimulatedDisk {
     /// Every write fails from now on, or no longer.
     pub(crate) fn fail_writes(&self, fail: bool) {
         self.lock().fail_writes = fail;
+    }
+
+    /// The next reads of a segment, so many, find zeros in place of these bytes: as if they overtook the write of them.
+    pub(crate) fn read_early(&self, bytes: Range<usize>, times: u64) {
+        self.lock().early = Some((bytes, times));
     }
 
     /// How many bytes fit in all; `None`: any number.
@@ -381,6 +389,11 @@ impl DiskFile for SimulatedFile {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(contents.len());
         let length = buffer.len().min(contents.len() - from);
         buffer[..length].copy_from_slice(&contents[from..from + length]);
+        if let Some((early, left @ 1..)) = state.early.as_mut().filter(|_| self.is_segment) {
+            *left -= 1;
+            let within = |at: usize| at.saturating_sub(from).min(length);
+            buffer[within(early.start)..within(early.end)].fill(0);
+        }
         Ok(length)
     }
 

@@ -1,17 +1,10 @@
 //! Zeros that are written ahead: small writes do not make the file grow, and nothing depends on the zeros.
 
-use std::{
-    io,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::path::Path;
 
 use crate::{
-    EmbeddedConfig, OpenError,
-    disk::{Disk, DiskFile, Entry, LockGuard, Space, simulated::SimulatedDisk},
+    Embedded, EmbeddedConfig, OpenError,
+    disk::{Disk as _, simulated::SimulatedDisk},
     frame::HEADER_BYTES,
     testing::{P0, end_of_frames as end, event, event_of, open_on, origin, read_all, small},
     tools::{ToolError, copy},
@@ -21,6 +14,13 @@ const FIRST: &str = "segments/00000000000000000001.log";
 
 fn ahead(spare_bytes: usize) -> EmbeddedConfig {
     EmbeddedConfig { spare_bytes, ..small() }
+}
+
+/// Writes so many events, one at a time.
+async fn write(log: &Embedded, events: u64) {
+    for seq in 0..events {
+        log.events().append(P0, vec![event(seq)]).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -67,9 +67,7 @@ async fn what_was_ahead_of_a_killed_log_is_cut_off_and_is_no_torn_tail() {
 async fn nothing_is_ahead_in_a_file_that_is_finished() {
     let disk = SimulatedDisk::new();
     let log = open_on(&disk, ahead(1000)).unwrap();
-    for seq in 0..60 {
-        log.events().append(P0, vec![event(seq)]).await.unwrap();
-    }
+    write(&log, 60).await;
     log.close().await.unwrap();
     let files = disk.files();
     let segments: Vec<_> = files.iter().filter(|(name, _)| name.starts_with("segments/")).collect();
@@ -84,9 +82,7 @@ async fn a_disk_without_room_for_zeros_has_room_for_events() {
     let disk = SimulatedDisk::new();
     let log = open_on(&disk, ahead(1000)).unwrap();
     disk.set_capacity(Some(disk.used() + 900));
-    for seq in 0..3 {
-        log.events().append(P0, vec![event(seq)]).await.unwrap();
-    }
+    write(&log, 3).await;
     assert_eq!(read_all(&*log.events(), P0).await.unwrap().len(), 3);
 }
 
@@ -94,9 +90,7 @@ async fn a_disk_without_room_for_zeros_has_room_for_events() {
 async fn zeros_where_a_frame_should_be_are_damage() {
     let disk = SimulatedDisk::new();
     let log = open_on(&disk, ahead(1000)).unwrap();
-    for seq in 0..60 {
-        log.events().append(P0, vec![event(seq)]).await.unwrap();
-    }
+    write(&log, 60).await;
     let files = disk.after_kill().files();
     let mut segments: Vec<_> = files.keys().filter(|name| name.starts_with("segments/")).collect();
     let last = segments.pop().unwrap();
@@ -122,104 +116,16 @@ async fn zeros_where_a_frame_should_be_are_damage() {
     assert!(disk.list("segments").unwrap().iter().all(|entry| entry.bytes > 0));
 }
 
-/// A disk whose first segment is written while it is read: this many times some bytes are read as they were before.
-#[derive(Debug)]
-struct Busy {
-    disk: SimulatedDisk,
-    early: std::ops::Range<usize>,
-    times: Arc<AtomicU64>,
-}
-
-#[derive(Debug)]
-struct BusyFile {
-    file: Arc<dyn DiskFile>,
-    early: std::ops::Range<usize>,
-    times: Arc<AtomicU64>,
-}
-
-impl DiskFile for BusyFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, offset)?;
-        let left = self.times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        if left.is_ok() {
-            buffer[self.early.clone()].fill(0);
-        }
-        Ok(read)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn set_len(&self, length: u64) -> io::Result<()> {
-        self.file.set_len(length)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
-
-impl Disk for Busy {
-    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.disk.create(path)
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(path)?;
-        if path == FIRST {
-            let (early, times) = (self.early.clone(), Arc::clone(&self.times));
-            return Ok(Arc::new(BusyFile { file, early, times }));
-        }
-        Ok(file)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<Entry>> {
-        self.disk.list(dir)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn create_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.create_dir(dir)
-    }
-
-    fn sync_dir(&self, dir: &str) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-
-    fn space(&self) -> io::Result<Space> {
-        self.disk.space()
-    }
-
-    fn lock(&self) -> io::Result<Option<Box<dyn LockGuard>>> {
-        self.disk.lock()
-    }
-}
-
 #[tokio::test]
 async fn a_backup_looks_again_at_what_was_written_while_it_was_read() {
     let disk = SimulatedDisk::new();
     let log = open_on(&disk, ahead(1000)).unwrap();
-    for seq in 0..3 {
-        log.events().append(P0, vec![event(seq)]).await.unwrap();
-    }
+    write(&log, 3).await;
     let end = end(&disk.files()[FIRST]);
     let backup = |times| {
         // A frame that was not there yet, before a mark that was.
-        let early = end - 2 * HEADER_BYTES..end - HEADER_BYTES;
-        let busy = Busy { disk: disk.clone(), early, times: Arc::new(AtomicU64::new(times)) };
-        copy(&busy, &SimulatedDisk::new(), Path::new("from"), Path::new("to"))
+        disk.read_early(end - 2 * HEADER_BYTES..end - HEADER_BYTES, times);
+        copy(&disk, &SimulatedDisk::new(), Path::new("from"), Path::new("to"))
     };
     assert_eq!(backup(1).unwrap().records, 3);
     assert!(matches!(backup(u64::MAX), Err(ToolError::BadCopy { .. })), "what stays is damage");

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, futures::Notified, watch};
 use super::{
     bell::Bell,
     commits::Commits,
-    seat::{Owner, Seat, Task},
+    seat::{Gathered, Owner, Seat, Task},
 };
 use crate::{metrics::Metrics, topic::Topic};
 
@@ -109,9 +109,13 @@ impl<R: LogRecord> Desk<R> {
                 let next = seat.next;
                 seat.turn_to(next);
             }
+            let more = std::mem::take(&mut seat.more) || found.is_err();
             drop(state);
             self.metrics.waiting_batches.dec();
-            self.bell.ring();
+            // What comes into a partition's queue that was empty rings by itself.
+            if more {
+                self.bell.ring();
+            }
             return Some(found.map(|batch| self.handed(batch)));
         }
         None
@@ -240,11 +244,11 @@ impl<R: LogRecord> Desk<R> {
         !leaving && !state.commits.involve(partition)
     }
 
-    /// What there is to be read, into `tasks`.
+    /// What there is to be read, into `tasks`; of the others it is noted that there may be more behind what waits.
     pub(super) fn tasks(&self, tasks: &mut Vec<Task>) {
         tasks.clear();
-        let state = self.lock();
-        tasks.extend((0..).map(Partition).zip(&state.seats).filter_map(|(partition, seat)| seat.task(partition)));
+        let mut state = self.lock();
+        tasks.extend((0..).map(Partition).zip(&mut state.seats).filter_map(|(partition, seat)| seat.task(partition)));
     }
 
     /// Reading has begun anew, unless it must once more.
@@ -255,11 +259,11 @@ impl<R: LogRecord> Desk<R> {
     }
 
     /// Puts down what was read, unless nobody wants it any more.
-    pub(super) fn put(&self, task: Task, found: Result<Batch<R>, LogError>) {
+    pub(super) fn put(&self, task: Task, found: Result<Gathered<R>, LogError>) {
         let mut state = self.lock();
         let Some(seat) = state.seat(task.partition).filter(|seat| seat.round == task.round) else { return };
         match &found {
-            Ok(batch) => seat.next = batch.next,
+            Ok(Gathered { batch, more }) => (seat.next, seat.more) = (batch.next, *more),
             Err(error) => {
                 seat.halted = true;
                 match error {
@@ -273,7 +277,7 @@ impl<R: LogRecord> Desk<R> {
                 }
             }
         }
-        if seat.waiting.replace(found).is_none() {
+        if seat.waiting.replace(found.map(|found| found.batch)).is_none() {
             self.metrics.waiting_batches.inc();
         }
         state.ready.push_back(task.partition);
@@ -316,5 +320,82 @@ impl<R> Drop for Desk<R> {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         let waiting = state.seats.iter().filter(|seat| seat.waiting.is_some()).count();
         self.metrics.waiting_batches.dec_by(waiting as i64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use nimbus_contracts::Sample as _;
+    use nimbus_core::{ClientId, Event, Offset, ports::log::Stored};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+    use crate::group::bell::{Rings, bell};
+
+    const P0: Partition = Partition(0);
+
+    /// Partition 0 is this member's, and its first batch is to be read.
+    fn desk() -> (Desk<Event>, Rings, Task) {
+        let (bell, rings) = bell();
+        let desk = Desk::new(1, bell, Topic::Events, Metrics::register(&mut Registry::default()));
+        desk.assign(P0, Committed::default());
+        assert!(matches!(desk.take(), Some(Ok(ConsumerEvent::Assigned { .. }))));
+        let task = tasks(&desk).pop().expect("a partition that was assigned is read");
+        desk.restarted(task);
+        (desk, rings, task)
+    }
+
+    fn tasks(desk: &Desk<Event>) -> Vec<Task> {
+        let mut tasks = Vec::new();
+        desk.tasks(&mut tasks);
+        tasks
+    }
+
+    fn batch(more: bool) -> Result<Gathered<Event>, LogError> {
+        let record = Event::sample(&ClientId::try_new("c").unwrap(), 0);
+        let records = vec![Stored { offset: Offset(0), record }].into();
+        let batch = Batch { partition: P0, from: Position::START, records, next: Position(1), provisional: None };
+        Ok(Gathered { batch, more })
+    }
+
+    fn rang_when_taken(desk: &Desk<Event>, rings: &Rings) -> bool {
+        while rings.wait(Duration::ZERO) {}
+        assert!(matches!(desk.take(), Some(Ok(ConsumerEvent::Records(_)))));
+        rings.wait(Duration::ZERO)
+    }
+
+    #[test]
+    fn the_thread_sleeps_on_when_all_that_there_was_is_taken() {
+        let (desk, rings, task) = desk();
+        desk.put(task, batch(false));
+        assert!(!rang_when_taken(&desk, &rings));
+        assert_eq!(tasks(&desk).len(), 1, "whatever wakes it, it looks for more");
+    }
+
+    #[test]
+    fn it_is_woken_for_what_did_not_fit_into_the_batch() {
+        let (desk, rings, task) = desk();
+        desk.put(task, batch(true));
+        assert!(rang_when_taken(&desk, &rings));
+    }
+
+    #[test]
+    fn it_is_woken_for_what_came_while_the_batch_lay_there() {
+        let (desk, rings, task) = desk();
+        desk.put(task, batch(false));
+        assert!(tasks(&desk).is_empty(), "one batch is read ahead");
+        assert!(rang_when_taken(&desk, &rings));
+    }
+
+    #[test]
+    fn it_is_woken_to_read_again_what_could_not_be_read() {
+        let (desk, rings, task) = desk();
+        desk.put(task, Err(LogError::Unavailable("no leader".to_owned())));
+        while rings.wait(Duration::ZERO) {}
+        assert!(matches!(desk.take(), Some(Err(LogError::Unavailable(_)))));
+        assert!(rings.wait(Duration::ZERO));
+        assert!(tasks(&desk)[0].restart);
     }
 }

@@ -24,7 +24,7 @@ use rdkafka::{
 };
 use tracing::{debug, error};
 
-use super::bell::Bell;
+use super::{bell::Bell, seat::Gathered};
 use crate::{
     client::{Asking, Observer, asking},
     decode::{decode, size},
@@ -46,7 +46,8 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// One partition that is being read.
 struct Strand {
     queue: PartitionQueue<Observer>,
-    /// Something came since it was last looked at.
+    /// There may be something. Not set: the queue was seen empty, and nothing came since. The library calls back only for what comes into
+    /// an empty queue, so it must not be cleared before that was seen.
     fresh: Arc<AtomicBool>,
     /// Found behind records that were handed over first.
     found: Option<LogError>,
@@ -129,7 +130,7 @@ impl Fetcher {
         partition: Partition,
         from: Position,
         look: bool,
-    ) -> Option<Result<Batch<R>, LogError>> {
+    ) -> Option<Result<Gathered<R>, LogError>> {
         let (client, topic) = (&self.client, &self.topic);
         let strand = self.strands.get_mut(&partition)?;
         // Before looking: what comes from now on sets it again.
@@ -139,11 +140,15 @@ impl Fetcher {
         if let Some(found) = strand.found.take() {
             return Some(Err(found));
         }
-        let (mut records, mut bytes) = (Vec::new(), 0);
+        let (mut records, mut bytes, mut more) = (Vec::new(), 0, true);
         while bytes < BATCH_BYTES && records.len() < BATCH_RECORDS {
             let next = records.last().map_or(from, |last: &Stored<R>| last.offset.position_after());
             let found = match strand.queue.poll(Duration::ZERO) {
-                None => break,
+                // Empty.
+                None => {
+                    more = false;
+                    break;
+                }
                 Some(Ok(message)) => {
                     // Not before: most looks find nothing.
                     if records.is_empty() {
@@ -164,11 +169,20 @@ impl Fetcher {
                 }
             }
         }
-        let next = records.last()?.offset.position_after();
+        if more {
+            strand.fresh.store(true, Ordering::Release);
+        }
+        let Some(last) = records.last() else {
+            // All of it was known, and there is more.
+            if more {
+                self.bell.ring();
+            }
+            return None;
+        };
+        let next = last.offset.position_after();
         strand.usual = records.len();
-        // There may be more than what fitted in.
-        strand.fresh.store(true, Ordering::Release);
-        Some(Ok(Batch { partition, from, records: records.into(), next, provisional: None }))
+        let batch = Batch { partition, from, records: records.into(), next, provisional: None };
+        Some(Ok(Gathered { batch, more }))
     }
 }
 

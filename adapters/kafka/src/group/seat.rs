@@ -18,6 +18,14 @@ pub(super) enum Owner {
     Lost,
 }
 
+/// What was read at once.
+#[derive(Debug)]
+pub(super) struct Gathered<R> {
+    pub(super) batch: Batch<R>,
+    /// There may be more behind it already: whoever takes it wakes the thread.
+    pub(super) more: bool,
+}
+
 /// What was read of a partition.
 #[derive(Debug)]
 pub(super) struct Seat<R> {
@@ -33,6 +41,8 @@ pub(super) struct Seat<R> {
     pub(super) halted: bool,
     /// Read ahead, at most one.
     pub(super) waiting: Option<Result<Batch<R>, LogError>>,
+    /// There may be more behind that already: whoever takes it wakes the thread.
+    pub(super) more: bool,
 }
 
 impl<R> Seat<R> {
@@ -45,6 +55,7 @@ impl<R> Seat<R> {
             restart: false,
             halted: false,
             waiting: None,
+            more: false,
         }
     }
 
@@ -65,8 +76,10 @@ impl<R> Seat<R> {
         self.waiting.take().is_some()
     }
 
-    /// What the thread shall do for it.
-    pub(super) fn task(&self, partition: Partition) -> Option<Task> {
+    /// What the thread shall do for it. If nothing because of what was read ahead: whatever the thread was woken for may be of this
+    /// partition, and is to be looked for when that has been taken.
+    pub(super) fn task(&mut self, partition: Partition) -> Option<Task> {
+        self.more |= self.waiting.is_some();
         let wanted = self.owner == Owner::Here && !self.paused && !self.halted && self.waiting.is_none();
         wanted.then_some(Task { partition, round: self.round, from: self.next, restart: self.restart })
     }

@@ -46,27 +46,6 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Makes one load and prints its report as JSON.
-    Load {
-        /// Such as http://127.0.0.1:50051.
-        #[arg(long)]
-        address: String,
-        /// The original protocol instead of v1.
-        #[arg(long)]
-        original: bool,
-        /// How many streams.
-        #[arg(long, default_value_t = 1)]
-        streams: usize,
-        /// Over how many connections.
-        #[arg(long, default_value_t = 1)]
-        connections: usize,
-        /// Events outstanding per stream.
-        #[arg(long, default_value_t = 1)]
-        window: usize,
-        /// Seconds to measure.
-        #[arg(long, default_value_t = 3.0)]
-        seconds: f64,
-    },
 }
 
 #[tokio::main]
@@ -79,19 +58,6 @@ async fn main() -> anyhow::Result<()> {
         }
         Command::Glue { parts, json } => glue::serve(&parts, |address| say(&ready("glue", address, json))).await,
         Command::Nats { parts, json } => glue::nats::serve(&parts, |address| say(&ready("nats", address, json))).await,
-        Command::Load { address, original, streams, connections, window, seconds } => {
-            use nimbus_loadtest::{Limit, LoadConfig, Protocol};
-            let protocol = if original { Protocol::Original } else { Protocol::V1 };
-            let limit = Limit::Duration(std::time::Duration::from_secs_f64(seconds));
-            let config = LoadConfig { streams, connections, window, limit, ..LoadConfig::new(address, protocol) };
-            let report = nimbus_loadtest::run(&config, |progress| {
-                eprintln!("{:.0} events/s", progress.events_per_second);
-            })
-            .await?;
-            println!("{}", serde_json::to_string_pretty(&report)?);
-            anyhow::ensure!(report.is_clean(), "the load was not clean");
-            Ok(())
-        }
     }
 }
 

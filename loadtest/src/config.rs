@@ -158,6 +158,8 @@ impl LoadConfig {
             "rate must be 0.001 to 100000000 events a second"
         } else if self.payload_bytes > 1024 * 1024 {
             "payload must be at most 1048576 bytes"
+        } else if self.payload_bytes > 0 && self.protocol == Protocol::Original {
+            "events of the original protocol are a name and a number; longer payloads need v1"
         } else if self.event_name.is_empty() || self.client_id_prefix.is_empty() {
             "event name and client id prefix must not be empty"
         } else if self.mix.iter().any(|kind| kind.name.is_empty() || kind.weight == 0) {

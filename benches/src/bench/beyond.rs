@@ -79,8 +79,10 @@ pub(super) async fn measure(
     let of_crowd = |one: &&report::Measured| one.round == round && one.is_of(server.kind, Protocol::V1, CROWD);
     let crowd = reached.iter().find(of_crowd).context("the crowd was not measured in this round")?;
     let capacity = crowd.report.events_per_second;
+    let server_pids: Vec<_> = server.roles()?.into_iter().map(|(_, pid)| pid).collect();
     for what in Beyond::all().filter(|what| what.is_for(server.kind)) {
-        let report = nimbus_loadtest::run(&what.config(plan, server, capacity), |_| {}).await?;
+        let config = LoadConfig { server_pids: server_pids.clone(), ..what.config(plan, server, capacity) };
+        let report = nimbus_loadtest::run(&config, |_| {}).await?;
         anyhow::ensure!(report.is_clean(), "a load was not clean: {what:?}: {report}");
         eprintln!(
             "round {} of {}: {}, {what:?}: {:.0} events/s, p50 {:.0} us, p99.9 {:.0} us",

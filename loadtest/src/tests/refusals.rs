@@ -16,6 +16,7 @@ async fn what_cannot_be_run_is_refused() {
         LoadConfig { limit: Limit::Events(0), ..nobody.clone() },
         LoadConfig { event_name: String::new(), ..nobody.clone() },
         LoadConfig { payload_bytes: 2 << 20, ..nobody.clone() },
+        LoadConfig { payload_bytes: 64, protocol: Protocol::Original, ..nobody.clone() },
         LoadConfig { mix: vec![Weighted { name: "sq".to_owned(), weight: 0 }], ..nobody.clone() },
         LoadConfig { churn: -1.0, ..nobody.clone() },
         LoadConfig { churn: 1e-9, ..nobody.clone() },

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use nimbus_loadtest::{Compared, LoadError, LoadResult, Unit};
 use serde_json::json;
 
-use super::{show, units};
+use super::{show, units, warn};
 use crate::{
     cli::text,
     exit::{Exit, Failure},
@@ -90,20 +90,24 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
 pub(super) fn run(files: Files) -> Result<Exit, Failure> {
     match files {
         Files::Compare { a, b, json } => {
-            let compared = nimbus_loadtest::compare(&read(&a)?, &read(&b)?);
+            let (first, second) = (read(&a)?, read(&b)?);
+            let compared = nimbus_loadtest::compare(&first, &second);
             if json {
                 text::write_json(compared.iter().map(json_of))?;
             } else {
-                let (a, b) = (a.display().to_string(), b.display().to_string());
+                let names = [&a, &b].map(|path| path.display().to_string());
                 let rows: Vec<_> = compared.iter().map(row).collect();
-                text::write_rows(["what", &a, &b, "ratio"], &rows)?;
+                text::write_rows(["what", &names[0], &names[1], "ratio"], &rows)?;
             }
+            warn(Some(&a), &first.report);
+            warn(Some(&b), &second.report);
         }
         Files::Merge { results, output } => {
             let results = results.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
             let merged = nimbus_loadtest::merge(&results).map_err(|error| Failure::new(Exit::Data, error))?;
             output.write(&merged)?;
             show(&merged.report, output.json)?;
+            warn(None, &merged.report);
         }
     }
     Ok(Exit::Done)

@@ -5,7 +5,10 @@ mod progress;
 mod table;
 mod units;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use nimbus_config::ClientConfig;
@@ -21,7 +24,7 @@ use super::{
     authority::{advice, authority},
     text,
 };
-use crate::exit::{Exit, Failure, OrExit};
+use crate::exit::{Exit, Failure, OrExit, tell};
 
 /// Of a closed loop: enough to keep a server on one machine busy.
 const DEFAULT_WINDOW: usize = 64;
@@ -140,11 +143,22 @@ pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: Cance
     let result = result.map_err(failure)?;
     options.output.write(&result)?;
     show(&result.report, options.output.json)?;
+    warn(None, &result.report);
     Ok(match result.report {
         LoadReport { interrupted: true, .. } => Exit::Interrupted,
         report if report.is_clean() => Exit::Done,
         _ => Exit::Failed,
     })
+}
+
+/// Says, also to whoever reads JSON, that a result is that of the machine.
+fn warn(file: Option<&Path>, report: &LoadReport) {
+    let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
+    for machine in report.cost.machines.iter().filter(|machine| machine.is_the_limit()) {
+        tell(format_args!(
+            "nimbus: warning: {file}{machine}; latencies are those of its queues. Load less, or from another machine"
+        ));
+    }
 }
 
 fn show(report: &LoadReport, json: bool) -> Result<(), Failure> {

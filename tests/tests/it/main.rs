@@ -10,6 +10,7 @@ mod disk;
 mod distributed;
 mod dlq;
 mod ledger;
+mod load_files;
 mod logs;
 mod many_streams;
 mod original_clients;

@@ -178,6 +178,8 @@ impl LoadConfig {
             "a number of events could be over before all streams are open; a ramp needs a duration"
         } else if matches!(self.limit, Limit::Events(0)) {
             "the number of events is 0; give 1 or more"
+        } else if matches!(self.limit, Limit::Duration(Duration::ZERO)) {
+            "the duration is 0, and nothing would be measured"
         } else {
             return Ok(());
         };

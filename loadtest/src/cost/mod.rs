@@ -15,6 +15,8 @@ use crate::LoadError;
 
 /// From here on a machine or a process counts as having no CPU left. Beyond it, queues for the CPU are what is measured.
 const BUSY: f64 = 0.9;
+/// A shorter load is not judged: CPU time is counted in hundredths of a second, and connections that open are most of it.
+const JUDGED_FROM_SECONDS: f64 = 1.0;
 const KIB_PER_MIB: f64 = 1024.0;
 
 /// What a load cost in the measured time.
@@ -67,10 +69,11 @@ pub struct ServerCost {
 }
 
 impl Machine {
-    /// Whether the load processes, or all together, left no CPU: then it is the machine that was measured.
+    /// Whether the load processes, or all together, left no CPU: then it is the machine that was measured. Never of less than a second.
     #[allow(clippy::cast_precision_loss)]
     pub fn is_the_limit(&self) -> bool {
-        self.busy > BUSY || self.load_cores > BUSY * self.cores as f64
+        let seconds = self.load_cpu_seconds / self.load_cores;
+        seconds >= JUDGED_FROM_SECONDS && (self.busy > BUSY || self.load_cores > BUSY * self.cores as f64)
     }
 }
 

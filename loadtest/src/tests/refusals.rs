@@ -14,6 +14,7 @@ async fn what_cannot_be_run_is_refused() {
         LoadConfig { connections: 0, ..nobody.clone() },
         LoadConfig { window: 0, ..nobody.clone() },
         LoadConfig { limit: Limit::Events(0), ..nobody.clone() },
+        LoadConfig { limit: Limit::Duration(Duration::ZERO), ..nobody.clone() },
         LoadConfig { event_name: String::new(), ..nobody.clone() },
         LoadConfig { payload_bytes: 2 << 20, ..nobody.clone() },
         LoadConfig { payload_bytes: 64, protocol: Protocol::Original, ..nobody.clone() },

@@ -113,6 +113,9 @@ that counts as well, and is told (late).
 lost or repeated across that is found. Streams that are idle and readers that are slow are there to cost the server something; their
 latencies are not measured.
 
+A stream that the server ends is not opened again, and what was outstanding on it counts as lost, whatever becomes of it: restarts and
+crashes are for nimbus chaos. So does what has no answer for ten seconds; events that nobody handles are told after thirty.
+
 The report always says how much CPU this process used. If that, or all together, was more than 90 % of the machine, it is the machine
 that was measured: run the load elsewhere.
 

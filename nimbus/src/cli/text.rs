@@ -42,12 +42,19 @@ fn shown(text: &str, keeps: impl Fn(char) -> bool) -> String {
     shown
 }
 
+/// Of a terminal, in characters.
+const USUAL_WIDTH: u16 = 80;
+
 /// A table on a terminal; in a pipe its rows alone, with tabs between the fields.
 pub(crate) fn write_rows<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if out.is_terminal() {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+        // Some terminals do not know how wide they are, and say 0.
+        if table.width().is_none_or(|width| width == 0) {
+            table.set_width(USUAL_WIDTH);
+        }
         table.set_header(header);
         for row in rows {
             table.add_row(row);

@@ -151,9 +151,14 @@ pub(crate) async fn run(args: LoadArgs, client: ClientConfig, interrupted: Cance
     })
 }
 
-/// Says, also to whoever reads JSON, that a result is that of the machine.
+/// Says, also to whoever reads JSON, that a result is that of the machine, or of nothing.
 fn warn(file: Option<&Path>, report: &LoadReport) {
     let file = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
+    if report.measured == 0 && report.answered > 0 {
+        tell(format_args!(
+            "nimbus: warning: {file}nothing was measured: every answer came during the warm-up (--warmup)"
+        ));
+    }
     for machine in report.cost.machines.iter().filter(|machine| machine.is_the_limit()) {
         tell(format_args!(
             "nimbus: warning: {file}{machine}; latencies are those of its queues. Load less, or from another machine"

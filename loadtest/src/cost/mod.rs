@@ -41,6 +41,13 @@ pub struct Machine {
     pub load_cpu_seconds: f64,
     /// How much of the whole machine was used, by whomever. 0 to 1.
     pub busy: f64,
+    /// For how long it was looked at, in seconds. Results from before this was noted are judged, as they were.
+    #[serde(default = "judged")]
+    pub seconds: f64,
+}
+
+const fn judged() -> f64 {
+    JUDGED_FROM_SECONDS
 }
 
 /// What one server used.
@@ -72,8 +79,7 @@ impl Machine {
     /// Whether the load processes, or all together, left no CPU: then it is the machine that was measured. Never of less than a second.
     #[allow(clippy::cast_precision_loss)]
     pub fn is_the_limit(&self) -> bool {
-        let seconds = self.load_cpu_seconds / self.load_cores;
-        seconds >= JUDGED_FROM_SECONDS && (self.busy > BUSY || self.load_cores > BUSY * self.cores as f64)
+        self.seconds >= JUDGED_FROM_SECONDS && (self.busy > BUSY || self.load_cores > BUSY * self.cores as f64)
     }
 }
 
@@ -196,6 +202,7 @@ impl Watch {
             load_cores: load_cpu_seconds / seconds,
             load_cpu_seconds,
             busy,
+            seconds,
         });
         self.used = Some(Used { seconds, machine });
     }

@@ -105,6 +105,7 @@ fn cost(results: &[LoadResult], events: u64, streams: usize) -> Cost {
                     same.load_cores += machine.load_cores;
                     same.load_cpu_seconds += machine.load_cpu_seconds;
                     same.busy = same.busy.max(machine.busy);
+                    same.seconds = same.seconds.max(machine.seconds);
                 }
                 None => merged.machines.push(machine.clone()),
             }

@@ -16,7 +16,8 @@ fn result(from_second: u64, answers: u64, micros: u64) -> LoadResult {
     seconds.iter().for_each(|one| all.add(one));
     let (time, one_second) = (Duration::from_secs(from_second), Duration::from_secs(1));
     let samples = (0..).zip(&seconds).map(|(number, one)| Sample::new(time + one_second * number, one_second, one));
-    let machine = Machine { host: "a".to_owned(), cores: 2, load_cores: 0.5, load_cpu_seconds: 5.0, busy: 0.7 };
+    let machine =
+        Machine { host: "a".to_owned(), cores: 2, load_cores: 0.5, load_cpu_seconds: 5.0, busy: 0.7, seconds: 10.0 };
     let server = ServerCost {
         host: "a".to_owned(),
         pid: 42,

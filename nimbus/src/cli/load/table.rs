@@ -103,7 +103,14 @@ mod tests {
         (report.idle, report.slow_readers, report.reconnects) = (1_000, 2, 3);
         report.longest_reconnect_us = 1_500.0;
         report.errors.insert("Unavailable: gone".to_owned(), 2);
-        let machine = Machine { host: "a".to_owned(), cores: 2, load_cores: 1.9, load_cpu_seconds: 19.0, busy: 1.0 };
+        let machine = Machine {
+            host: "a".to_owned(),
+            cores: 2,
+            load_cores: 1.9,
+            load_cpu_seconds: 19.0,
+            busy: 1.0,
+            seconds: 10.0,
+        };
         report.cost = Cost { machines: vec![machine], servers: Vec::new() };
         let open = rows(&report);
         assert_eq!(value(&open, "held"), "5 waited for the server or a reconnect, 2 of them to the end");

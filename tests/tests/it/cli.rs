@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use nimbus_harness::{PATIENCE, TestNimbus, nimbus_binary};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
     time::timeout,
 };
 
@@ -44,6 +44,44 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) fn interrupt(process: &Child) -> anyhow::Result<()> {
     let pid = Pid::from_raw(i32::try_from(process.id().context("it has ended")?)?).context("no pid")?;
     Ok(kill_process(pid, Signal::INT)?)
+}
+
+fn lines<R: AsyncRead + Unpin>(stream: Option<R>) -> anyhow::Result<Lines<BufReader<R>>> {
+    Ok(BufReader::new(stream.context("it is piped")?).lines())
+}
+
+/// A command that runs, with both of its streams.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    pub(crate) stdout: Lines<BufReader<ChildStdout>>,
+    pub(crate) stderr: Lines<BufReader<ChildStderr>>,
+    pub(crate) _directory: tempfile::TempDir,
+}
+
+impl Running {
+    pub(crate) fn start(args: &[&str]) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = command(directory.path(), args)?;
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (stdout, stderr) = (lines(child.stdout.take())?, lines(child.stderr.take())?);
+        Ok(Self { child, stdout, stderr, _directory: directory })
+    }
+
+    /// Waits for its end: the exit code, and what was left in its streams.
+    pub(crate) async fn end(mut self) -> anyhow::Result<(Option<i32>, Vec<String>, Vec<String>)> {
+        timeout(PATIENCE, async {
+            let (mut out, mut errors) = (Vec::new(), Vec::new());
+            while let Some(line) = self.stdout.next_line().await? {
+                out.push(line);
+            }
+            while let Some(line) = self.stderr.next_line().await? {
+                errors.push(line);
+            }
+            Ok((self.child.wait().await?.code(), out, errors))
+        })
+        .await
+        .context("it does not end")?
+    }
 }
 
 #[tokio::test]

@@ -1,56 +1,12 @@
 //! `nimbus client` and `nimbus load` when something comes in between: another process, an older outbox, a reader that has
 //! gone, ctrl-c.
 
-use std::process::Stdio;
-
 use anyhow::Context as _;
 use nimbus_harness::{PATIENCE, RawSession, TestNimbus, hello};
 use nimbus_proto::v1;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines},
-    process::{Child, ChildStderr, ChildStdout},
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use super::cli::{command, interrupt, nimbus, stderr, stdout};
-
-fn lines<R: AsyncRead + Unpin>(stream: Option<R>) -> anyhow::Result<Lines<BufReader<R>>> {
-    Ok(BufReader::new(stream.context("it is piped")?).lines())
-}
-
-/// A command that runs, with both of its streams.
-struct Running {
-    child: Child,
-    stdout: Lines<BufReader<ChildStdout>>,
-    stderr: Lines<BufReader<ChildStderr>>,
-    _directory: tempfile::TempDir,
-}
-
-impl Running {
-    fn start(args: &[&str]) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let mut command = command(directory.path(), args)?;
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        let (stdout, stderr) = (lines(child.stdout.take())?, lines(child.stderr.take())?);
-        Ok(Self { child, stdout, stderr, _directory: directory })
-    }
-
-    /// Waits for its end: the exit code, and what was left in its streams.
-    async fn end(mut self) -> anyhow::Result<(Option<i32>, Vec<String>, Vec<String>)> {
-        timeout(PATIENCE, async {
-            let (mut out, mut errors) = (Vec::new(), Vec::new());
-            while let Some(line) = self.stdout.next_line().await? {
-                out.push(line);
-            }
-            while let Some(line) = self.stderr.next_line().await? {
-                errors.push(line);
-            }
-            Ok((self.child.wait().await?.code(), out, errors))
-        })
-        .await
-        .context("it does not end")?
-    }
-}
+use super::cli::{Running, command, interrupt, nimbus, stderr, stdout};
 
 /// How long an event that nobody handles is held, and with it what its client sent after it: long enough to start a client.
 const HELD_SEC: u64 = 10;

@@ -1,42 +1,21 @@
 //! What `nimbus load` writes: two of them at once on one server, made one result, looked at, compared.
 
-use std::{fs, path::Path, process::Stdio};
+use std::{fs, path::Path};
 
 use anyhow::Context as _;
 use nimbus_harness::{PATIENCE, TestNimbus};
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::Child,
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use super::cli::{command, interrupt, nimbus, stderr, stdout};
+use super::cli::{Running, interrupt, nimbus, stderr, stdout};
 
 /// A load that has told its progress: it measures, and goes on until it is interrupted.
-async fn loading(server: &TestNimbus, directory: &Path, out: &str) -> anyhow::Result<Child> {
+async fn loading(server: &TestNimbus, out: &str) -> anyhow::Result<Running> {
     let (addr, pid) = (server.addr().to_string(), server.pid()?.to_string());
-    let args = [
-        "load",
-        "--addr",
-        &addr,
-        "--streams",
-        "2",
-        "--warmup",
-        "0s",
-        "--duration",
-        "1h",
-        "--out",
-        out,
-        "--server-pid",
-        &pid,
-    ];
-    let mut child = command(directory, args)?.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-    let mut progress = BufReader::new(child.stderr.take().context("it is piped")?).lines();
-    timeout(PATIENCE, progress.next_line()).await??.context("it has ended")?;
-    // Read to its end, so that it never waits for a reader.
-    tokio::spawn(async move { while let Ok(Some(_)) = progress.next_line().await {} });
-    Ok(child)
+    let endless = ["load", "--addr", &addr, "--streams", "2", "--warmup", "0s", "--duration", "1h"];
+    let mut load = Running::start(&[&endless[..], &["--out", out, "--server-pid", &pid]].concat())?;
+    timeout(PATIENCE, load.stderr.next_line()).await??.context("it has ended")?;
+    Ok(load)
 }
 
 fn number(value: &Value, name: &str) -> anyhow::Result<u64> {
@@ -53,10 +32,9 @@ async fn results_of_two_loads_at_once_are_merged_shown_and_compared() -> anyhow:
     let path = |name: &str| directory.path().join(name);
     let [a, b, both, page] =
         ["a.json", "b.json", "both.json", "both.html"].map(|name| path(name).display().to_string());
-    let loads = [loading(&server, directory.path(), &a).await?, loading(&server, directory.path(), &b).await?];
-    for mut load in loads {
-        interrupt(&load)?;
-        assert_eq!(timeout(PATIENCE, load.wait()).await??.code(), Some(130), "what there is by then is kept");
+    for load in [loading(&server, &a).await?, loading(&server, &b).await?] {
+        interrupt(&load.child)?;
+        assert_eq!(load.end().await?.0, Some(130), "what there is by then is kept");
     }
 
     let merging = nimbus(["load", "merge", &a, &b, "--out", &both, "--html", &page, "--json"], &[]).await?;

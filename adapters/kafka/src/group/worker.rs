@@ -104,12 +104,12 @@ impl<R: TopicRecord> Worker<R> {
                 self.desk.read_again(astray);
             }
             self.read(look);
-            look = !self.rings.wait(TURN);
-            if stirred.elapsed() >= TURN {
+            self.rings.wait(TURN);
+            // Also where it rings all the time: a callback that did not come costs a moment, and not the partition.
+            look = stirred.elapsed() >= TURN;
+            if look {
                 self.membership.stir();
                 stirred = Instant::now();
-                // Also where it rings all the time: a callback that did not come costs a moment, and not the partition.
-                look = true;
             }
         }
         self.end();
